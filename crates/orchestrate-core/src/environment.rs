@@ -1,0 +1,341 @@
+//! Where a service runs: the settings of one environment, as the config file writes them and a release seals them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::deployment_strategy::Strategy;
+use crate::name::EnvironmentName;
+use crate::time::{Span, Timestamp};
+
+/// What kind of place an environment is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentType {
+    #[default]
+    Development,
+    Staging,
+    Production,
+}
+
+/// What puts the instances somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// Processes of this machine, behind the built-in proxy.
+    #[default]
+    Process,
+    Docker,
+    Swarm,
+    Kubernetes,
+    Static,
+    Custom,
+}
+
+impl EnvironmentType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
+impl ProviderKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+            Self::Swarm => "swarm",
+            Self::Kubernetes => "kubernetes",
+            Self::Static => "static",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+impl fmt::Display for EnvironmentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One kind of instance of a release: `web`, `worker`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessType {
+    /// The program and its arguments, run without a shell in the release's own directory.
+    pub command: Vec<String>,
+    /// How many of it run.
+    #[serde(default = "one")]
+    pub instances: u32,
+    /// The address on which the proxy takes requests for it, e.g. `127.0.0.1:8080`. Without it, it gets no traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// When an instance counts as ready for traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// The path that is asked, with GET.
+    pub path: String,
+    pub expected_status: u16,
+    /// How long one answer may take.
+    pub timeout: Span,
+    /// The pause between two checks.
+    pub interval: Span,
+    /// How long a started instance has to become ready.
+    pub deadline: Span,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".into(),
+            expected_status: 200,
+            timeout: Span::from_secs(2),
+            interval: Span::from_millis(100),
+            deadline: Span::from_secs(30),
+        }
+    }
+}
+
+/// A request whose answer names the version that gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VersionCheck {
+    pub path: String,
+    /// Text that the body must contain; `{version}` stands for the release's version.
+    pub contains: String,
+}
+
+/// How a release is judged once it has traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verify {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionCheck>,
+    /// How long a new live release is watched before it counts as proven.
+    pub bake: Span,
+    /// The share of 5xx answers that is still good, e.g. `1%`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_error_rate: Option<String>,
+}
+
+/// What happens when a release turns out bad.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RollbackPolicy {
+    /// Whether a bad release is rolled back by itself.
+    pub automatic: bool,
+}
+
+impl Default for RollbackPolicy {
+    fn default() -> Self {
+        Self { automatic: true }
+    }
+}
+
+/// A command of the user's that must succeed before a deployment: tests, a scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    pub name: String,
+    /// The program and its arguments, run without a shell beside the config file.
+    pub command: Vec<String>,
+    #[serde(default = "default_check_timeout")]
+    pub timeout: Span,
+}
+
+fn default_check_timeout() -> Span {
+    Span::from_secs(600)
+}
+
+/// When deployments are allowed, in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployWindow {
+    /// Days such as `mon`; empty means every day.
+    #[serde(default)]
+    pub days: Vec<Weekday>,
+    /// The first minute, `HH:MM` in UTC.
+    pub from: ClockTime,
+    /// The first minute after the window, `HH:MM` in UTC.
+    pub to: ClockTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+/// A time of day, `HH:MM`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct ClockTime {
+    minutes: u16,
+}
+
+impl TryFrom<String> for ClockTime {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a time of day; write `HH:MM`, for example `09:30`");
+        let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
+        let (hours, minutes): (u16, u16) =
+            (hours.parse().map_err(|_| wrong())?, minutes.parse().map_err(|_| wrong())?);
+        if hours > 24 || minutes > 59 || hours * 60 + minutes > 24 * 60 {
+            return Err(wrong());
+        }
+        Ok(Self { minutes: hours * 60 + minutes })
+    }
+}
+
+impl From<ClockTime> for String {
+    fn from(time: ClockTime) -> Self {
+        format!("{:02}:{:02}", time.minutes / 60, time.minutes % 60)
+    }
+}
+
+impl DeployWindow {
+    /// Whether `now` lies inside; a window whose end is before its start goes over midnight.
+    pub fn contains(&self, now: Timestamp) -> bool {
+        let minutes_since_epoch = now.as_millis().div_euclid(60_000);
+        let day = minutes_since_epoch.div_euclid(24 * 60);
+        let minute = minutes_since_epoch.rem_euclid(24 * 60);
+        let (from, to) = (i64::from(self.from.minutes), i64::from(self.to.minutes));
+        if from <= to {
+            self.on_day(day) && (from..to).contains(&minute)
+        } else {
+            (self.on_day(day) && minute >= from) || (self.on_day(day - 1) && minute < to)
+        }
+    }
+
+    fn on_day(&self, days_since_epoch: i64) -> bool {
+        use Weekday::{Fri, Mon, Sat, Sun, Thu, Tue, Wed};
+        // 1970-01-01 was a Thursday.
+        let order = [Thu, Fri, Sat, Sun, Mon, Tue, Wed];
+        let index = usize::try_from(days_since_epoch.rem_euclid(7)).unwrap_or(0);
+        self.days.is_empty() || self.days.contains(&order[index])
+    }
+}
+
+/// All settings of one environment, with `${NAME}` resolved everywhere but in `secrets`, which are never kept here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentSettings {
+    /// development | staging | production.
+    #[serde(rename = "type", default)]
+    pub kind: EnvironmentType,
+    #[serde(default)]
+    pub provider: ProviderKind,
+    /// Where users reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    pub processes: BTreeMap<String, ProcessType>,
+    #[serde(default)]
+    pub strategy: Strategy,
+    #[serde(default)]
+    pub health_check: HealthCheck,
+    /// How long requests in flight may take to end once a release lost its traffic.
+    #[serde(default = "default_drain")]
+    pub drain: Span,
+    /// How long after SIGTERM an instance is killed.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: Span,
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    #[serde(default)]
+    pub verify: Verify,
+    #[serde(default)]
+    pub rollback: RollbackPolicy,
+    #[serde(default)]
+    pub requires_approval: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<DeployWindow>,
+}
+
+fn default_drain() -> Span {
+    Span::from_secs(30)
+}
+
+fn default_stop_timeout() -> Span {
+    Span::from_secs(10)
+}
+
+impl EnvironmentSettings {
+    /// The part that belongs to a release: what decides how its instances run and are judged.
+    pub fn sealed(&self) -> SealedSettings {
+        SealedSettings {
+            provider: self.provider,
+            url: self.url.clone(),
+            health_check: self.health_check.clone(),
+            drain: self.drain,
+            stop_timeout: self.stop_timeout,
+            verify: self.verify.clone(),
+        }
+    }
+}
+
+/// The settings that a release keeps for ever; the rest is policy and belongs to the environment of the day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealedSettings {
+    pub provider: ProviderKind,
+    pub url: Option<String>,
+    pub health_check: HealthCheck,
+    pub drain: Span,
+    pub stop_timeout: Span,
+    pub verify: Verify,
+}
+
+/// An environment as the database knows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Environment {
+    pub name: EnvironmentName,
+    pub service: String,
+    pub settings: EnvironmentSettings,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_over_midnight_belongs_to_the_day_it_starts_on() {
+        let time = |text: &str| ClockTime::try_from(text.to_owned()).unwrap();
+        let window = DeployWindow { days: vec![Weekday::Sun], from: time("22:00"), to: time("02:00") };
+        let at = |text: &str| window.contains(text.parse().unwrap());
+        assert!(at("2026-11-22T22:00:00Z")); // a Sunday
+        assert!(at("2026-11-23T01:59:00Z"));
+        assert!(!at("2026-11-23T02:00:00Z"));
+        assert!(!at("2026-11-22T01:00:00Z"));
+        assert!(!at("2026-11-23T23:00:00Z"));
+    }
+}
