@@ -1,1 +1,3 @@
-//! (see ARCHITECTURE.md)
+//! Where releases run: the artifact store, and the `process` provider that runs them on this machine.
+
+pub mod artifact;

@@ -1,0 +1,118 @@
+//! A place beside the store where a tree is written before it is moved in, whole, under its digest.
+//!
+//! Whoever writes there holds a lock that ends with its process, so what a crash left is told from what is in use.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use orchestrate_core::{Error, Result};
+use rustix::fs::{FlockOperation, flock, syncfs};
+
+use super::error;
+use super::listing::Listing;
+
+const PREFIX: &str = ".incoming-";
+
+pub(super) struct Incoming {
+    path: PathBuf,
+    /// Held until this is dropped.
+    _lock: File,
+}
+
+impl Incoming {
+    /// Opens the store, clears what crashes left in it, and makes a new place.
+    pub fn begin(store: &Path) -> Result<Self> {
+        let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        private(store).map_err(|cause| error::store(store, cause))?;
+        clear_leftovers(store);
+        for _ in 0..16 {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(|cause| Error::bug(format!("no randomness: {cause}")))?;
+            let path = store.join(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
+            private(&path.join("tree")).map_err(|cause| error::store(&path, cause))?;
+            // Another process may have taken the new place for a leftover; then the next try gets another.
+            if let Some(lock) = try_lock(&path) {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+        Err(Error::bug(format!("no place for a new artifact in {}", store.display())))
+    }
+
+    pub fn tree(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+
+    /// A directory for other files that are gone with this place.
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
+    /// Makes it durable and moves it to `place`. If `taken` then says that the same is there already, so much the better.
+    pub fn install(self, listing: &Listing, place: &Path, taken: impl Fn() -> bool) -> Result<()> {
+        let ready = self.path.join("ready");
+        let put = || -> io::Result<()> {
+            fs::create_dir(&ready)?;
+            fs::rename(self.tree(), ready.join("tree"))?;
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o444).open(ready.join("listing"))?;
+            file.write_all(listing.encode().as_bytes())?;
+            file.sync_all()?;
+            // One call for all files, instead of a disk flush for each.
+            syncfs(&file)?;
+            Ok(())
+        };
+        put().map_err(|cause| error::store(&ready, cause))?;
+        while let Err(cause) = fs::rename(&ready, place) {
+            if !matches!(cause.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) {
+                return Err(error::store(place, cause));
+            }
+            if taken() {
+                return Ok(());
+            }
+            // What is there under this digest is damaged: it gives way.
+            let damaged = self.path.join("damaged");
+            let _ = fs::remove_dir_all(&damaged);
+            match fs::rename(place, &damaged) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(error::store(place, cause));
+                }
+                _ => {}
+            }
+        }
+        let store = place.parent().unwrap_or(place);
+        File::open(store)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|cause| error::store(store, cause))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Err(cause) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %cause, "a temporary directory of the artifact store is left");
+        }
+    }
+}
+
+/// The lock of the place, if nobody has it and the place is still there.
+fn try_lock(path: &Path) -> Option<File> {
+    let name = path.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let same =
+        fs::metadata(&name).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
+    same.then_some(file)
+}
+
+fn clear_leftovers(store: &Path) {
+    for entry in fs::read_dir(store).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        if let Some(_lock) = try_lock(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
