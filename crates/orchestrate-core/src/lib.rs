@@ -1,14 +1,41 @@
 //! What a deployment and a rollback are: decides, journals, records; knows its database and no other IO.
+//!
+//! The public names, in the order in which a rollback meets them.
 
-pub mod deployment_strategy;
-pub mod environment;
 pub mod error;
 pub mod name;
-pub mod notification;
-pub mod ports;
-pub mod release;
-pub mod secrets;
-pub mod slot;
 pub mod time;
 
+pub mod deployment;
+pub mod deployment_strategy;
+pub mod environment;
+pub mod release;
+pub mod rollback_event;
+pub mod secrets;
+pub mod slot;
+
+pub mod deployment_executor;
+pub mod deployment_rollback;
+mod situation;
+
+pub mod plan;
+
+pub mod execute;
+pub mod post_deploy_verification;
+pub mod pre_deploy_validation;
+pub mod slot_tending;
+
+pub mod database;
+pub mod notification;
+pub mod ports;
+
+pub use database::Database;
+pub use deployment_executor::{DeployRequest, DeploymentExecutor};
+pub use deployment_rollback::{DeploymentRollback, RollbackRequest};
 pub use error::{Error, ErrorKind, Result};
+pub use notification::RollbackNotification;
+pub use pre_deploy_validation::PreDeployValidator;
+pub use rollback_event::{
+    RollbackEvent, RollbackEvent as DeploymentRollbackEvent, RollbackStatus,
+    RollbackStatus as DeploymentRollbackStatus, RollbackType,
+};

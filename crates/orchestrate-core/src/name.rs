@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_version_cannot_leave_its_directory() {
-        for text in ["../../etc", "", ".hidden", "-rf", "a/b", "a\0b", "1.0\n", "1 0", "ä", &"1".repeat(129)] {
+        for text in ["../../etc", "", ".hidden", "-rf", "a/b", "a\0b", "1.0\n", "1 0", "ä", &"1".repeat(129)]
+        {
             assert!(Version::new(text).is_err(), "{text:?}");
         }
         for text in ["1", "1.2.3-rc.1+build_7", "V2", &"1".repeat(128)] {

@@ -5,6 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::database::EnvironmentRecord;
+use crate::deployment::Deployment;
+use crate::error::{Error, Result};
+use crate::rollback_event::RollbackEvent;
+
 /// What a notice is about; `on:` of a channel names these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -76,5 +81,94 @@ impl Channel {
     pub fn wants(&self, kind: NoticeKind) -> bool {
         let Self::Webhook { on, .. } = self;
         on.is_empty() || kind == NoticeKind::Test || on.contains(&kind)
+    }
+}
+
+/// What a notice tells of.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Deployment(Box<Deployment>),
+    Rollback(Box<RollbackEvent>),
+}
+
+/// The body of a rollback's notice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RollbackNotification {
+    pub service: String,
+    pub url: Option<String>,
+    /// One sentence for people.
+    pub text: String,
+    #[serde(flatten)]
+    pub event: RollbackEvent,
+}
+
+impl Told {
+    /// The beginning of the idempotency key.
+    pub(crate) fn key(&self, kind: NoticeKind) -> String {
+        match self {
+            Self::Deployment(deployment) => format!("{kind}-d{}", deployment.id),
+            Self::Rollback(event) => format!("{kind}-r{}", event.id),
+        }
+    }
+
+    pub(crate) fn payload(
+        &self,
+        kind: NoticeKind,
+        environment: &EnvironmentRecord,
+    ) -> Result<serde_json::Value> {
+        let (service, url) =
+            (environment.environment.service.clone(), environment.environment.settings.url.clone());
+        let value = match self {
+            Self::Rollback(event) => {
+                let text = rollback_text(kind, &service, event);
+                serde_json::to_value(RollbackNotification { service, url, text, event: (**event).clone() })
+            }
+            Self::Deployment(deployment) => serde_json::to_value(deployment).map(|mut value| {
+                value["text"] = deployment_text(kind, &service, deployment).into();
+                value["service"] = service.into();
+                value["url"] = url.into();
+                value
+            }),
+        };
+        value.map_err(|error| Error::bug(format!("a notice cannot be written: {error}")))
+    }
+}
+
+fn rollback_text(kind: NoticeKind, service: &str, event: &RollbackEvent) -> String {
+    let RollbackEvent { environment, from_version, target_version, actor, .. } = event;
+    let why = event.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    match kind {
+        NoticeKind::RollbackFailed => format!(
+            "{service} in {environment}: the rollback from {from_version} to {target_version} by {actor} failed, users are \
+             served as before: {}",
+            event.error_message.as_deref().unwrap_or("no reason is known")
+        ),
+        NoticeKind::NeedsAttention => format!(
+            "{service} in {environment}: the rollback from {from_version} to {target_version} by {actor} needs attention: {}",
+            event.error_message.as_deref().unwrap_or("no reason is known")
+        ),
+        NoticeKind::Deployment | NoticeKind::DeploymentFailed | NoticeKind::Rollback | NoticeKind::Test => {
+            format!(
+                "{service} in {environment} was rolled back from {from_version} to {target_version} by {actor}{why}"
+            )
+        }
+    }
+}
+
+fn deployment_text(kind: NoticeKind, service: &str, deployment: &Deployment) -> String {
+    let Deployment { environment, version, actor, .. } = deployment;
+    let error = deployment.error_message.as_deref().unwrap_or("no reason is known");
+    match kind {
+        NoticeKind::DeploymentFailed => {
+            format!("{service} in {environment}: the deployment of {version} by {actor} failed: {error}")
+        }
+        NoticeKind::NeedsAttention => {
+            format!(
+                "{service} in {environment}: the deployment of {version} by {actor} needs attention: {error}"
+            )
+        }
+        NoticeKind::Deployment | NoticeKind::Rollback | NoticeKind::RollbackFailed | NoticeKind::Test => {
+            format!("{service} in {environment}: {version} was deployed by {actor}")
+        }
     }
 }

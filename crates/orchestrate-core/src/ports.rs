@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -341,4 +342,54 @@ impl std::error::Error for PortError {}
 pub trait ArtifactSource: Send + Sync {
     /// Copies the version's artifact into the store, once, and says what it is.
     async fn take_in(&self, version: &Version) -> Result<Artifact, crate::error::Error>;
+}
+
+/// This machine and its programs, as far as leases need them.
+pub trait Host: Send + Sync {
+    /// This very program, as it is told in a lease.
+    fn holder(&self, actor: &str) -> crate::database::Holder;
+    /// Whether the holder still runs; `None` if that cannot be known from here (another machine).
+    fn runs(&self, holder: &crate::database::Holder) -> Option<bool>;
+}
+
+/// Told of each step, for people who wait.
+pub trait Progress: Send + Sync {
+    fn started(&self, step: &crate::plan::Step);
+    fn done(&self, step: &crate::plan::Step, took: Span);
+    fn remark(&self, text: &str);
+}
+
+/// Nobody waits.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn started(&self, _: &crate::plan::Step) {}
+    fn done(&self, _: &crate::plan::Step, _: Span) {}
+    fn remark(&self, _: &str) {}
+}
+
+/// Everything that carrying out an operation needs.
+#[derive(Clone)]
+pub struct Ports {
+    pub provider: Arc<dyn Provider>,
+    pub router: Arc<dyn Router>,
+    pub clock: Arc<dyn Clock>,
+    pub host: Arc<dyn Host>,
+    pub progress: Arc<dyn Progress>,
+    /// How long a lease lasts without being renewed.
+    pub lease_ttl: Span,
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::system_now()
+    }
+
+    async fn sleep(&self, span: Span) {
+        tokio::time::sleep(span.duration()).await;
+    }
 }

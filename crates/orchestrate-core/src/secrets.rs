@@ -60,9 +60,13 @@ impl SecretKey {
     pub fn seal(&self, label: &str, value: &SecretText) -> Result<Vec<u8>> {
         let mut sealed = vec![0; NONCE_BYTES];
         getrandom::fill(&mut sealed).map_err(|error| Error::bug(format!("no randomness: {error}")))?;
-        let nonce = XNonce::try_from(sealed.as_slice()).map_err(|_| Error::bug("a nonce of the wrong length"))?;
+        let nonce =
+            XNonce::try_from(sealed.as_slice()).map_err(|_| Error::bug("a nonce of the wrong length"))?;
         let payload = Payload { msg: value.expose().as_bytes(), aad: label.as_bytes() };
-        let text = self.cipher().encrypt(&nonce, payload).map_err(|_| Error::bug("a secret could not be encrypted"))?;
+        let text = self
+            .cipher()
+            .encrypt(&nonce, payload)
+            .map_err(|_| Error::bug("a secret could not be encrypted"))?;
         sealed.extend(text);
         Ok(sealed)
     }

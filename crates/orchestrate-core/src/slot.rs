@@ -69,7 +69,9 @@ impl SlotState {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Live, Self::Warm, Self::Retiring, Self::Filling].into_iter().find(|state| state.as_str() == text)
+        [Self::Live, Self::Warm, Self::Retiring, Self::Filling]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }
 

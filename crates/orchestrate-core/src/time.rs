@@ -49,7 +49,9 @@ impl FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|error: jiff::Error| format!("`{text}` is not an RFC 3339 time: {error}"))
+        text.parse()
+            .map(Self)
+            .map_err(|error: jiff::Error| format!("`{text}` is not an RFC 3339 time: {error}"))
     }
 }
 
@@ -70,8 +72,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl Span {
     pub const fn from_millis(millis: u64) -> Self {
@@ -115,7 +116,8 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("`{text}` is not a span of time; write for example `100ms`, `30s`, `15m` or `1h30m`");
+        let wrong =
+            || format!("`{text}` is not a span of time; write for example `100ms`, `30s`, `15m` or `1h30m`");
         let mut rest = text.trim();
         if rest.is_empty() {
             return Err(wrong());

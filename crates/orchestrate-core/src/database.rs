@@ -1,0 +1,73 @@
+//! State on SQLite and PostgreSQL: the same methods, the same SQL, one file an aggregate.
+
+pub(crate) mod audit;
+mod connect;
+pub(crate) mod deployments;
+pub(crate) mod environments;
+pub(crate) mod holds;
+pub(crate) mod leases;
+pub(crate) mod operations;
+pub(crate) mod outbox;
+pub(crate) mod releases;
+pub(crate) mod rollbacks;
+mod row;
+mod secrets;
+pub(crate) mod slots;
+
+pub use audit::AuditRecord;
+pub use connect::DatabaseUrl;
+pub use environments::EnvironmentRecord;
+pub use environments::Live;
+pub use holds::HoldRecord;
+pub(crate) use leases::lost as lease_lost;
+pub use leases::{Holder, Lease};
+pub use operations::{OperationRecord, OperationStatus};
+pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
+
+pub(crate) use row::store_error;
+use sqlx::{Any, AnyPool, Transaction};
+
+use crate::error::Result;
+
+/// A handle to the state, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: AnyPool,
+    backend: Backend,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+pub(crate) type Tx = Transaction<'static, Any>;
+
+impl Database {
+    /// Starts a transaction that will write: on SQLite it takes the write lock at once, so it cannot fail half-way.
+    pub(crate) async fn begin(&self) -> Result<Tx> {
+        let statement = match self.backend {
+            Backend::Sqlite => "BEGIN IMMEDIATE",
+            Backend::Postgres => "BEGIN",
+        };
+        self.pool.begin_with(statement).await.map_err(row::store_error)
+    }
+
+    /// Closes the connections; on SQLite the last one to close folds the write-ahead log back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A word for people: `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        match self.backend {
+            Backend::Sqlite => "sqlite",
+            Backend::Postgres => "postgres",
+        }
+    }
+}
+
+pub(crate) async fn commit(tx: Tx) -> Result<()> {
+    tx.commit().await.map_err(row::store_error)
+}

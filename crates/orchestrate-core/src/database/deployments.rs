@@ -1,0 +1,247 @@
+//! Deployments and where they stand.
+
+use sqlx::any::AnyRow;
+
+use super::row::{RowExt as _, store_error};
+use super::{Database, Tx};
+use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_strategy::StrategyKind;
+use crate::environment::ProviderKind;
+use crate::error::Result;
+use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId, Version};
+use crate::time::Timestamp;
+
+/// What a deployment is recorded with before it starts.
+#[derive(Clone, Debug)]
+pub(crate) struct NewDeployment<'a> {
+    pub environment: &'a EnvironmentName,
+    pub release: ReleaseId,
+    pub version: &'a Version,
+    pub provider: ProviderKind,
+    pub strategy: StrategyKind,
+    pub actor: &'a str,
+    pub reason: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+impl Database {
+    pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
+        let row = sqlx::query("SELECT * FROM deployments WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The current deployment: the newest one that was not rolled back, nor passed by a rollback to further back.
+    pub async fn current_deployment(&self, environment: &EnvironmentName) -> Result<Option<Deployment>> {
+        let row = sqlx::query(
+            "SELECT * FROM deployments WHERE environment = $1 AND status <> 'rolled_back' \
+             AND passed_by_rollback_id IS NULL ORDER BY id DESC LIMIT 1",
+        )
+        .bind(environment.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The newest first.
+    pub async fn list_deployments(
+        &self,
+        environment: &EnvironmentName,
+        limit: i64,
+    ) -> Result<Vec<Deployment>> {
+        let rows = sqlx::query("SELECT * FROM deployments WHERE environment = $1 ORDER BY id DESC LIMIT $2")
+            .bind(environment.to_string())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The newest deployment by which the release went live.
+    pub async fn deployment_of_release(&self, release: ReleaseId) -> Result<Option<Deployment>> {
+        let row = sqlx::query(
+            "SELECT * FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
+        )
+        .bind(release.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The deployments that are live and still watched.
+    pub async fn list_baking(&self) -> Result<Vec<Deployment>> {
+        let rows =
+            sqlx::query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+}
+
+pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<DeploymentId> {
+    let row = sqlx::query(
+        "INSERT INTO deployments (environment, release_id, version, provider, strategy, status, actor, reason, \
+         started_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 'in_progress', $6, $7, $8, $8, $8) RETURNING id",
+    )
+    .bind(new.environment.to_string())
+    .bind(new.release.0)
+    .bind(new.version.to_string())
+    .bind(new.provider.as_str())
+    .bind(new.strategy.as_str())
+    .bind(new.actor.to_owned())
+    .bind(new.reason.map(str::to_owned))
+    .bind(new.now.to_string())
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(DeploymentId(row.int("id")?))
+}
+
+/// Ends a deployment, or ends its bake.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    id: DeploymentId,
+    status: DeploymentStatus,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE deployments SET status = $2, error_message = COALESCE($3, error_message), completed_at = $4, \
+         updated_at = $4, bake_until = NULL WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(status.as_str())
+    .bind(error.map(str::to_owned))
+    .bind(now.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+/// Changes the status alone: a deployment keeps the time at which it ended.
+pub(crate) async fn set_status(
+    tx: &mut Tx,
+    id: DeploymentId,
+    status: DeploymentStatus,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("UPDATE deployments SET status = $2, updated_at = $3, bake_until = NULL WHERE id = $1")
+        .bind(id.0)
+        .bind(status.as_str())
+        .bind(now.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+pub(crate) async fn went_live(
+    tx: &mut Tx,
+    id: DeploymentId,
+    bake_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(now.to_string())
+        .bind(bake_until.map(|t| t.to_string()))
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// A newer deployment took over while this one was still watched: it ends, but its release stays unproven.
+pub(crate) async fn end_older_bakes(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE deployments SET status = 'completed', completed_at = $2, updated_at = $2, bake_until = NULL \
+         WHERE environment = $1 AND status = 'in_progress' AND bake_until IS NOT NULL",
+    )
+    .bind(environment.to_string())
+    .bind(now.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+/// Marks those between the target and the one that is rolled back, so that "current" follows what is live.
+pub(crate) async fn pass(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    newer_than: DeploymentId,
+    by: RollbackId,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE deployments SET passed_by_rollback_id = $3 WHERE environment = $1 AND id > $2 \
+         AND status <> 'rolled_back' AND passed_by_rollback_id IS NULL",
+    )
+    .bind(environment.to_string())
+    .bind(newer_than.0)
+    .bind(by.0)
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+/// Takes the marks of a rollback away again.
+pub(crate) async fn unpass(tx: &mut Tx, by: RollbackId) -> Result<()> {
+    sqlx::query("UPDATE deployments SET passed_by_rollback_id = NULL WHERE passed_by_rollback_id = $1")
+        .bind(by.0)
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// The newest deployment by which the release went live.
+pub(crate) async fn latest_live_of(tx: &mut Tx, release: ReleaseId) -> Result<Option<DeploymentId>> {
+    let row = sqlx::query(
+        "SELECT id FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
+    )
+    .bind(release.0)
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    row.map(|row| row.int("id").map(DeploymentId)).transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Deployment> {
+    Ok(Deployment {
+        id: DeploymentId(row.int("id")?),
+        environment: row.environment("environment")?,
+        release: ReleaseId(row.int("release_id")?),
+        version: row.version("version")?,
+        provider: row.parsed("provider", parse_provider)?,
+        strategy: row.parsed("strategy", parse_strategy)?,
+        status: row.parsed("status", DeploymentStatus::parse)?,
+        error_message: row.opt_text("error_message")?,
+        actor: row.text("actor")?,
+        reason: row.opt_text("reason")?,
+        started_at: row.time("started_at")?,
+        completed_at: row.opt_time("completed_at")?,
+        went_live_at: row.opt_time("went_live_at")?,
+        bake_until: row.opt_time("bake_until")?,
+    })
+}
+
+fn parse_provider(text: &str) -> Option<ProviderKind> {
+    serde_json::from_value(text.into()).ok()
+}
+
+fn parse_strategy(text: &str) -> Option<StrategyKind> {
+    serde_json::from_value(text.into()).ok()
+}

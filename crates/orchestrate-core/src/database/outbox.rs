@@ -1,0 +1,212 @@
+//! The outbox: notices written with what they tell of, delivered afterwards, at least once.
+
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use super::row::{RowExt as _, store_error, to_json};
+use super::{Database, Tx, commit};
+use crate::error::Result;
+use crate::name::{EnvironmentName, RollbackId};
+use crate::notification::{Channel, NoticeKind};
+use crate::ports::Notice;
+use crate::time::Timestamp;
+
+/// Where a notice stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboxStatus {
+    Pending,
+    Delivered,
+    /// Given up on: the receiver said that it will never accept it.
+    Dead,
+}
+
+impl OutboxStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Delivered, Self::Dead].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A notice to be written.
+#[derive(Clone, Debug)]
+pub struct NewNotice {
+    /// The idempotency key, the same over all attempts.
+    pub key: String,
+    pub environment: Option<EnvironmentName>,
+    pub kind: NoticeKind,
+    pub channel: Channel,
+    pub payload: serde_json::Value,
+    pub rollback: Option<RollbackId>,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct OutboxRecord {
+    pub id: i64,
+    pub notice: Notice,
+    pub environment: Option<EnvironmentName>,
+    pub rollback: Option<RollbackId>,
+    pub status: OutboxStatus,
+    pub attempts: u32,
+    pub next_attempt_at: Option<Timestamp>,
+    pub last_error: Option<String>,
+    pub delivered_at: Option<Timestamp>,
+}
+
+impl Database {
+    pub async fn enqueue_notice(&self, notice: &NewNotice) -> Result<()> {
+        let mut tx = self.begin().await?;
+        enqueue(&mut tx, notice).await?;
+        commit(tx).await
+    }
+
+    /// The notices whose time has come, oldest first.
+    pub async fn due_notices(&self, now: Timestamp, limit: i64) -> Result<Vec<OutboxRecord>> {
+        let rows = sqlx::query(
+            "SELECT * FROM outbox WHERE status = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= $1) \
+             ORDER BY id LIMIT $2",
+        )
+        .bind(now.to_string())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// When the next notice is due, if any is pending.
+    pub async fn next_notice_at(&self) -> Result<Option<Timestamp>> {
+        let row = sqlx::query(
+            "SELECT MIN(COALESCE(next_attempt_at, created_at)) AS at FROM outbox WHERE status = 'pending'",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.opt_time("at")
+    }
+
+    /// The newest first.
+    pub async fn list_notices(&self, limit: i64) -> Result<Vec<OutboxRecord>> {
+        let rows = sqlx::query("SELECT * FROM outbox ORDER BY id DESC LIMIT $1")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many notices stand where.
+    pub async fn count_notices(&self) -> Result<Vec<(OutboxStatus, i64)>> {
+        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM outbox GROUP BY status ORDER BY status")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| Ok((row.parsed("status", OutboxStatus::parse)?, row.int("n")?))).collect()
+    }
+
+    /// Makes every pending notice due at once; with `dead`, those that were given up on too.
+    pub async fn flush_notices(&self, dead: bool) -> Result<u64> {
+        let done = sqlx::query(
+            "UPDATE outbox SET status = 'pending', next_attempt_at = NULL \
+             WHERE status = 'pending' OR (status = 'dead' AND $1 = 1)",
+        )
+        .bind(i64::from(dead))
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(done.rows_affected())
+    }
+
+    /// Records an accepted notice, and on its rollback that it was sent, once all its notices were.
+    pub async fn notice_delivered(
+        &self,
+        id: i64,
+        rollback: Option<RollbackId>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, delivered_at = $2, last_error = NULL \
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(now.to_string())
+        .execute(&mut *tx)
+        .await
+        .map_err(store_error)?;
+        if let Some(rollback) = rollback {
+            sqlx::query(
+                "UPDATE deployment_rollback_events SET notification_sent = 1, updated_at = $2 WHERE id = $1 \
+                 AND NOT EXISTS (SELECT 1 FROM outbox WHERE rollback_id = $1 AND status <> 'delivered')",
+            )
+            .bind(rollback.0)
+            .bind(now.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        }
+        commit(tx).await
+    }
+
+    /// Records a failed attempt; without a next one the notice is given up on.
+    pub async fn notice_failed(&self, id: i64, error: &str, next: Option<Timestamp>) -> Result<()> {
+        let status = if next.is_some() { OutboxStatus::Pending } else { OutboxStatus::Dead };
+        sqlx::query(
+            "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 WHERE id = $1",
+        )
+        .bind(id)
+        .bind(status.as_str())
+        .bind(error.to_owned())
+        .bind(next.map(|t| t.to_string()))
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (notice_key) DO NOTHING",
+    )
+    .bind(notice.key.clone())
+    .bind(notice.environment.as_ref().map(ToString::to_string))
+    .bind(notice.kind.as_str())
+    .bind(to_json(&notice.channel)?)
+    .bind(notice.payload.to_string())
+    .bind(notice.rollback.map(|id| id.0))
+    .bind(notice.now.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+fn read(row: &AnyRow) -> Result<OutboxRecord> {
+    Ok(OutboxRecord {
+        id: row.int("id")?,
+        notice: Notice {
+            key: row.text("notice_key")?,
+            channel: row.json("channel")?,
+            kind: row.parsed("kind", NoticeKind::parse)?,
+            created_at: row.time("created_at")?,
+            payload: row.json("payload")?,
+        },
+        environment: row.opt_text("environment")?.map(EnvironmentName::new).transpose()?,
+        rollback: row.opt_int("rollback_id")?.map(RollbackId),
+        status: row.parsed("status", OutboxStatus::parse)?,
+        attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        next_attempt_at: row.opt_time("next_attempt_at")?,
+        last_error: row.opt_text("last_error")?,
+        delivered_at: row.opt_time("delivered_at")?,
+    })
+}

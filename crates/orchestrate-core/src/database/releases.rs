@@ -1,0 +1,197 @@
+//! Sealed releases and their lineage: the order in which they first went live.
+
+use sqlx::any::AnyRow;
+
+use super::row::{RowExt as _, store_error, to_json};
+use super::{Database, Tx};
+use crate::error::Result;
+use crate::name::{EnvironmentName, ReleaseId, Version};
+use crate::release::{Contents, Digest, Hold, Release};
+use crate::time::Timestamp;
+
+/// A release with the hold on its version, if there is one.
+const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since, h.actor AS hold_actor \
+     FROM releases r LEFT JOIN holds h ON h.environment = r.environment AND h.version = r.version ";
+
+impl Database {
+    pub async fn release(&self, id: ReleaseId) -> Result<Option<Release>> {
+        let sql = join(SELECT, "WHERE r.id = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The releases that went live, newest in lineage first, from below `below` (exclusive) if it is given.
+    pub async fn list_lineage(
+        &self,
+        environment: &EnvironmentName,
+        below: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Release>> {
+        let sql =
+            join(SELECT, "WHERE r.environment = $1 AND r.lineage < $2 ORDER BY r.lineage DESC LIMIT $3");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(environment.to_string())
+            .bind(below.unwrap_or(i64::MAX))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The releases that a rollback without a version may take, newest in lineage first.
+    pub async fn list_good_releases(
+        &self,
+        environment: &EnvironmentName,
+        below: Option<i64>,
+        unlike: Option<&Digest>,
+        limit: i64,
+    ) -> Result<Vec<Release>> {
+        let sql = join(
+            SELECT,
+            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND h.version IS NULL \
+             AND r.content_digest <> $3 ORDER BY r.lineage DESC LIMIT $4",
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(environment.to_string())
+            .bind(below.unwrap_or(i64::MAX))
+            .bind(unlike.map_or_else(String::new, ToString::to_string))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The newest release of a version, preferring one that was live.
+    pub async fn find_release(
+        &self,
+        environment: &EnvironmentName,
+        version: &Version,
+    ) -> Result<Option<Release>> {
+        let sql = join(
+            SELECT,
+            "WHERE r.environment = $1 AND r.version = $2 ORDER BY COALESCE(r.lineage, -1) DESC, r.id DESC LIMIT 1",
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(environment.to_string())
+            .bind(version.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The digests of all artifacts that some release refers to.
+    pub async fn artifact_in_use(&self, digest: &Digest) -> Result<bool> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1")
+            .bind(digest.to_string())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(row.int("n")? > 0)
+    }
+}
+
+fn join(select: &str, rest: &str) -> String {
+    let mut sql = String::with_capacity(select.len() + rest.len());
+    sql.push_str(select);
+    sql.push_str(rest);
+    sql
+}
+
+/// Seals a release, or finds the one that is the same in version and contents.
+pub(crate) async fn seal(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    version: &Version,
+    contents: &Contents,
+    now: Timestamp,
+) -> Result<ReleaseId> {
+    let digest = contents.digest();
+    let same = sqlx::query(
+        "SELECT id FROM releases WHERE environment = $1 AND version = $2 AND content_digest = $3",
+    )
+    .bind(environment.to_string())
+    .bind(version.to_string())
+    .bind(digest.to_string())
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    if let Some(row) = same {
+        return Ok(ReleaseId(row.int("id")?));
+    }
+    let row = sqlx::query(
+        "INSERT INTO releases (environment, version, artifact_digest, content_digest, contents, sealed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+    )
+    .bind(environment.to_string())
+    .bind(version.to_string())
+    .bind(contents.artifact.digest.to_string())
+    .bind(digest.to_string())
+    .bind(to_json(contents)?)
+    .bind(now.to_string())
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(ReleaseId(row.int("id")?))
+}
+
+/// Gives the release its place in the lineage, the first time it goes live.
+pub(crate) async fn enter_lineage(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    release: ReleaseId,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE releases SET lineage = (SELECT lineage + 1 FROM environments WHERE name = $1) \
+         WHERE id = $2 AND lineage IS NULL",
+    )
+    .bind(environment.to_string())
+    .bind(release.0)
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE environments SET lineage = (SELECT COALESCE(MAX(lineage), 0) FROM releases WHERE environment = $1) \
+         WHERE name = $1",
+    )
+    .bind(environment.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+pub(crate) async fn mark_proven(tx: &mut Tx, release: ReleaseId, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE releases SET proven_at = $2 WHERE id = $1 AND proven_at IS NULL")
+        .bind(release.0)
+        .bind(now.to_string())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+fn read(row: &AnyRow) -> Result<Release> {
+    let hold = match (row.opt_text("hold_reason")?, row.opt_time("hold_since")?, row.opt_text("hold_actor")?)
+    {
+        (Some(reason), Some(since), Some(actor)) => Some(Hold { reason, since, actor }),
+        _ => None,
+    };
+    Ok(Release {
+        id: ReleaseId(row.int("id")?),
+        environment: row.environment("environment")?,
+        version: row.version("version")?,
+        contents: row.json("contents")?,
+        content_digest: Digest::try_from(row.text("content_digest")?).map_err(super::row::damaged)?,
+        sealed_at: row.time("sealed_at")?,
+        lineage: row.opt_int("lineage")?,
+        proven_at: row.opt_time("proven_at")?,
+        hold,
+    })
+}

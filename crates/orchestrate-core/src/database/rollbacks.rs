@@ -1,0 +1,215 @@
+//! Rollback events.
+
+use sqlx::any::AnyRow;
+
+use super::row::{RowExt as _, store_error, to_json};
+use super::{Database, Tx, commit};
+use crate::error::{Error, Result};
+use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId};
+use crate::rollback_event::{
+    NewRollbackEvent, Phase, RollbackEvent, RollbackPath, RollbackStatus, RollbackType, Trigger,
+};
+use crate::time::Timestamp;
+
+impl Database {
+    /// Records a rollback as `pending`.
+    pub async fn create_deployment_rollback_event(&self, new: &NewRollbackEvent) -> Result<RollbackEvent> {
+        let mut tx = self.begin().await?;
+        let id = create(&mut tx, new).await?;
+        commit(tx).await?;
+        self.get_deployment_rollback_event(id).await?.ok_or_else(|| Error::bug("a rollback event vanished"))
+    }
+
+    /// Moves a rollback to `status`; one that ends gets its `completed_at`.
+    pub async fn update_deployment_rollback_status(
+        &self,
+        id: RollbackId,
+        status: RollbackStatus,
+        error_message: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
+        set_status(&mut tx, id, status, error_message, None, now).await?;
+        commit(tx).await
+    }
+
+    pub async fn get_deployment_rollback_event(&self, id: RollbackId) -> Result<Option<RollbackEvent>> {
+        let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The newest first.
+    pub async fn list_deployment_rollback_events(
+        &self,
+        environment: &EnvironmentName,
+        limit: i64,
+    ) -> Result<Vec<RollbackEvent>> {
+        let rows = sqlx::query(
+            "SELECT * FROM deployment_rollback_events WHERE environment = $1 ORDER BY id DESC LIMIT $2",
+        )
+        .bind(environment.to_string())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Records that every channel that wants it accepted the notice.
+    pub async fn mark_deployment_rollback_notification_sent(
+        &self,
+        id: RollbackId,
+        now: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE deployment_rollback_events SET notification_sent = 1, updated_at = $2 WHERE id = $1",
+        )
+        .bind(id.0)
+        .bind(now.to_string())
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+
+    /// The newest completed rollback.
+    pub async fn last_completed_rollback(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<RollbackEvent>> {
+        let row = sqlx::query(
+            "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND status = 'completed' \
+             ORDER BY id DESC LIMIT 1",
+        )
+        .bind(environment.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The automatic rollback that ended a deployment, if one did.
+    pub async fn rollback_of_deployment(&self, deployment: DeploymentId) -> Result<Option<RollbackEvent>> {
+        let row = sqlx::query(
+            "SELECT * FROM deployment_rollback_events WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(deployment.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(read).transpose()
+    }
+}
+
+pub(crate) async fn create(tx: &mut Tx, new: &NewRollbackEvent) -> Result<RollbackId> {
+    let row = sqlx::query(
+        "INSERT INTO deployment_rollback_events (deployment_id, environment, from_version, from_release_id, \
+         target_version, target_release_id, rollback_type, path, actor, reason, triggered_by, undoes_id, \
+         started_at, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13) RETURNING id",
+    )
+    .bind(new.deployment_id.0)
+    .bind(new.environment.to_string())
+    .bind(new.from_version.to_string())
+    .bind(new.from_release.0)
+    .bind(new.target_version.to_string())
+    .bind(new.target_release.0)
+    .bind(new.rollback_type.as_str())
+    .bind(new.path.as_str())
+    .bind(new.actor.clone())
+    .bind(new.reason.clone())
+    .bind(new.trigger.as_str())
+    .bind(new.undoes.map(|id| id.0))
+    .bind(new.started_at.to_string())
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(RollbackId(row.int("id")?))
+}
+
+pub(crate) async fn set_status(
+    tx: &mut Tx,
+    id: RollbackId,
+    status: RollbackStatus,
+    error_message: Option<&str>,
+    phases: Option<&[Phase]>,
+    now: Timestamp,
+) -> Result<()> {
+    let ended = match status {
+        RollbackStatus::Completed | RollbackStatus::Failed => Some(now.to_string()),
+        RollbackStatus::Pending | RollbackStatus::InProgress | RollbackStatus::NeedsAttention => None,
+    };
+    let changed = sqlx::query(
+        "UPDATE deployment_rollback_events SET status = $2, error_message = $3, completed_at = $4, \
+         phases = COALESCE($5, phases), updated_at = $6 WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(status.as_str())
+    .bind(error_message.map(str::to_owned))
+    .bind(ended)
+    .bind(phases.map(|phases| to_json(&phases)).transpose()?)
+    .bind(now.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?
+    .rows_affected();
+    if changed == 1 { Ok(()) } else { Err(Error::refused("ORC-0113", format!("there is no rollback {id}"))) }
+}
+
+/// Records that the way to the target changed from warm to cold.
+pub(crate) async fn set_path(
+    tx: &mut Tx,
+    id: RollbackId,
+    kind: RollbackType,
+    path: RollbackPath,
+) -> Result<()> {
+    sqlx::query("UPDATE deployment_rollback_events SET rollback_type = $2, path = $3 WHERE id = $1")
+        .bind(id.0)
+        .bind(kind.as_str())
+        .bind(path.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+/// The deployment that a rollback went back from.
+pub(crate) async fn deployment_of(tx: &mut Tx, id: RollbackId) -> Result<Option<DeploymentId>> {
+    let row = sqlx::query("SELECT deployment_id FROM deployment_rollback_events WHERE id = $1")
+        .bind(id.0)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    row.map(|row| row.int("deployment_id").map(DeploymentId)).transpose()
+}
+
+pub(crate) fn read(row: &AnyRow) -> Result<RollbackEvent> {
+    let (started_at, completed_at) = (row.time("started_at")?, row.opt_time("completed_at")?);
+    let target = row.version("target_version")?;
+    Ok(RollbackEvent {
+        id: RollbackId(row.int("id")?),
+        deployment_id: DeploymentId(row.int("deployment_id")?),
+        environment: row.environment("environment")?,
+        from_version: row.version("from_version")?,
+        target_version: target,
+        rollback_type: row.parsed("rollback_type", RollbackType::parse)?,
+        status: row.parsed("status", RollbackStatus::parse)?,
+        error_message: row.opt_text("error_message")?,
+        started_at,
+        completed_at,
+        duration_ms: completed_at.map(|end| end.millis_since(started_at)),
+        notification_sent: row.int("notification_sent")? == 1,
+        actor: row.text("actor")?,
+        reason: row.opt_text("reason")?,
+        trigger: row.parsed("triggered_by", Trigger::parse)?,
+        path: row.parsed("path", RollbackPath::parse)?,
+        phases: row.json("phases")?,
+        from_release: row.opt_int("from_release_id")?.map(ReleaseId),
+        target_release: row.opt_int("target_release_id")?.map(ReleaseId),
+        undoes: row.opt_int("undoes_id")?.map(RollbackId),
+    })
+}

@@ -1,0 +1,123 @@
+//! Which release has instances in which slot.
+
+use sqlx::any::AnyRow;
+
+use super::row::{RowExt as _, store_error};
+use super::{Database, Tx};
+use crate::error::Result;
+use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
+use crate::ports::Placement;
+use crate::slot::{Slot, SlotRecord, SlotState};
+use crate::time::Timestamp;
+
+impl Database {
+    pub async fn slots(&self, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
+        let rows = sqlx::query("SELECT * FROM slots WHERE environment = $1 ORDER BY slot")
+            .bind(environment.to_string())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Every slot that is warm or retiring, with its environment's fence: the daemon's work list.
+    pub async fn list_leaving_slots(&self) -> Result<Vec<(Placement, SlotRecord, Fence)>> {
+        let rows = sqlx::query(
+            "SELECT s.*, r.version AS version, l.fence AS fence FROM slots s \
+             JOIN releases r ON r.id = s.release_id JOIN leases l ON l.environment = s.environment \
+             WHERE s.state IN ('warm', 'retiring')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let record = read(row)?;
+                let placement = Placement {
+                    environment: row.environment("environment")?,
+                    slot: record.slot,
+                    release: record.release,
+                    version: Version::new(row.text("version")?)?,
+                };
+                Ok((placement, record, Fence(row.int("fence")?)))
+            })
+            .collect()
+    }
+
+    /// Turns a warm slot whose time is up into a retiring one, unless an operation is open. True if it did.
+    pub async fn retire_slot_if_due(&self, placement: &Placement, now: Timestamp) -> Result<bool> {
+        let changed = sqlx::query(
+            "UPDATE slots SET state = 'retiring', since = $4 WHERE environment = $1 AND slot = $2 AND release_id = $3 \
+             AND state = 'warm' AND until <= $4 AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.environment = $1 \
+             AND l.operation_id IS NOT NULL)",
+        )
+        .bind(placement.environment.to_string())
+        .bind(placement.slot.as_str())
+        .bind(placement.release.0)
+        .bind(now.to_string())
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?
+        .rows_affected();
+        Ok(changed == 1)
+    }
+
+    /// Forgets a slot whose instances are gone, if it is still the retiring one that was meant.
+    pub async fn forget_slot(&self, placement: &Placement) -> Result<()> {
+        sqlx::query("DELETE FROM slots WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'retiring'")
+            .bind(placement.environment.to_string())
+            .bind(placement.slot.as_str())
+            .bind(placement.release.0)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(())
+    }
+}
+
+/// Writes what a slot is for, whatever was there.
+pub(crate) async fn put(tx: &mut Tx, environment: &EnvironmentName, record: &SlotRecord) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO slots (environment, slot, release_id, state, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (environment, slot) DO UPDATE SET release_id = $3, state = $4, since = $5, until = $6",
+    )
+    .bind(environment.to_string())
+    .bind(record.slot.as_str())
+    .bind(record.release.0)
+    .bind(record.state.as_str())
+    .bind(record.since.to_string())
+    .bind(record.until.map(|t| t.to_string()))
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, slot: Slot) -> Result<()> {
+    sqlx::query("DELETE FROM slots WHERE environment = $1 AND slot = $2")
+        .bind(environment.to_string())
+        .bind(slot.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
+
+pub(crate) async fn fetch_all(tx: &mut Tx, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
+    let rows = sqlx::query("SELECT * FROM slots WHERE environment = $1 ORDER BY slot")
+        .bind(environment.to_string())
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &AnyRow) -> Result<SlotRecord> {
+    Ok(SlotRecord {
+        slot: row.parsed("slot", Slot::parse)?,
+        release: ReleaseId(row.int("release_id")?),
+        state: row.parsed("state", SlotState::parse)?,
+        since: row.time("since")?,
+        until: row.opt_time("until")?,
+    })
+}

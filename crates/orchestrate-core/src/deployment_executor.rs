@@ -1,0 +1,342 @@
+//! The deployment, read straight: seal, plan, begin, execute, conclude. Also the end of an interrupted operation.
+
+use crate::database::{Database, Holder, OperationRecord, commit, leases, operations, releases};
+use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_strategy::StrategyKind;
+use crate::error::{Error, Result};
+use crate::execute::record::{
+    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_stop,
+};
+use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
+use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
+use crate::plan::{self, OperationKind, Place, Plan};
+use crate::ports::Ports;
+use crate::pre_deploy_validation::held;
+use crate::release::{Contents, Release};
+use crate::rollback_event::RollbackEvent;
+use crate::situation::known;
+use crate::slot::SlotState;
+
+/// What is to be deployed, sealed already.
+#[derive(Clone, Debug)]
+pub struct DeployRequest {
+    pub environment: EnvironmentName,
+    pub version: Version,
+    pub contents: Contents,
+    /// Another strategy than the environment's, for this once.
+    pub strategy: Option<StrategyKind>,
+    pub actor: String,
+    pub reason: Option<String>,
+    pub limits: Limits,
+}
+
+/// A deployment that came to an end, or is live and baking.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    pub deployment: Deployment,
+    pub outcome: Outcome,
+    /// Nothing had to be done: this very release is live.
+    pub already_live: bool,
+}
+
+/// What came of an interrupted operation.
+#[derive(Clone, Debug)]
+pub enum Resumed {
+    Deployment(Box<Deployed>),
+    Rollback(Box<RollbackEvent>),
+    Stopped,
+}
+
+/// Deploys releases, and finishes what was interrupted.
+#[derive(Clone)]
+pub struct DeploymentExecutor {
+    db: Database,
+    ports: Ports,
+}
+
+impl DeploymentExecutor {
+    pub fn new(db: Database, ports: Ports) -> Self {
+        Self { db, ports }
+    }
+
+    /// Makes the release live. Refusals are errors; what was begun is told by the outcome.
+    pub async fn deploy(&self, request: &DeployRequest) -> Result<Deployed> {
+        if let Some(error) = held(&self.db, &request.environment, &request.version).await? {
+            return Err(error);
+        }
+        let release = self.seal(request).await?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.deploy_once(request, &release).await {
+                Err(error) if error.code() == MOVED && attempts < 3 => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn seal(&self, request: &DeployRequest) -> Result<Release> {
+        let mut tx = self.db.begin().await?;
+        let now = self.ports.clock.now();
+        let id =
+            releases::seal(&mut tx, &request.environment, &request.version, &request.contents, now).await?;
+        commit(tx).await?;
+        known(&self.db, id).await
+    }
+
+    async fn deploy_once(&self, request: &DeployRequest, release: &Release) -> Result<Deployed> {
+        let name = &request.environment;
+        let (environment, seen) = self.see(name).await?;
+        let live = match environment.live {
+            Some(live) => {
+                let record = seen.slots.iter().find(|slot| slot.state == SlotState::Live);
+                let slot = record.ok_or_else(|| Error::bug("a live release without a slot"))?.slot;
+                Some((known(&self.db, live.release).await?, slot))
+            }
+            None => None,
+        };
+        let mut strategy = environment.environment.settings.strategy.clone();
+        strategy.kind = request.strategy.unwrap_or(strategy.kind);
+        let from = live.as_ref().map(|(release, slot)| (release, *slot));
+        let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
+            self.nothing_to_do(release, from).await?
+        } else {
+            let situation =
+                plan::deploy::Situation { release, live: from, slots: &seen.slots, strategy: &strategy };
+            Some(plan::deploy::plan(&situation)?)
+        };
+        let already_live = plan.is_none();
+        let plan = match (plan, from) {
+            (Some(plan), _) => plan,
+            (None, Some((_, slot))) => {
+                Plan::keep(Place::of(release, slot), release.contents.routed().next().is_some())
+            }
+            (None, None) => return Err(Error::bug("nothing is live, yet nothing is to be done")),
+        };
+        let new = NewDeploy {
+            release,
+            from: from.map(|(release, _)| release),
+            strategy: strategy.kind,
+            plan,
+            actor: &request.actor,
+            reason: request.reason.as_deref(),
+            seen,
+        };
+        let mut operation = begin_deploy(&self.db, &self.ports, new).await?;
+        let outcome = execute::run(&self.db, &self.ports, &mut operation, &request.limits).await?;
+        self.conclude(&mut operation, outcome, already_live).await
+    }
+
+    /// The very release is live and answers: a deployment of it is recorded, nothing is restarted.
+    async fn nothing_to_do(
+        &self,
+        release: &Release,
+        live: Option<(&Release, crate::slot::Slot)>,
+    ) -> Result<Option<Plan>> {
+        let Some((_, slot)) = live else { return Ok(None) };
+        let place = Place::of(release, slot);
+        let routed = release.contents.routed().next().is_some();
+        let serves = !routed
+            || execute::traffic_is_on(&self.ports, &release.environment, &place).await.unwrap_or(false);
+        Ok(if serves { None } else { Some(Plan::restore(place, release)) })
+    }
+
+    async fn conclude(
+        &self,
+        operation: &mut Operation,
+        outcome: Outcome,
+        already_live: bool,
+    ) -> Result<Deployed> {
+        let (deployment, persisted) = tokio::join!(
+            conclude_deploy(&self.db, &self.ports, operation, &outcome),
+            self.ports.router.persisted()
+        );
+        if let (Err(error), Outcome::Completed) = (persisted, &outcome) {
+            self.ports
+                .progress
+                .remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
+        }
+        Ok(Deployed { deployment: deployment?, outcome, already_live })
+    }
+
+    /// Ends the bake of a live deployment with its verdict; `None` if it ended otherwise meanwhile.
+    pub async fn finish_bake(
+        &self,
+        deployment: crate::name::DeploymentId,
+        verdict: std::result::Result<(), String>,
+    ) -> Result<Option<Deployment>> {
+        execute::record::finish_bake(&self.db, deployment, verdict, self.ports.clock.now()).await
+    }
+
+    /// Finishes or undoes the interrupted operation of an environment; refused while its holder still runs.
+    pub async fn resume(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
+        let Some(record) = self.db.open_operation(environment).await? else {
+            self.db.environment(environment).await?;
+            return Err(Error::refused(
+                "ORC-0120",
+                format!("there is no interrupted operation in {environment}"),
+            )
+            .hint(format!("see how it stands: orchestrate deploy status --env {environment}")));
+        };
+        let lease =
+            self.db.lease(environment).await?.ok_or_else(|| Error::bug("an operation without a lease"))?;
+        let stuck = record.status == crate::database::OperationStatus::NeedsAttention;
+        if !stuck && !self.is_abandoned(lease.holder.as_ref(), lease.expires_at) {
+            return Err(busy(&self.db, &self.ports, environment).await?);
+        }
+        let mut operation = self.take_over(record, lease.fence, actor).await?;
+        let outcome = execute::run(&self.db, &self.ports, &mut operation, &Limits::default()).await?;
+        self.conclude_resumed(&mut operation, outcome).await
+    }
+
+    /// Whether the lease's holder is gone: its process ended, or, where that cannot be seen, its time is up.
+    pub fn is_abandoned(&self, holder: Option<&Holder>, expires_at: Option<crate::time::Timestamp>) -> bool {
+        let expired = expires_at.is_none_or(|at| at < self.ports.clock.now());
+        match holder.and_then(|holder| self.ports.host.runs(holder)) {
+            Some(false) => true,
+            Some(true) | None => expired,
+        }
+    }
+
+    async fn take_over(&self, mut record: OperationRecord, seen: Fence, actor: &str) -> Result<Operation> {
+        let (now, holder) = (self.ports.clock.now(), self.ports.host.holder(actor));
+        let mut tx = self.db.begin().await?;
+        let fence =
+            leases::take_over(&mut tx, &record.environment, seen, &holder, now, self.ports.lease_ttl).await?;
+        let fence = fence.ok_or_else(|| crate::database::lease_lost(&record.environment))?;
+        operations::set_fence(&mut tx, record.id, fence).await?;
+        commit(tx).await?;
+        record.fence = fence;
+        let entries = self.db.journal(record.id).await?;
+        let target = known(&self.db, record.plan.target().release).await?;
+        let from = match record.plan.from() {
+            Some(place) => Some(known(&self.db, place.release).await?),
+            None => None,
+        };
+        Operation::new(record, target, from, &entries)
+    }
+
+    async fn conclude_resumed(&self, operation: &mut Operation, outcome: Outcome) -> Result<Resumed> {
+        match operation.record.kind {
+            OperationKind::Deploy => self
+                .conclude(operation, outcome, false)
+                .await
+                .map(|deployed| Resumed::Deployment(Box::new(deployed))),
+            OperationKind::Rollback => {
+                let event =
+                    crate::deployment_rollback::conclude(&self.db, &self.ports, operation, &outcome).await?;
+                Ok(Resumed::Rollback(Box::new(event)))
+            }
+            OperationKind::Stop => {
+                conclude_stop(&self.db, &self.ports, operation, &outcome).await?;
+                stop_error(operation.environment(), outcome).map_or(Ok(Resumed::Stopped), Err)
+            }
+        }
+    }
+
+    /// Stops everything that runs in an environment, and records that nothing is live.
+    pub async fn stop_environment(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {
+        let (environment, seen) = self.see(name).await?;
+        let live = environment.live.ok_or_else(|| {
+            Error::refused("ORC-0121", format!("nothing runs in {name}"))
+                .hint(format!("deploy something: orchestrate deploy --env {name} --version V"))
+        })?;
+        let release = known(&self.db, live.release).await?;
+        let mut places = Vec::new();
+        for record in &seen.slots {
+            places.push((
+                record.state == SlotState::Live,
+                Place::of(&self.name_of(record.release).await?, record.slot),
+            ));
+        }
+        places.sort_by_key(|(live, _)| !live);
+        let mut places = places.into_iter().map(|(_, place)| place);
+        let first = places.next().ok_or_else(|| Error::bug("a live release without a slot"))?;
+        let plan = Plan::stop(first, places);
+        let mut operation =
+            begin_stop(&self.db, &self.ports, &release, live.deployment, plan, actor, &seen).await?;
+        let outcome = execute::run(&self.db, &self.ports, &mut operation, &Limits::default()).await?;
+        conclude_stop(&self.db, &self.ports, &mut operation, &outcome).await?;
+        stop_error(name, outcome).map_or(Ok(release.version), Err)
+    }
+
+    async fn name_of(&self, release: ReleaseId) -> Result<Release> {
+        known(&self.db, release).await
+    }
+
+    async fn see(&self, name: &EnvironmentName) -> Result<(crate::database::EnvironmentRecord, Seen)> {
+        let environment = self.db.environment(name).await?;
+        let lease = self.db.lease(name).await?;
+        if lease.as_ref().is_some_and(|lease| lease.operation.is_some()) {
+            return Err(busy(&self.db, &self.ports, name).await?);
+        }
+        let fence = lease.map_or(Fence(0), |lease| lease.fence);
+        Ok((environment, Seen { fence, slots: self.db.slots(name).await? }))
+    }
+}
+
+fn stop_error(environment: &EnvironmentName, outcome: Outcome) -> Option<Error> {
+    match outcome {
+        Outcome::Completed => None,
+        Outcome::Condemned(failure) | Outcome::Undone(failure) => Some(Error::failed(
+            "ORC-0122",
+            format!("{environment} could not be stopped: {}", failure.message),
+        )),
+        Outcome::NeedsAttention(failure) => Some(
+            Error::needs_attention(
+                "ORC-0119",
+                format!("stopping {environment} needs attention: {}", failure.message),
+            )
+            .hint(format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}")),
+        ),
+    }
+}
+
+/// The error of a deployment that was begun and is not live and good.
+pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<Error> {
+    let Deployment { id, version, environment, status, error_message, .. } = &deployed.deployment;
+    let why = error_message.as_deref().unwrap_or("no reason is recorded");
+    let detail = match &deployed.outcome {
+        Outcome::Completed => None,
+        Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
+            failure.detail.as_ref()
+        }
+    };
+    let detail = detail.map_or_else(String::new, |text| format!("\n{text}"));
+    let what = format!("deployment {id} of {version} to {environment}");
+    match status {
+        DeploymentStatus::Completed | DeploymentStatus::Pending | DeploymentStatus::Validating => None,
+        DeploymentStatus::InProgress => None,
+        _ if matches!(deployed.outcome, Outcome::NeedsAttention(_)) => {
+            Some(Error::needs_attention("ORC-0119", format!("{what} needs attention: {why}{detail}")).hint(
+                format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}"),
+            ))
+        }
+        DeploymentStatus::RolledBack => {
+            let target = rollback.map_or_else(String::new, |event| format!(" to {}", event.target_version));
+            Some(
+                Error::failed(
+                    "ORC-0123",
+                    format!("{what} turned out bad and was rolled back{target}: {why}{detail}"),
+                )
+                .hint(format!(
+                    "look at its output: orchestrate logs --env {environment} --version {version}"
+                )),
+            )
+        }
+        DeploymentStatus::Failed | DeploymentStatus::TimedOut => {
+            let (verb, code) = match status {
+                DeploymentStatus::TimedOut => ("ran out of time", "ORC-0125"),
+                _ => ("failed", "ORC-0124"),
+            };
+            let served = match deployed.outcome {
+                Outcome::Undone(Failure { kind: FailureKind::Interrupted, .. }) => "; it was put back",
+                Outcome::Undone(_) => "; users are served as before",
+                _ => "; it is live all the same",
+            };
+            Some(Error::failed(code, format!("{what} {verb}{served}: {why}{detail}")).hint(format!(
+                "look at its output: orchestrate logs --env {environment} --version {version}"
+            )))
+        }
+    }
+}

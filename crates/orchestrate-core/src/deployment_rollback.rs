@@ -1,0 +1,258 @@
+//! The rollback, read straight: request, situation, plan, begin, execute, conclude.
+
+mod preview;
+#[cfg(test)]
+mod tests;
+
+pub use preview::{Candidate, Preview, Readiness};
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::execute::record::{
+    MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
+};
+use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
+use crate::name::{EnvironmentName, RollbackId, Version};
+use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
+use crate::plan::{self, Plan};
+use crate::ports::Ports;
+use crate::rollback_event::{RollbackEvent, RollbackStatus, Trigger};
+use crate::situation::{self, Observed};
+
+/// What a caller asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackRequest {
+    pub environment: EnvironmentName,
+    /// None: the newest good release before the current one.
+    pub target_version: Option<Version>,
+    /// Leaves out the checks that are made before anything is touched.
+    pub skip_validation: bool,
+    /// Also rolls back a completed deployment, and goes to a held version.
+    pub force: bool,
+}
+
+/// Who asks, why, and how.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    pub actor: String,
+    pub reason: Option<String>,
+    pub trigger: Trigger,
+    /// Goes forward again to where the newest rollback came from; `target_version` is ignored.
+    pub undo: bool,
+    pub limits: Limits,
+}
+
+impl Asking {
+    pub fn by(actor: impl Into<String>) -> Self {
+        Self {
+            actor: actor.into(),
+            reason: None,
+            trigger: Trigger::Api,
+            undo: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A rollback that came to an end.
+#[derive(Clone, Debug)]
+pub struct RolledBack {
+    pub event: RollbackEvent,
+    /// What the person should know, e.g. why it was not warm.
+    pub remarks: Vec<String>,
+    /// What an instance said before it failed.
+    pub detail: Option<String>,
+}
+
+/// Rolls deployments back, and tells about it.
+#[derive(Clone)]
+pub struct DeploymentRollback {
+    db: Database,
+    ports: Ports,
+}
+
+/// How often a plan is made anew because the situation moved under it.
+const ATTEMPTS: usize = 3;
+
+impl DeploymentRollback {
+    pub fn new(db: Database, ports: Ports) -> Self {
+        Self { db, ports }
+    }
+
+    /// Rolls back and returns the event as recorded; an error if it did not complete.
+    pub async fn rollback(&self, request: &RollbackRequest) -> Result<RollbackEvent> {
+        let rolled = self.rollback_as(request, &Asking::by("api")).await?;
+        match rolled.event.status {
+            RollbackStatus::Completed => Ok(rolled.event),
+            RollbackStatus::Pending
+            | RollbackStatus::InProgress
+            | RollbackStatus::Failed
+            | RollbackStatus::NeedsAttention => Err(failed(&rolled)),
+        }
+    }
+
+    /// Rolls back in somebody's name. Refusals are errors; what was begun is told by the event's status.
+    pub async fn rollback_as(&self, request: &RollbackRequest, asking: &Asking) -> Result<RolledBack> {
+        let asked_at = self.ports.clock.now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.rollback_once(request, asking, asked_at).await {
+                Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// One event by its number.
+    pub async fn get_rollback(&self, id: RollbackId) -> Result<RollbackEvent> {
+        self.db.get_deployment_rollback_event(id).await?.ok_or_else(|| {
+            Error::refused("ORC-0113", format!("there is no rollback {id}"))
+                .hint("list them: orchestrate deploy rollbacks --env NAME")
+        })
+    }
+
+    /// The newest events first; an unknown environment is an error.
+    pub async fn list_rollbacks(
+        &self,
+        environment: &EnvironmentName,
+        limit: usize,
+    ) -> Result<Vec<RollbackEvent>> {
+        self.db.environment(environment).await?;
+        self.db.list_deployment_rollback_events(environment, i64::try_from(limit).unwrap_or(i64::MAX)).await
+    }
+
+    async fn rollback_once(
+        &self,
+        request: &RollbackRequest,
+        asking: &Asking,
+        asked_at: crate::time::Timestamp,
+    ) -> Result<RolledBack> {
+        let (terms, observed) = self.look(request, asking).await?;
+        let plan = plan::rollback::plan(&observed.situation, &terms)?;
+        for remark in &plan.remarks {
+            self.ports.progress.remark(remark);
+        }
+        let new = NewRollback {
+            plan: &plan,
+            live: observed.situation.live.as_ref().map(|(release, _)| release),
+            actor: &asking.actor,
+            reason: asking.reason.as_deref(),
+            trigger: asking.trigger,
+            asked_at,
+            seen: observed.seen.clone(),
+        };
+        let Some(steps) = &plan.plan else {
+            let event = record_no_move(&self.db, &self.ports, &new).await?;
+            return Ok(RolledBack { event, remarks: plan.remarks.clone(), detail: None });
+        };
+        if !request.skip_validation {
+            self.validate(&plan, steps).await?;
+        }
+        let operation = begin_rollback(&self.db, &self.ports, &new, steps).await?;
+        self.carry_out(operation, &new, &observed, &terms, &asking.limits).await
+    }
+
+    /// What is known, and how it was asked; refused here if another operation is open.
+    async fn look(&self, request: &RollbackRequest, asking: &Asking) -> Result<(Terms, Observed)> {
+        let wanted = match (&request.target_version, asking.undo) {
+            (_, true) => Wanted::Undo,
+            (Some(version), false) => Wanted::Version(version.clone()),
+            (None, false) => Wanted::Previous,
+        };
+        let observed = situation::observe(&self.db, &self.ports, &request.environment, &wanted).await?;
+        if observed.busy {
+            return Err(busy(&self.db, &self.ports, &request.environment).await?);
+        }
+        let automatic = matches!(asking.trigger, Trigger::Verification | Trigger::Watch);
+        Ok((Terms { wanted, force: request.force, automatic, distrust_warm: false }, observed))
+    }
+
+    /// A cold start needs the sealed artifact, whole: better known before anything is touched.
+    async fn validate(&self, plan: &RollbackPlan, steps: &Plan) -> Result<()> {
+        if steps.is_warm() {
+            return Ok(());
+        }
+        let digest = &plan.target.contents.artifact.digest;
+        self.ports.provider.fetch(digest).await.map_err(|error| {
+            Error::refused(
+                "ORC-0117",
+                format!("{} cannot be restored as it was sealed: {error}", plan.target.version),
+            )
+            .hint(format!(
+                "nothing was changed; see what else there is: orchestrate deploy candidates --env {}",
+                plan.deployment.environment
+            ))
+        })
+    }
+
+    async fn carry_out(
+        &self,
+        mut operation: Operation,
+        new: &NewRollback<'_>,
+        observed: &Observed,
+        terms: &Terms,
+        limits: &Limits,
+    ) -> Result<RolledBack> {
+        let mut remarks = new.plan.remarks.clone();
+        let mut outcome = execute::run(&self.db, &self.ports, &mut operation, limits).await?;
+        if let Outcome::Undone(because @ Failure { kind: FailureKind::NotReady, .. }) = &outcome
+            && operation.record.plan.is_warm()
+        {
+            let because = because.clone();
+            let terms = Terms { distrust_warm: true, ..terms.clone() };
+            let cold = plan::rollback::plan(&observed.situation, &terms)?;
+            let steps = cold.plan.clone().ok_or_else(|| Error::bug("a cold plan without steps"))?;
+            let remark = format!(
+                "the warm {} was not ready ({}); it is started anew",
+                cold.target.version, because.message
+            );
+            self.ports.progress.remark(&remark);
+            remarks.push(remark);
+            let again = NewRollback { plan: &cold, seen: observed.seen.clone(), ..*new };
+            operation =
+                replan_rollback(&self.db, &self.ports, &mut operation, &because, &again, &steps).await?;
+            outcome = execute::run(&self.db, &self.ports, &mut operation, limits).await?;
+        }
+        let detail = match &outcome {
+            Outcome::Completed => None,
+            Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
+                failure.detail.clone()
+            }
+        };
+        let event = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
+        Ok(RolledBack { event, remarks, detail })
+    }
+}
+
+/// Concludes while making sure that the switch outlives a loss of power: both must be true before success is told.
+pub(crate) async fn conclude(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    outcome: &Outcome,
+) -> Result<RollbackEvent> {
+    let (event, persisted) =
+        tokio::join!(conclude_rollback(db, ports, operation, outcome), ports.router.persisted());
+    if let Err(error) = persisted {
+        ports.progress.remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
+    }
+    event
+}
+
+/// The error of a rollback that was begun and did not complete.
+pub fn failed(rolled: &RolledBack) -> Error {
+    let RollbackEvent { id, environment, from_version, target_version, error_message, .. } = &rolled.event;
+    let why = error_message.as_deref().unwrap_or("no reason is recorded");
+    let detail = rolled.detail.as_ref().map_or_else(String::new, |text| format!("\n{text}"));
+    let what = format!("rollback {id} of {environment} from {from_version} to {target_version}");
+    if rolled.event.status == RollbackStatus::NeedsAttention {
+        return Error::needs_attention("ORC-0119", format!("{what} needs attention: {why}{detail}"))
+            .hint(format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}"));
+    }
+    Error::failed(
+        "ORC-0118",
+        format!("{what} failed and was put back; users are served as before: {why}{detail}"),
+    )
+    .hint(format!("see what else there is: orchestrate deploy candidates --env {environment}"))
+}

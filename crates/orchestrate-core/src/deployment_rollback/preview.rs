@@ -1,0 +1,267 @@
+//! What a rollback would do, told beforehand: the plan, candidates, readiness.
+
+use serde::Serialize;
+
+use super::{Asking, DeploymentRollback, RollbackRequest};
+use crate::error::Result;
+use crate::name::{EnvironmentName, Version};
+use crate::plan::rollback::{self, Terms, Wanted};
+use crate::plan::{Afterwards, Plan};
+use crate::release::{Contents, Release};
+use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
+use crate::situation;
+use crate::slot::SlotState;
+use crate::time::Timestamp;
+
+/// The plan of a rollback, for people and scripts. Nothing was touched to make it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Preview {
+    pub environment: EnvironmentName,
+    pub deployment_id: crate::name::DeploymentId,
+    pub from_version: Version,
+    pub target_version: Version,
+    pub rollback_type: RollbackType,
+    pub path: RollbackPath,
+    /// In order; empty where the target serves already.
+    pub steps: Vec<String>,
+    /// What is done once users are served by the target.
+    pub afterwards: Vec<String>,
+    pub differences: Vec<Difference>,
+    /// What would refuse it now.
+    pub blockers: Vec<String>,
+    pub remarks: Vec<String>,
+    /// Median of earlier ones on the same path here, in milliseconds; none without history.
+    pub estimated_ms: Option<u64>,
+}
+
+/// One thing that differs between two releases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub what: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+/// A release that a rollback could take, or why not.
+#[derive(Clone, Debug, Serialize)]
+pub struct Candidate {
+    pub version: Version,
+    pub ready: bool,
+    pub path: Option<RollbackPath>,
+    /// Why a rollback without a version passes it over; none for the ones it could take.
+    pub why_not: Option<String>,
+    /// Whether a rollback without a version would take this one.
+    pub default: bool,
+    pub live: bool,
+    pub sealed_at: Timestamp,
+    pub proven_at: Option<Timestamp>,
+}
+
+/// Whether a rollback without a version would work now.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    pub target_version: Option<Version>,
+    pub rollback_type: Option<RollbackType>,
+    pub path: Option<RollbackPath>,
+    pub estimated_ms: Option<u64>,
+    pub blockers: Vec<String>,
+}
+
+impl DeploymentRollback {
+    /// The plan, and what stands in its way; refused where there is nothing to plan.
+    pub async fn preview(&self, request: &RollbackRequest, asking: &Asking) -> Result<Preview> {
+        let wanted = match (&request.target_version, asking.undo) {
+            (_, true) => Wanted::Undo,
+            (Some(version), false) => Wanted::Version(version.clone()),
+            (None, false) => Wanted::Previous,
+        };
+        let observed = situation::observe(&self.db, &self.ports, &request.environment, &wanted).await?;
+        let asked = Terms { wanted, force: request.force, automatic: false, distrust_warm: false };
+        let mut blockers = Vec::new();
+        if observed.busy {
+            blockers.push(
+                crate::execute::record::busy(&self.db, &self.ports, &request.environment).await?.to_string(),
+            );
+        }
+        // A missing --force is a blocker to be told; everything else that refuses leaves nothing to show.
+        let plan = match rollback::plan(&observed.situation, &asked) {
+            Err(error) if matches!(error.code(), "ORC-0104" | "ORC-0105") => {
+                blockers.push(error.to_string());
+                rollback::plan(&observed.situation, &Terms { force: true, ..asked })?
+            }
+            plan => plan?,
+        };
+        if plan.path == RollbackPath::Cold
+            && let Err(error) = self.ports.provider.fetch(&plan.target.contents.artifact.digest).await
+        {
+            blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
+        }
+        Ok(Preview {
+            environment: request.environment.clone(),
+            deployment_id: plan.deployment.id,
+            from_version: plan.from.version.clone(),
+            target_version: plan.target.version.clone(),
+            rollback_type: plan.rollback_type,
+            path: plan.path,
+            steps: plan.plan.iter().flat_map(|plan| plan.steps().iter().map(ToString::to_string)).collect(),
+            afterwards: plan.plan.as_ref().map_or_else(Vec::new, afterwards),
+            differences: differences(&plan.from.contents, &plan.target.contents),
+            blockers,
+            remarks: plan.remarks,
+            estimated_ms: self.estimate(&request.environment, plan.path).await?,
+        })
+    }
+
+    /// The releases that were live, newest first, with what a rollback would make of each.
+    pub async fn candidates(&self, environment: &EnvironmentName, limit: usize) -> Result<Vec<Candidate>> {
+        let observed = situation::observe(&self.db, &self.ports, environment, &Wanted::Previous).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut candidates = Vec::new();
+        let Some((_, current)) = &observed.situation.current else { return Ok(candidates) };
+        let default = rollback::previous(&observed.situation, current).ok().map(|release| release.id);
+        for release in self.db.list_lineage(environment, None, limit).await? {
+            let live = observed.situation.live.as_ref().is_some_and(|(live, _)| live.id == release.id);
+            let why_not = rollback::why_not(&release, current);
+            let path = self.path_to(&observed.situation, &release).await;
+            let ready = path.is_ok();
+            candidates.push(Candidate {
+                version: release.version.clone(),
+                ready,
+                why_not: why_not.or(path.as_ref().err().cloned()),
+                path: path.ok(),
+                default: default == Some(release.id),
+                live,
+                sealed_at: release.sealed_at,
+                proven_at: release.proven_at,
+            });
+        }
+        Ok(candidates)
+    }
+
+    /// Whether a rollback would work now, and how long it would take. Never an error for what is merely not ready.
+    pub async fn readiness(&self, environment: &EnvironmentName) -> Result<Readiness> {
+        let request = RollbackRequest {
+            environment: environment.clone(),
+            target_version: None,
+            skip_validation: false,
+            force: true,
+        };
+        match self.preview(&request, &Asking::by("status")).await {
+            Ok(preview) => Ok(Readiness {
+                ready: preview.blockers.is_empty(),
+                target_version: Some(preview.target_version),
+                rollback_type: Some(preview.rollback_type),
+                path: Some(preview.path),
+                estimated_ms: preview.estimated_ms,
+                blockers: preview.blockers,
+            }),
+            Err(error) if error.code() == "ORC-0102" => Ok(Readiness {
+                ready: false,
+                target_version: None,
+                rollback_type: None,
+                path: None,
+                estimated_ms: None,
+                blockers: vec![error.to_string()],
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn path_to(
+        &self,
+        situation: &rollback::Situation,
+        release: &Release,
+    ) -> Result<RollbackPath, String> {
+        if situation.live.as_ref().is_some_and(|(live, _)| live.id == release.id) {
+            return Ok(RollbackPath::None);
+        }
+        let warm = |record: &&crate::slot::SlotRecord| {
+            record.release == release.id && record.state == SlotState::Warm
+        };
+        if situation.slots.iter().any(|record| warm(&record)) {
+            return Ok(RollbackPath::Warm);
+        }
+        match self.ports.provider.fetch(&release.contents.artifact.digest).await {
+            Ok(()) => Ok(RollbackPath::Cold),
+            Err(error) => Err(format!("cannot be restored as it was sealed: {error}")),
+        }
+    }
+
+    async fn estimate(&self, environment: &EnvironmentName, path: RollbackPath) -> Result<Option<u64>> {
+        let mut times: Vec<u64> = self
+            .db
+            .list_deployment_rollback_events(environment, 20)
+            .await?
+            .into_iter()
+            .filter(|event| event.path == path && event.status == RollbackStatus::Completed)
+            .filter_map(|event| event.duration_ms)
+            .collect();
+        times.sort_unstable();
+        Ok(times.get(times.len() / 2).copied())
+    }
+}
+
+fn afterwards(plan: &Plan) -> Vec<String> {
+    let Some(from) = plan.from() else { return Vec::new() };
+    match plan.afterwards() {
+        Afterwards::KeepWarm(span) => vec![format!("keep {} warm for {span}, then stop it", from.version)],
+        Afterwards::Retire => vec![
+            format!("let the requests in flight to {} end", from.version),
+            format!("stop {} in {}", from.version, from.slot),
+        ],
+    }
+}
+
+/// What differs, by name; of secrets only the versions.
+pub fn differences(from: &Contents, to: &Contents) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut compare = |what: String, from: Option<String>, to: Option<String>| {
+        if from != to {
+            found.push(Difference { what, from, to });
+        }
+    };
+    let artifact = |contents: &Contents| Some(contents.artifact.digest.short().to_owned());
+    compare("artifact".into(), artifact(from), artifact(to));
+    compare_settings(&mut compare, from, to);
+    for name in keys(&from.variables, &to.variables) {
+        compare(
+            format!("variable {name}"),
+            from.variables.get(name).cloned(),
+            to.variables.get(name).cloned(),
+        );
+    }
+    for name in keys(&from.secrets, &to.secrets) {
+        let version =
+            |contents: &Contents| contents.secrets.get(name).map(|version| format!("version {version}"));
+        compare(format!("secret {name}"), version(from), version(to));
+    }
+    for name in keys(&from.processes, &to.processes) {
+        let process = |contents: &Contents| contents.processes.get(name).map(json);
+        compare(format!("process {name}"), process(from), process(to));
+    }
+    found
+}
+
+fn compare_settings(
+    compare: &mut impl FnMut(String, Option<String>, Option<String>),
+    from: &Contents,
+    to: &Contents,
+) {
+    let (from, to) = (serde_json::to_value(&from.settings), serde_json::to_value(&to.settings));
+    let (Ok(serde_json::Value::Object(from)), Ok(serde_json::Value::Object(to))) = (from, to) else { return };
+    for (name, value) in &from {
+        compare(format!("setting {name}"), Some(json(value)), to.get(name).map(json));
+    }
+}
+
+fn keys<'a, V>(
+    a: &'a std::collections::BTreeMap<String, V>,
+    b: &'a std::collections::BTreeMap<String, V>,
+) -> std::collections::BTreeSet<&'a String> {
+    a.keys().chain(b.keys()).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,357 @@
+//! Carrying out: every step is journaled before it touches anything; before traffic moved, undo; after it, finish.
+
+pub mod journal;
+pub(crate) mod record;
+mod step;
+mod undo;
+
+pub use step::perform;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::database::{Database, OperationRecord};
+use crate::error::{Error, Result};
+use crate::name::EnvironmentName;
+use crate::plan::{OperationKind, Step};
+use crate::ports::{PortError, PortErrorKind, Ports};
+use crate::release::Release;
+use crate::rollback_event::Phase;
+use crate::time::{Span, Timestamp};
+use journal::{Entry, StepEvent, StepState};
+
+/// How it ended. Only the last one wakes a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Completed,
+    /// A deployment got its traffic, but the live address did not prove it good: it goes back by a rollback.
+    Condemned(Failure),
+    /// Put back: users are served as before.
+    Undone(Failure),
+    NeedsAttention(Failure),
+}
+
+/// Why a step did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub message: String,
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    Failed,
+    TimedOut,
+    Interrupted,
+    /// A warm target had too few ready instances at the moment of the switch.
+    NotReady,
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        let kind = match error.kind {
+            PortErrorKind::TimedOut => FailureKind::TimedOut,
+            PortErrorKind::NotReady => FailureKind::NotReady,
+            PortErrorKind::Fenced
+            | PortErrorKind::Missing
+            | PortErrorKind::Failed
+            | PortErrorKind::Unreachable => FailureKind::Failed,
+        };
+        Self { kind, message: error.message, detail: error.detail }
+    }
+}
+
+/// What may end an operation early, as long as traffic has not moved.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    pub timeout: Option<Span>,
+    /// Becomes true when the person gives up (Ctrl-C).
+    pub interrupt: Option<watch::Receiver<bool>>,
+}
+
+impl Limits {
+    async fn hit(self) -> Failure {
+        let timeout = async {
+            match self.timeout {
+                Some(span) => {
+                    tokio::time::sleep(span.duration()).await;
+                    Failure {
+                        kind: FailureKind::TimedOut,
+                        message: format!("it took longer than {span}"),
+                        detail: None,
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let interrupt = async {
+            let Some(mut receiver) = self.interrupt else { return std::future::pending().await };
+            if receiver.wait_for(|on| *on).await.is_err() {
+                return std::future::pending().await;
+            }
+            Failure { kind: FailureKind::Interrupted, message: "it was interrupted".into(), detail: None }
+        };
+        tokio::select! { failure = timeout => failure, failure = interrupt => failure }
+    }
+}
+
+/// An operation that was begun: on disk, with its lease, and with the releases it is about.
+#[derive(Debug)]
+pub struct Operation {
+    pub(crate) record: OperationRecord,
+    pub(crate) target: Release,
+    pub(crate) from: Option<Release>,
+    states: Vec<StepState>,
+    /// How many journal entries are on disk.
+    written: usize,
+    /// Entries that the next durable write takes along.
+    pending: Vec<Entry>,
+    pub(crate) phases: Vec<Phase>,
+}
+
+impl Operation {
+    pub(crate) fn new(
+        record: OperationRecord,
+        target: Release,
+        from: Option<Release>,
+        entries: &[Entry],
+    ) -> Result<Self> {
+        let states = journal::fold(record.plan.steps().len(), entries).map_err(|error| {
+            Error::failed("ORC-0402", "the journal of the operation is damaged").source(error)
+        })?;
+        Ok(Self {
+            record,
+            target,
+            from,
+            states,
+            written: entries.len(),
+            pending: Vec::new(),
+            phases: Vec::new(),
+        })
+    }
+
+    pub(crate) fn environment(&self) -> &EnvironmentName {
+        &self.record.environment
+    }
+
+    /// The release that a step is about.
+    fn release_of(&self, step: &Step) -> &Release {
+        match &self.from {
+            Some(from) if from.id == step.place().release => from,
+            _ => &self.target,
+        }
+    }
+
+    /// Entries that are not on disk yet, for the transaction that concludes.
+    pub(crate) fn take_pending(&mut self) -> (usize, Vec<Entry>) {
+        let entries = std::mem::take(&mut self.pending);
+        let first = self.written;
+        self.written += entries.len();
+        (first, entries)
+    }
+
+    /// Until the switch begins, an operation can be given up; from then on it is finished.
+    fn may_stop_at(&self, index: usize) -> bool {
+        !self.record.plan.steps()[..=index].iter().any(|step| matches!(step, Step::SwitchTraffic(_)))
+    }
+
+    fn note(&mut self, step: usize, event: StepEvent, detail: Option<String>, at: Timestamp) -> Result<()> {
+        let state = self.states[step];
+        self.states[step] = state.after(event).ok_or_else(|| {
+            Error::bug(format!("an impossible step: {}", journal::IllegalEvent { step, state, event }))
+        })?;
+        self.pending.push(Entry { step, event, detail, at });
+        Ok(())
+    }
+
+    async fn flush(&mut self, db: &Database) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let (first, entries) = self.take_pending();
+        let record = &self.record;
+        db.append_journal(&record.environment, record.id, record.fence, first, &entries).await
+    }
+}
+
+/// Runs, or resumes: both start from what the journal says. An error means that the operation is still open.
+pub(crate) async fn run(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    limits: &Limits,
+) -> Result<Outcome> {
+    let environment = operation.environment().clone();
+    let fence = operation.record.fence;
+    let keep_lease = async {
+        loop {
+            tokio::time::sleep(ports.lease_ttl.duration() / 3).await;
+            if let Err(error) = db.renew_lease(&environment, fence, ports.clock.now(), ports.lease_ttl).await
+                && error.code() == "ORC-0107"
+            {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        outcome = drive(db, ports, operation, limits) => outcome,
+        lost = keep_lease => Err(lost),
+    }
+}
+
+async fn drive(db: &Database, ports: &Ports, operation: &mut Operation, limits: &Limits) -> Result<Outcome> {
+    if operation.states.iter().any(|state| state.is_undo()) {
+        let because = Failure {
+            kind: FailureKind::Interrupted,
+            message: "it was interrupted while it was being undone".into(),
+            detail: None,
+        };
+        return undo::undo(db, ports, operation, because).await;
+    }
+    let mut limit = Box::pin(limits.clone().hit());
+    for index in 0..operation.record.plan.steps().len() {
+        if operation.states[index] == StepState::Done {
+            continue;
+        }
+        let outcome = match run_step(db, ports, operation, index, &mut limit).await? {
+            Ok(()) => continue,
+            Err(failure) => after_failure(db, ports, operation, index, failure).await?,
+        };
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Completed)
+}
+
+async fn run_step(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    index: usize,
+    limit: &mut (impl Future<Output = Failure> + Unpin),
+) -> Result<std::result::Result<(), Failure>> {
+    let step = operation.record.plan.steps()[index].clone();
+    if operation.states[index] != StepState::Started {
+        operation.note(index, StepEvent::Started, None, ports.clock.now())?;
+    }
+    if step.has_effect() {
+        operation.flush(db).await?;
+    }
+    ports.progress.started(&step);
+    let (started, began) = (std::time::Instant::now(), ports.clock.now());
+    let may_stop = operation.may_stop_at(index);
+    let result = tokio::select! {
+        biased;
+        result = attempt(ports, operation, &step) => result,
+        failure = limit, if may_stop => Err(Ok(failure)),
+    };
+    let took = Span::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    operation.phases.push(Phase { name: step.name().into(), ms: ports.clock.now().millis_since(began) });
+    match result {
+        Ok(()) => {
+            operation.note(index, StepEvent::Done, None, ports.clock.now())?;
+            ports.progress.done(&step, took);
+            Ok(Ok(()))
+        }
+        Err(Err(_)) => Err(crate::database::lease_lost(operation.environment())),
+        Err(Ok(failure)) => {
+            operation.note(index, StepEvent::Failed, Some(failure.message.clone()), ports.clock.now())?;
+            Ok(Err(failure))
+        }
+    }
+}
+
+/// Marks that a newer operation has been here.
+struct Fenced;
+
+/// Tries a step, again where a second try may help: the proof of a live answer, and calls that got no answer.
+async fn attempt(
+    ports: &Ports,
+    operation: &Operation,
+    step: &Step,
+) -> std::result::Result<(), std::result::Result<Failure, Fenced>> {
+    const PAUSES: [u64; 5] = [20, 50, 100, 250, 500];
+    let release = operation.release_of(step);
+    let mut pauses = PAUSES.iter();
+    loop {
+        let error = match perform(ports, operation.environment(), operation.record.fence, release, step).await
+        {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let again = match (error.kind, step) {
+            (PortErrorKind::Fenced, _) => return Err(Err(Fenced)),
+            (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_)) => true,
+            _ => false,
+        };
+        match pauses.next() {
+            Some(pause) if again => tokio::time::sleep(Duration::from_millis(*pause)).await,
+            _ => return Err(Ok(Failure::from(error))),
+        }
+    }
+}
+
+/// Decides by what the router says, because the answer to a switch may have been lost. `None`: go on.
+async fn after_failure(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    index: usize,
+    failure: Failure,
+) -> Result<Option<Outcome>> {
+    let steps = operation.record.plan.steps();
+    let switch = steps.iter().position(|step| matches!(step, Step::SwitchTraffic(_)));
+    let began = switch.is_some_and(|switch| operation.states[switch] != StepState::Pending);
+    if !began {
+        return undo::undo(db, ports, operation, failure).await.map(Some);
+    }
+    let failed_step = steps[index].clone();
+    let target = operation.record.plan.target().clone();
+    let moved = match traffic_is_on(ports, operation.environment(), &target).await {
+        Ok(moved) => moved,
+        Err(error) => {
+            let message =
+                format!("{}; and the proxy does not say where the traffic is: {error}", failure.message);
+            return Ok(Some(Outcome::NeedsAttention(Failure { message, ..failure })));
+        }
+    };
+    match (moved, &failed_step, operation.record.plan.kind()) {
+        (false, _, _) => undo::undo(db, ports, operation, failure).await.map(Some),
+        (true, Step::SwitchTraffic(_), _) => {
+            // The switch came about, only its answer was lost.
+            operation.note(index, StepEvent::Started, None, ports.clock.now())?;
+            operation.note(index, StepEvent::Done, None, ports.clock.now())?;
+            Ok(None)
+        }
+        (true, _, OperationKind::Deploy) => Ok(Some(Outcome::Condemned(failure))),
+        (true, _, OperationKind::Rollback | OperationKind::Stop) => {
+            Ok(Some(Outcome::NeedsAttention(failure)))
+        }
+    }
+}
+
+/// Asks the router whether the place has the traffic, for a while if it does not answer.
+pub(crate) async fn traffic_is_on(
+    ports: &Ports,
+    environment: &EnvironmentName,
+    place: &crate::plan::Place,
+) -> std::result::Result<bool, PortError> {
+    const PAUSES: [u64; 6] = [50, 100, 200, 400, 800, 1600];
+    let mut pauses = PAUSES.iter();
+    loop {
+        match ports.router.observe(environment).await {
+            Ok(view) => {
+                return Ok(view
+                    .live()
+                    .is_some_and(|live| live.slot == place.slot && live.release == place.release));
+            }
+            Err(error) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,
+                None => return Err(error),
+            },
+        }
+    }
+}

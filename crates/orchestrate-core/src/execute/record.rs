@@ -1,0 +1,177 @@
+//! The two transactions around an operation: `begin` writes what will be done, `conclude` what came of it.
+
+mod deploy;
+mod rollback;
+mod stop;
+
+pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy, finish_bake};
+pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
+pub(crate) use stop::{begin_stop, conclude_stop};
+
+use super::journal::{Entry, StepEvent};
+use super::{Failure, Operation};
+use crate::database::{
+    Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, slots,
+};
+use crate::error::{Error, Result};
+use crate::name::{EnvironmentName, Fence, RollbackId};
+use crate::notification::{NoticeKind, Told};
+use crate::plan::{Plan, Step};
+use crate::ports::Ports;
+use crate::slot::{SlotRecord, SlotState};
+use crate::time::Timestamp;
+
+/// What the plan was made from; `begin` refuses if it changed since.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub fence: Fence,
+    pub slots: Vec<SlotRecord>,
+}
+
+/// The situation moved between planning and beginning: plan anew.
+pub(crate) const MOVED: &str = "ORC-0115";
+
+/// Takes the lease if nobody holds it and nothing happened since the plan was made.
+async fn take_lease(
+    db: &Database,
+    tx: &mut Tx,
+    ports: &Ports,
+    environment: &EnvironmentName,
+    actor: &str,
+    seen: &Seen,
+) -> Result<Fence> {
+    let holder = ports.host.holder(actor);
+    let Some(fence) = leases::take(tx, environment, &holder, ports.clock.now(), ports.lease_ttl).await?
+    else {
+        return Err(busy(db, ports, environment).await?);
+    };
+    let unchanged = fence.0 == seen.fence.0 + 1 && slots::fetch_all(tx, environment).await? == seen.slots;
+    if unchanged {
+        Ok(fence)
+    } else {
+        Err(Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again"))
+    }
+}
+
+/// Who holds the lease, since when, and what to do about it.
+pub(crate) async fn busy(db: &Database, ports: &Ports, environment: &EnvironmentName) -> Result<Error> {
+    let (lease, operation) = (db.lease(environment).await?, db.open_operation(environment).await?);
+    let Some(operation) = operation else {
+        return Ok(
+            Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again")
+        );
+    };
+    let holder = lease.as_ref().and_then(|lease| lease.holder.as_ref());
+    let who = holder
+        .map_or_else(|| "someone".to_owned(), |h| format!("{} (process {} on {})", h.actor, h.pid, h.host));
+    let what = format!("a {} to {}", operation.kind.as_str(), operation.plan.target().version);
+    if operation.status == OperationStatus::NeedsAttention {
+        let why = operation.error_message.as_deref().unwrap_or("it could be neither finished nor put back");
+        return Ok(Error::refused("ORC-0116", format!("{what} in {environment} needs attention: {why}"))
+            .hint(format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}")));
+    }
+    let message = format!("{environment} is busy: {what} by {who}, since {}", operation.started_at);
+    let gone = holder.is_some_and(|holder| ports.host.runs(holder) == Some(false));
+    let hint = if gone {
+        format!("that program is gone; finish what it left: orchestrate deploy resume --env {environment}")
+    } else {
+        format!("wait for it, then look: orchestrate deploy status --env {environment}")
+    };
+    Ok(Error::refused("ORC-0110", message).hint(hint))
+}
+
+/// The first `Started` goes to disk with the operation itself.
+fn first_entry(plan: &Plan, now: Timestamp) -> Vec<Entry> {
+    match plan.steps().first() {
+        Some(_) => vec![Entry { step: 0, event: StepEvent::Started, detail: None, at: now }],
+        None => Vec::new(),
+    }
+}
+
+/// Marks the slot that is about to be filled.
+async fn mark_filling(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    plan: &Plan,
+    seen: &Seen,
+    now: Timestamp,
+) -> Result<()> {
+    let fills = plan.steps().iter().any(|step| matches!(step, Step::Start(_, crate::ports::Processes::All)));
+    let target = plan.target();
+    let live = |record: &SlotRecord| record.slot == target.slot && record.state == SlotState::Live;
+    if !fills || seen.slots.iter().any(live) {
+        return Ok(());
+    }
+    let record = SlotRecord {
+        slot: target.slot,
+        release: target.release,
+        state: SlotState::Filling,
+        since: now,
+        until: None,
+    };
+    slots::put(tx, environment, &record).await
+}
+
+/// The slot of an operation that was undone: what filled it is gone again.
+async fn unmark_filling(tx: &mut Tx, environment: &EnvironmentName, plan: &Plan) -> Result<()> {
+    let records = slots::fetch_all(tx, environment).await?;
+    let filling = |r: &SlotRecord| r.slot == plan.target().slot && r.state == SlotState::Filling;
+    if records.iter().any(filling) {
+        slots::remove(tx, environment, plan.target().slot).await?;
+    }
+    Ok(())
+}
+
+/// Opens every concluding transaction: the lease is still ours, and the last journal entries are written.
+async fn open_conclusion(tx: &mut Tx, operation: &mut Operation) -> Result<()> {
+    let (environment, fence, id) =
+        (operation.environment().clone(), operation.record.fence, operation.record.id);
+    leases::check(tx, &environment, fence).await?;
+    let (first, entries) = operation.take_pending();
+    operations::write_journal(tx, id, first, &entries).await
+}
+
+/// Records that a person is needed; the lease stays with the operation, so that nothing else acts here.
+async fn record_needs_attention(
+    tx: &mut Tx,
+    operation: &Operation,
+    environment: &EnvironmentRecord,
+    failure: &Failure,
+    told: Told,
+    now: Timestamp,
+) -> Result<()> {
+    operations::set_status(
+        tx,
+        operation.record.id,
+        OperationStatus::NeedsAttention,
+        Some(&failure.message),
+        now,
+    )
+    .await?;
+    tell(tx, environment, NoticeKind::NeedsAttention, told, operation.record.rollback, now).await
+}
+
+/// Writes a notice for every channel that wants it.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    kind: NoticeKind,
+    told: Told,
+    rollback: Option<RollbackId>,
+    now: Timestamp,
+) -> Result<()> {
+    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
+    {
+        let notice = NewNotice {
+            key: format!("{}-{}-{}-{index}", told.key(kind), environment.environment.name, now.as_millis()),
+            environment: Some(environment.environment.name.clone()),
+            kind,
+            channel: channel.clone(),
+            payload: told.payload(kind, environment)?,
+            rollback,
+            now,
+        };
+        outbox::enqueue(tx, &notice).await?;
+    }
+    Ok(())
+}

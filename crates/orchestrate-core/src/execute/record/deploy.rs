@@ -1,0 +1,249 @@
+//! Beginning and concluding a deployment, and ending its bake.
+
+use super::{
+    Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
+    unmark_filling,
+};
+use crate::database::audit::{self, Entry as Audit};
+use crate::database::deployments::{self, NewDeployment};
+use crate::database::environments::{self, Live};
+use crate::database::operations::{self, NewOperation};
+use crate::database::{
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, slots,
+};
+use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_strategy::StrategyKind;
+use crate::error::{Error, Result};
+use crate::execute::{Failure, FailureKind, Operation, Outcome};
+use crate::name::{DeploymentId, EnvironmentName};
+use crate::notification::{NoticeKind, Told};
+use crate::plan::{Afterwards, Plan};
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::slot::{SlotRecord, SlotState};
+use crate::time::{Span, Timestamp};
+
+pub(crate) struct NewDeploy<'a> {
+    pub release: &'a Release,
+    pub from: Option<&'a Release>,
+    pub strategy: StrategyKind,
+    pub plan: Plan,
+    pub actor: &'a str,
+    pub reason: Option<&'a str>,
+    pub seen: Seen,
+}
+
+/// One transaction: the lease, the deployment, its operation and its first journal entry.
+pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_>) -> Result<Operation> {
+    let (now, environment) = (ports.clock.now(), &new.release.environment);
+    let mut tx = db.begin().await?;
+    let fence = take_lease(db, &mut tx, ports, environment, new.actor, &new.seen).await?;
+    let deployment = create(&mut tx, &new, now).await?;
+    let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
+    let id = operations::create(&mut tx, open).await?;
+    let entries = first_entry(&new.plan, now);
+    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    mark_filling(&mut tx, environment, &new.plan, &new.seen, now).await?;
+    commit(tx).await?;
+    let record = OperationRecord {
+        id,
+        environment: environment.clone(),
+        kind: new.plan.kind(),
+        deployment,
+        rollback: None,
+        plan: new.plan,
+        fence,
+        status: OperationStatus::Open,
+        error_message: None,
+        started_at: now,
+        ended_at: None,
+    };
+    Operation::new(record, new.release.clone(), new.from.cloned(), &entries)
+}
+
+async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<DeploymentId> {
+    let new = NewDeployment {
+        environment: &new.release.environment,
+        release: new.release.id,
+        version: &new.release.version,
+        provider: new.release.contents.settings.provider,
+        strategy: new.strategy,
+        actor: new.actor,
+        reason: new.reason,
+        now,
+    };
+    let id = deployments::create(tx, new.clone()).await?;
+    let detail = serde_json::json!({ "deployment": id, "version": new.version, "release": new.release });
+    let (environment, actor, reason) = (new.environment, new.actor, new.reason);
+    audit::record(tx, Audit { at: now, environment, actor, action: "deployment_started", reason, detail })
+        .await?;
+    Ok(id)
+}
+
+/// One transaction: outcome, live release, slots, notices, and the lease given back.
+pub(crate) async fn conclude_deploy(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    outcome: &Outcome,
+) -> Result<Deployment> {
+    let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let environment = db.environment(&name).await?;
+    let mut deployment = stored(db, operation.record.deployment).await?;
+    let bake = operation.target.contents.settings.verify.bake;
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    let (status, error) = match outcome {
+        Outcome::Completed if bake.is_zero() => (DeploymentStatus::Completed, None),
+        Outcome::Completed => (DeploymentStatus::InProgress, None),
+        Outcome::Undone(Failure { kind: FailureKind::TimedOut, message, .. }) => {
+            (DeploymentStatus::TimedOut, Some(message))
+        }
+        Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
+            (DeploymentStatus::Failed, Some(&failure.message))
+        }
+    };
+    deployment.status = status;
+    deployment.error_message = error.cloned();
+    match outcome {
+        Outcome::Completed | Outcome::Condemned(_) => {
+            let bake = Some(bake).filter(|bake| !bake.is_zero() && status == DeploymentStatus::InProgress);
+            went_live(&mut tx, operation, bake, now).await?;
+            operations::set_status(&mut tx, operation.record.id, OperationStatus::Completed, None, now)
+                .await?;
+        }
+        Outcome::Undone(failure) => {
+            unmark_filling(&mut tx, &name, &operation.record.plan).await?;
+            operations::set_status(
+                &mut tx,
+                operation.record.id,
+                OperationStatus::Undone,
+                Some(&failure.message),
+                now,
+            )
+            .await?;
+        }
+        Outcome::NeedsAttention(failure) => {
+            let told = Told::Deployment(Box::new(deployment.clone()));
+            record_needs_attention(&mut tx, operation, &environment, failure, told, now).await?;
+            commit(tx).await?;
+            return Ok(deployment);
+        }
+    }
+    if status != DeploymentStatus::InProgress {
+        end(&mut tx, &environment, &mut deployment, now).await?;
+    }
+    leases::release(&mut tx, &name).await?;
+    commit(tx).await?;
+    stored(db, deployment.id).await
+}
+
+/// The target is live: it enters the lineage, and the release before it is kept warm or retired.
+async fn went_live(tx: &mut Tx, operation: &Operation, bake: Option<Span>, now: Timestamp) -> Result<()> {
+    let (name, plan) = (operation.environment(), &operation.record.plan);
+    deployments::end_older_bakes(tx, name, now).await?;
+    let until = bake.map(|bake| now.plus(bake.duration()));
+    deployments::went_live(tx, operation.record.deployment, until, now).await?;
+    releases::enter_lineage(tx, name, operation.target.id).await?;
+    let live = Live { release: operation.target.id, deployment: operation.record.deployment, since: now };
+    environments::set_live(tx, name, Some(live)).await?;
+    move_slots(tx, name, plan, now).await
+}
+
+/// The target's slot is live; the one before it becomes warm, or is on its way out.
+pub(super) async fn move_slots(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<()> {
+    let target = plan.target();
+    let live = SlotRecord {
+        slot: target.slot,
+        release: target.release,
+        state: SlotState::Live,
+        since: now,
+        until: None,
+    };
+    slots::put(tx, environment, &live).await?;
+    if let Some(from) = plan.from() {
+        let (state, until) = match plan.afterwards() {
+            Afterwards::KeepWarm(span) if !span.is_zero() => {
+                (SlotState::Warm, Some(now.plus(span.duration())))
+            }
+            Afterwards::KeepWarm(_) | Afterwards::Retire => (SlotState::Retiring, None),
+        };
+        let left = SlotRecord { slot: from.slot, release: from.release, state, since: now, until };
+        slots::put(tx, environment, &left).await?;
+    }
+    Ok(())
+}
+
+/// Ends the deployment, proves its release if it is good, and tells.
+async fn end(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    deployment: &mut Deployment,
+    now: Timestamp,
+) -> Result<()> {
+    let good = deployment.status == DeploymentStatus::Completed;
+    deployments::end(tx, deployment.id, deployment.status, deployment.error_message.as_deref(), now).await?;
+    if good {
+        releases::mark_proven(tx, deployment.release, now).await?;
+    }
+    deployment.completed_at = Some(now);
+    let (kind, action) = if good {
+        (NoticeKind::Deployment, "deployment_completed")
+    } else {
+        (NoticeKind::DeploymentFailed, "deployment_failed")
+    };
+    let detail = serde_json::json!({
+        "deployment": deployment.id, "version": deployment.version,
+        "status": deployment.status, "error": deployment.error_message,
+    });
+    let entry = Audit {
+        at: now,
+        environment: &deployment.environment,
+        actor: &deployment.actor,
+        action,
+        reason: deployment.reason.as_deref(),
+        detail,
+    };
+    audit::record(tx, entry).await?;
+    tell(tx, environment, kind, Told::Deployment(Box::new(deployment.clone())), None, now).await
+}
+
+/// Ends a bake with its verdict; `None` if someone else did, or if it was rolled back meanwhile.
+pub(crate) async fn finish_bake(
+    db: &Database,
+    id: DeploymentId,
+    verdict: std::result::Result<(), String>,
+    now: Timestamp,
+) -> Result<Option<Deployment>> {
+    let before = stored(db, id).await?;
+    let environment = db.environment(&before.environment).await?;
+    let mut tx = db.begin().await?;
+    let still = sqlx::query(
+        "UPDATE deployments SET updated_at = $2 WHERE id = $1 AND status = 'in_progress' AND bake_until IS NOT NULL",
+    )
+    .bind(id.0)
+    .bind(now.to_string())
+    .execute(&mut *tx)
+    .await
+    .map_err(|error| Error::failed("ORC-0405", "the end of a bake could not be recorded").source(error))?;
+    if still.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let mut deployment = before;
+    (deployment.status, deployment.error_message) = match verdict {
+        Ok(()) => (DeploymentStatus::Completed, None),
+        Err(because) => (DeploymentStatus::Failed, Some(because)),
+    };
+    end(&mut tx, &environment, &mut deployment, now).await?;
+    commit(tx).await?;
+    Ok(Some(deployment))
+}
+
+async fn stored(db: &Database, id: DeploymentId) -> Result<Deployment> {
+    db.deployment(id).await?.ok_or_else(|| Error::bug(format!("deployment {id} is not recorded")))
+}

@@ -1,0 +1,279 @@
+//! Beginning and concluding a rollback.
+
+use super::deploy::move_slots;
+use super::{
+    Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
+    unmark_filling,
+};
+use crate::database::audit::{self, Entry as Audit};
+use crate::database::environments::{self, Live};
+use crate::database::operations::{self, NewOperation};
+use crate::database::{
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
+    rollbacks,
+};
+use crate::deployment::DeploymentStatus;
+use crate::error::{Error, Result};
+use crate::execute::{Failure, Operation, Outcome};
+use crate::name::RollbackId;
+use crate::notification::{NoticeKind, Told};
+use crate::plan::Plan;
+use crate::plan::rollback::RollbackPlan;
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::rollback_event::{NewRollbackEvent, RollbackEvent, RollbackStatus, Trigger};
+use crate::time::Timestamp;
+
+pub(crate) struct NewRollback<'a> {
+    pub plan: &'a RollbackPlan,
+    pub live: Option<&'a Release>,
+    pub actor: &'a str,
+    pub reason: Option<&'a str>,
+    pub trigger: Trigger,
+    /// When it was asked for: what is recorded as its start.
+    pub asked_at: Timestamp,
+    pub seen: Seen,
+}
+
+impl NewRollback<'_> {
+    fn event(&self) -> NewRollbackEvent {
+        let plan = self.plan;
+        NewRollbackEvent {
+            deployment_id: plan.deployment.id,
+            environment: plan.deployment.environment.clone(),
+            from_version: plan.from.version.clone(),
+            from_release: plan.from.id,
+            target_version: plan.target.version.clone(),
+            target_release: plan.target.id,
+            rollback_type: plan.rollback_type,
+            path: plan.path,
+            started_at: self.asked_at,
+            actor: self.actor.to_owned(),
+            reason: self.reason.map(str::to_owned),
+            trigger: self.trigger,
+            undoes: plan.undoes.as_ref().map(|event| event.id),
+        }
+    }
+}
+
+/// One transaction: the lease, the event, the operation with its plan, and its first journal entry.
+pub(crate) async fn begin_rollback(
+    db: &Database,
+    ports: &Ports,
+    new: &NewRollback<'_>,
+    steps: &Plan,
+) -> Result<Operation> {
+    let (now, environment) = (ports.clock.now(), &new.plan.deployment.environment);
+    let mut tx = db.begin().await?;
+    let fence = take_lease(db, &mut tx, ports, environment, new.actor, &new.seen).await?;
+    let rollback = rollbacks::create(&mut tx, &new.event()).await?;
+    rollbacks::set_status(&mut tx, rollback, RollbackStatus::InProgress, None, None, now).await?;
+    let record = open(&mut tx, new, steps, rollback, fence, now).await?;
+    commit(tx).await?;
+    Operation::new(record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))
+}
+
+async fn open(
+    tx: &mut Tx,
+    new: &NewRollback<'_>,
+    steps: &Plan,
+    rollback: RollbackId,
+    fence: crate::name::Fence,
+    now: Timestamp,
+) -> Result<OperationRecord> {
+    let (environment, deployment) = (&new.plan.deployment.environment, new.plan.deployment.id);
+    let open = NewOperation { environment, deployment, rollback: Some(rollback), plan: steps, fence, now };
+    let id = operations::create(tx, open).await?;
+    operations::write_journal(tx, id, 0, &first_entry(steps, now)).await?;
+    mark_filling(tx, environment, steps, &new.seen, now).await?;
+    Ok(OperationRecord {
+        id,
+        environment: environment.clone(),
+        kind: steps.kind(),
+        deployment,
+        rollback: Some(rollback),
+        plan: steps.clone(),
+        fence,
+        status: OperationStatus::Open,
+        error_message: None,
+        started_at: now,
+        ended_at: None,
+    })
+}
+
+/// The warm target was not ready after all: the same event goes on with a cold plan, under the same lease.
+pub(crate) async fn replan_rollback(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    because: &Failure,
+    new: &NewRollback<'_>,
+    steps: &Plan,
+) -> Result<Operation> {
+    let now = ports.clock.now();
+    let rollback = operation.record.rollback.ok_or_else(|| Error::bug("a rollback without its event"))?;
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    operations::set_status(
+        &mut tx,
+        operation.record.id,
+        OperationStatus::Undone,
+        Some(&because.message),
+        now,
+    )
+    .await?;
+    rollbacks::set_path(&mut tx, rollback, new.plan.rollback_type, new.plan.path).await?;
+    let record = open(&mut tx, new, steps, rollback, operation.record.fence, now).await?;
+    commit(tx).await?;
+    let mut next =
+        Operation::new(record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))?;
+    next.phases = std::mem::take(&mut operation.phases);
+    Ok(next)
+}
+
+/// One transaction: outcome, live release, hold, event, the deployment `rolled_back`, and notices in the outbox.
+pub(crate) async fn conclude_rollback(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    outcome: &Outcome,
+) -> Result<RollbackEvent> {
+    let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let environment = db.environment(&name).await?;
+    let id = operation.record.rollback.ok_or_else(|| Error::bug("a rollback without its event"))?;
+    let mut event = stored(db, id).await?;
+    event.phases = std::mem::take(&mut operation.phases);
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    let operation_id = operation.record.id;
+    match outcome {
+        Outcome::Completed => {
+            move_slots(&mut tx, &name, &operation.record.plan, now).await?;
+            operations::set_status(&mut tx, operation_id, OperationStatus::Completed, None, now).await?;
+            completed(&mut tx, &environment, &mut event, now).await?;
+        }
+        Outcome::Undone(failure) => {
+            unmark_filling(&mut tx, &name, &operation.record.plan).await?;
+            operations::set_status(
+                &mut tx,
+                operation_id,
+                OperationStatus::Undone,
+                Some(&failure.message),
+                now,
+            )
+            .await?;
+            ended(&mut tx, &environment, &mut event, RollbackStatus::Failed, Some(&failure.message), now)
+                .await?;
+        }
+        Outcome::Condemned(failure) | Outcome::NeedsAttention(failure) => {
+            (event.status, event.error_message) =
+                (RollbackStatus::NeedsAttention, Some(failure.message.clone()));
+            let message = Some(failure.message.as_str());
+            rollbacks::set_status(&mut tx, id, event.status, message, Some(&event.phases), now).await?;
+            let told = Told::Rollback(Box::new(event.clone()));
+            record_needs_attention(&mut tx, operation, &environment, failure, told, now).await?;
+            commit(tx).await?;
+            return Ok(event);
+        }
+    }
+    leases::release(&mut tx, &name).await?;
+    commit(tx).await?;
+    Ok(event)
+}
+
+/// The target serves already: one transaction records the rollback from its beginning to its end.
+pub(crate) async fn record_no_move(
+    db: &Database,
+    ports: &Ports,
+    new: &NewRollback<'_>,
+) -> Result<RollbackEvent> {
+    let (now, name) = (ports.clock.now(), &new.plan.deployment.environment);
+    let environment = db.environment(name).await?;
+    let mut tx = db.begin().await?;
+    take_lease(db, &mut tx, ports, name, new.actor, &new.seen).await?;
+    let id = rollbacks::create(&mut tx, &new.event()).await?;
+    let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
+        .bind(id.0)
+        .fetch_one(&mut *tx)
+        .await;
+    let mut event = rollbacks::read(&row.map_err(crate::database::store_error)?)?;
+    completed(&mut tx, &environment, &mut event, now).await?;
+    leases::release(&mut tx, name).await?;
+    commit(tx).await?;
+    Ok(event)
+}
+
+/// What a completed rollback means for deployments, holds and what is live.
+async fn completed(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    event: &mut RollbackEvent,
+    now: Timestamp,
+) -> Result<()> {
+    let name = event.environment.clone();
+    let target = event.target_release.ok_or_else(|| Error::bug("a rollback without a target"))?;
+    let (went_live, deployment) =
+        (event.path != crate::rollback_event::RollbackPath::None, event.deployment_id);
+    let standing = deployments::latest_live_of(tx, target)
+        .await?
+        .ok_or_else(|| Error::bug(format!("release {target} was never deployed")))?;
+    if went_live {
+        environments::set_live(tx, &name, Some(Live { release: target, deployment: standing, since: now }))
+            .await?;
+    }
+    match event.undoes {
+        Some(undone) => {
+            holds::remove_of_rollback(tx, undone).await?;
+            deployments::unpass(tx, undone).await?;
+            if let Some(back) = rollbacks::deployment_of(tx, undone).await? {
+                deployments::set_status(tx, back, DeploymentStatus::Completed, now).await?;
+            }
+        }
+        None => {
+            deployments::set_status(tx, deployment, DeploymentStatus::RolledBack, now).await?;
+            deployments::pass(tx, &name, standing, event.id).await?;
+            if event.from_version == event.target_version {
+                // The same version with other settings: a hold would also forbid what is live now.
+                return ended(tx, environment, event, RollbackStatus::Completed, None, now).await;
+            }
+            let why =
+                event.reason.clone().unwrap_or_else(|| format!("rolled back to {}", event.target_version));
+            let reason = format!("rollback {}: {why}", event.id);
+            holds::put(tx, &name, &event.from_version, &event.actor, &reason, Some(event.id), now).await?;
+        }
+    }
+    ended(tx, environment, event, RollbackStatus::Completed, None, now).await
+}
+
+async fn ended(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    event: &mut RollbackEvent,
+    status: RollbackStatus,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    event.status = status;
+    event.error_message = error.map(str::to_owned);
+    event.completed_at = Some(now);
+    event.duration_ms = Some(now.millis_since(event.started_at));
+    rollbacks::set_status(tx, event.id, status, error, Some(&event.phases), now).await?;
+    let good = status == RollbackStatus::Completed;
+    let action = if good { "rollback_completed" } else { "rollback_failed" };
+    let detail = serde_json::json!({
+        "rollback": event.id, "deployment": event.deployment_id, "from": event.from_version,
+        "to": event.target_version, "type": event.rollback_type, "path": event.path,
+        "duration_ms": event.duration_ms, "error": event.error_message,
+    });
+    let (name, actor) = (&event.environment, event.actor.as_str());
+    let entry = Audit { at: now, environment: name, actor, action, reason: event.reason.as_deref(), detail };
+    audit::record(tx, entry).await?;
+    let kind = if good { NoticeKind::Rollback } else { NoticeKind::RollbackFailed };
+    tell(tx, environment, kind, Told::Rollback(Box::new(event.clone())), Some(event.id), now).await
+}
+
+async fn stored(db: &Database, id: RollbackId) -> Result<RollbackEvent> {
+    db.get_deployment_rollback_event(id)
+        .await?
+        .ok_or_else(|| Error::bug(format!("rollback {id} is not recorded")))
+}

@@ -1,0 +1,80 @@
+//! Beginning and concluding the end of everything in an environment.
+
+use super::{Seen, first_entry, open_conclusion, take_lease};
+use crate::database::audit::{self, Entry as Audit};
+use crate::database::operations::{self, NewOperation};
+use crate::database::{Database, OperationRecord, OperationStatus, commit, environments, leases, slots};
+use crate::error::Result;
+use crate::execute::{Operation, Outcome};
+use crate::name::DeploymentId;
+use crate::plan::Plan;
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::slot::Slot;
+
+pub(crate) async fn begin_stop(
+    db: &Database,
+    ports: &Ports,
+    live: &Release,
+    deployment: DeploymentId,
+    plan: Plan,
+    actor: &str,
+    seen: &Seen,
+) -> Result<Operation> {
+    let (now, environment) = (ports.clock.now(), &live.environment);
+    let mut tx = db.begin().await?;
+    let fence = take_lease(db, &mut tx, ports, environment, actor, seen).await?;
+    let open = NewOperation { environment, deployment, rollback: None, plan: &plan, fence, now };
+    let id = operations::create(&mut tx, open).await?;
+    let entries = first_entry(&plan, now);
+    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    let detail = serde_json::json!({ "version": live.version });
+    let entry = Audit { at: now, environment, actor, action: "environment_stopped", reason: None, detail };
+    audit::record(&mut tx, entry).await?;
+    commit(tx).await?;
+    let record = OperationRecord {
+        id,
+        environment: environment.clone(),
+        kind: plan.kind(),
+        deployment,
+        rollback: None,
+        plan,
+        fence,
+        status: OperationStatus::Open,
+        error_message: None,
+        started_at: now,
+        ended_at: None,
+    };
+    Operation::new(record, live.clone(), None, &entries)
+}
+
+pub(crate) async fn conclude_stop(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    outcome: &Outcome,
+) -> Result<()> {
+    let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    let id = operation.record.id;
+    match outcome {
+        Outcome::Completed => {
+            environments::set_live(&mut tx, &name, None).await?;
+            for slot in Slot::ALL {
+                slots::remove(&mut tx, &name, slot).await?;
+            }
+            operations::set_status(&mut tx, id, OperationStatus::Completed, None, now).await?;
+        }
+        Outcome::Undone(failure) | Outcome::Condemned(failure) => {
+            operations::set_status(&mut tx, id, OperationStatus::Undone, Some(&failure.message), now).await?;
+        }
+        Outcome::NeedsAttention(failure) => {
+            operations::set_status(&mut tx, id, OperationStatus::NeedsAttention, Some(&failure.message), now)
+                .await?;
+            return commit(tx).await;
+        }
+    }
+    leases::release(&mut tx, &name).await?;
+    commit(tx).await
+}

@@ -1,0 +1,102 @@
+//! The only place where a step meets the world.
+
+use std::collections::BTreeMap;
+
+use crate::name::{EnvironmentName, Fence};
+use crate::plan::{Place, Step};
+use crate::ports::{
+    AwaitHealthy, Backend, Deregister, Drain, Instance, PortResult, Ports, Processes, Prove, Register,
+    StartRequest, StopRequest, Switch,
+};
+use crate::release::Release;
+
+/// Makes sure of the fact that the step stands for.
+pub async fn perform(
+    ports: &Ports,
+    environment: &EnvironmentName,
+    fence: Fence,
+    release: &Release,
+    step: &Step,
+) -> PortResult<()> {
+    let placement = step.place().placement(environment);
+    match step {
+        Step::Fetch(_) => ports.provider.fetch(&release.contents.artifact.digest).await,
+        Step::Start(_, processes) => {
+            ports.provider.start(&StartRequest { placement, processes: *processes, fence }).await.map(drop)
+        }
+        Step::AwaitHealthy(_, processes) => {
+            let deadline = release.contents.settings.health_check.deadline;
+            let request = AwaitHealthy { placement: placement.clone(), processes: *processes, deadline };
+            let instances = ports.provider.await_healthy(&request).await?;
+            match processes {
+                Processes::All => {
+                    let backends = backends(release, &instances);
+                    ports.router.register(&Register { placement, backends, fence }).await
+                }
+                Processes::Unrouted => Ok(()),
+            }
+        }
+        Step::SwitchTraffic(_) => {
+            let routed = release.contents.routed();
+            let needs = routed.map(|(name, process, _)| (name.to_owned(), process.instances)).collect();
+            ports.router.switch(&Switch { placement, needs, fence }).await
+        }
+        Step::ProveLive(place) => prove(ports, environment, release, place).await,
+        Step::Drain(_) => {
+            let deadline = release.contents.settings.drain;
+            ports.router.drain(&Drain { placement: placement.clone(), deadline, fence }).await?;
+            let (slot, release) = (placement.slot, placement.release);
+            ports
+                .router
+                .deregister(&Deregister { environment: environment.clone(), slot, release, fence })
+                .await
+        }
+        Step::Stop(_, processes) => {
+            ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
+        }
+    }
+}
+
+/// The routed instances, as the router wants them.
+pub(crate) fn backends(release: &Release, instances: &[Instance]) -> Vec<Backend> {
+    release
+        .contents
+        .routed()
+        .map(|(name, _, listen)| Backend {
+            process: name.to_owned(),
+            listen,
+            instances: instances
+                .iter()
+                .filter(|instance| instance.process == name)
+                .filter_map(|instance| instance.address.map(|address| (instance.id.clone(), address)))
+                .collect::<BTreeMap<_, _>>(),
+            health_check: release.contents.settings.health_check.clone(),
+        })
+        .collect()
+}
+
+/// Asks each live address; the one called `web`, or else the first, must also name its version where that is configured.
+async fn prove(
+    ports: &Ports,
+    environment: &EnvironmentName,
+    release: &Release,
+    place: &Place,
+) -> PortResult<()> {
+    let settings = &release.contents.settings;
+    let routed: Vec<_> = release.contents.routed().collect();
+    let main = routed.iter().position(|(name, ..)| *name == "web").unwrap_or(0);
+    for (index, (_, _, listen)) in routed.iter().enumerate() {
+        let version_check = settings.verify.version.as_ref().filter(|_| index == main);
+        let (path, expected_status, contains) = match version_check {
+            Some(check) => {
+                (check.path.clone(), 200, Some(check.contains.replace("{version}", release.version.as_str())))
+            }
+            None => (settings.health_check.path.clone(), settings.health_check.expected_status, None),
+        };
+        let placement = place.placement(environment);
+        let timeout = settings.health_check.timeout;
+        let request = Prove { placement, listen: *listen, path, expected_status, contains, timeout };
+        ports.router.prove(&request).await?;
+    }
+    Ok(())
+}

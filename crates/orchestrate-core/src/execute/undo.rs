@@ -1,0 +1,105 @@
+//! The repair of an operation that failed before traffic moved: what it started is stopped, what it stopped is started.
+
+use std::time::Duration;
+
+use super::journal::{StepEvent, StepState};
+use super::step::perform;
+use super::{Failure, Operation, Outcome, traffic_is_on};
+use crate::database::Database;
+use crate::error::Result;
+use crate::plan::Step;
+use crate::ports::{Deregister, PortErrorKind, PortResult, Ports, Processes, StopRequest};
+
+pub(super) async fn undo(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    because: Failure,
+) -> Result<Outcome> {
+    for index in (0..operation.record.plan.steps().len()).rev() {
+        if matches!(operation.states[index], StepState::Pending | StepState::Undone) {
+            continue;
+        }
+        let step = operation.record.plan.steps()[index].clone();
+        operation.note(index, StepEvent::UndoStarted, None, ports.clock.now())?;
+        if changes_something(&step) {
+            operation.flush(db).await?;
+        }
+        match undo_step_patiently(ports, operation, &step).await {
+            Ok(()) => operation.note(index, StepEvent::Undone, None, ports.clock.now())?,
+            Err(error) if error.kind == PortErrorKind::Fenced => {
+                return Err(crate::database::lease_lost(operation.environment()));
+            }
+            Err(error) => {
+                operation.note(
+                    index,
+                    StepEvent::UndoFailed,
+                    Some(error.message.clone()),
+                    ports.clock.now(),
+                )?;
+                let message = format!("{}; and it could not be put back: {}", because.message, error.message);
+                return Ok(Outcome::NeedsAttention(Failure { message, ..because }));
+            }
+        }
+    }
+    Ok(Outcome::Undone(because))
+}
+
+fn changes_something(step: &Step) -> bool {
+    match step {
+        Step::Start(..) | Step::Stop(..) => true,
+        Step::Fetch(_)
+        | Step::AwaitHealthy(..)
+        | Step::SwitchTraffic(_)
+        | Step::ProveLive(_)
+        | Step::Drain(_) => false,
+    }
+}
+
+async fn undo_step_patiently(ports: &Ports, operation: &Operation, step: &Step) -> PortResult<()> {
+    const PAUSES: [u64; 4] = [50, 200, 500, 1000];
+    let mut pauses = PAUSES.iter();
+    loop {
+        match undo_step(ports, operation, step).await {
+            Err(error) if error.kind != PortErrorKind::Fenced => match pauses.next() {
+                Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,
+                None => return Err(error),
+            },
+            result => return result,
+        }
+    }
+}
+
+async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortResult<()> {
+    let environment = operation.environment();
+    let (fence, place) = (operation.record.fence, step.place());
+    match step {
+        Step::Start(_, processes) => {
+            let placement = place.placement(environment);
+            if *processes == Processes::All {
+                // What has the traffic is never stopped, whatever was to be repaired about it.
+                if traffic_is_on(ports, environment, place).await? {
+                    return Ok(());
+                }
+                let (slot, release) = (placement.slot, placement.release);
+                let forget = Deregister { environment: environment.clone(), slot, release, fence };
+                ports.router.deregister(&forget).await?;
+            }
+            ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
+        }
+        Step::Stop(_, processes) => {
+            let release = operation.release_of(step);
+            for again in
+                [Step::Start(place.clone(), *processes), Step::AwaitHealthy(place.clone(), *processes)]
+            {
+                perform(ports, environment, fence, release, &again).await?;
+            }
+            Ok(())
+        }
+        Step::Fetch(_)
+        | Step::AwaitHealthy(..)
+        | Step::SwitchTraffic(_)
+        | Step::ProveLive(_)
+        | Step::Drain(_) => Ok(()),
+    }
+}

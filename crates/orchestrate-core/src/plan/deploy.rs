@@ -1,0 +1,84 @@
+//! How a new release takes over, by strategy.
+
+use super::{Afterwards, OperationKind, Place, Plan, Step};
+use crate::deployment_strategy::{Strategy, StrategyKind};
+use crate::error::{Error, Result};
+use crate::ports::Processes;
+use crate::release::Release;
+use crate::slot::{Slot, SlotRecord, SlotState};
+
+/// What a deployment is planned from.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    pub release: &'a Release,
+    /// What is live, and where.
+    pub live: Option<(&'a Release, Slot)>,
+    pub slots: &'a [SlotRecord],
+    pub strategy: &'a Strategy,
+}
+
+/// The plan by which `release` goes live; it goes into the slot that is not live.
+pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
+    let live = situation.live.map(|(release, slot)| Place::of(release, slot));
+    let slot = live.as_ref().map_or_else(|| free_slot(situation.slots), |place| place.slot.other());
+    let target = Place::of(situation.release, slot);
+    let routed = touches_traffic(situation.release, situation.live.map(|(release, _)| release));
+    let (steps, afterwards) = match situation.strategy.kind {
+        StrategyKind::BlueGreen => {
+            (beside(&target, situation.release, routed), Afterwards::KeepWarm(situation.strategy.warm_for))
+        }
+        StrategyKind::Recreate => {
+            let mut steps = beside(&target, situation.release, routed);
+            if let Some(live) = &live {
+                // The artifact is checked before the old release is stopped for it.
+                steps.insert(1, Step::Stop(live.clone(), Processes::All));
+            }
+            (steps, Afterwards::Retire)
+        }
+        kind @ (StrategyKind::Rolling | StrategyKind::Canary) => {
+            return Err(Error::usage("ORC-0230", format!("the strategy {kind} is not built yet"))
+                .hint("use blue_green or recreate"));
+        }
+    };
+    Ok(Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards })
+}
+
+/// Start it, see it ready, give it the traffic, see it answer.
+pub(super) fn beside(target: &Place, release: &Release, routed: bool) -> Vec<Step> {
+    let mut steps = vec![
+        Step::Fetch(target.clone()),
+        Step::Start(target.clone(), Processes::All),
+        Step::AwaitHealthy(target.clone(), Processes::All),
+    ];
+    steps.extend(switch(target, release, routed));
+    steps
+}
+
+/// Give it the traffic and see it answer.
+pub(super) fn switch(target: &Place, release: &Release, routed: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if routed {
+        steps.push(Step::SwitchTraffic(target.clone()));
+    }
+    if release.contents.routed().next().is_some() {
+        steps.push(Step::ProveLive(target.clone()));
+    }
+    steps
+}
+
+pub(super) fn touches_traffic(target: &Release, from: Option<&Release>) -> bool {
+    let routed = |release: &Release| release.contents.routed().next().is_some();
+    routed(target) || from.is_some_and(routed)
+}
+
+/// With nothing live: an empty slot, else the one that is on its way out.
+pub(super) fn free_slot(slots: &[SlotRecord]) -> Slot {
+    let taken = |slot: Slot| slots.iter().find(|record| record.slot == slot);
+    Slot::ALL
+        .into_iter()
+        .find(|slot| taken(*slot).is_none())
+        .or_else(|| {
+            Slot::ALL.into_iter().find(|slot| taken(*slot).is_some_and(|r| r.state != SlotState::Live))
+        })
+        .unwrap_or(Slot::Blue)
+}

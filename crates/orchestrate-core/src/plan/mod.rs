@@ -1,0 +1,206 @@
+//! Pure decisions: what an operation will do, from what is known; or a refusal that says what to type instead.
+
+pub mod deploy;
+pub mod rollback;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{ReleaseId, Version};
+use crate::ports::{Placement, Processes};
+use crate::release::Release;
+use crate::slot::Slot;
+use crate::time::Span;
+
+/// What kind of operation a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    Deploy,
+    Rollback,
+    /// Takes an environment down (`env stop`).
+    Stop,
+}
+
+impl OperationKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Stop => "stop",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Deploy, Self::Rollback, Self::Stop].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One journaled action. It ensures a fact, so that it may run twice; it never toggles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The sealed artifact is here, byte for byte.
+    Fetch(Place),
+    /// The instances run.
+    Start(Place, Processes),
+    /// They are ready, and the router knows them.
+    AwaitHealthy(Place, Processes),
+    /// All traffic goes to them.
+    SwitchTraffic(Place),
+    /// The live address was answered by them.
+    ProveLive(Place),
+    /// Nothing is in flight to them, and the router has forgotten them.
+    Drain(Place),
+    /// They do not run.
+    Stop(Place, Processes),
+}
+
+/// A release in a slot; the environment is the plan's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub slot: Slot,
+    pub release: ReleaseId,
+    pub version: Version,
+}
+
+impl Place {
+    pub fn of(release: &Release, slot: Slot) -> Self {
+        Self { slot, release: release.id, version: release.version.clone() }
+    }
+
+    pub fn placement(&self, environment: &crate::name::EnvironmentName) -> Placement {
+        Placement {
+            environment: environment.clone(),
+            slot: self.slot,
+            release: self.release,
+            version: self.version.clone(),
+        }
+    }
+}
+
+impl Step {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "fetch",
+            Self::Start(..) => "start",
+            Self::AwaitHealthy(..) => "await_healthy",
+            Self::SwitchTraffic(_) => "switch_traffic",
+            Self::ProveLive(_) => "prove_live",
+            Self::Drain(_) => "drain",
+            Self::Stop(..) => "stop",
+        }
+    }
+
+    /// Whether performing it changes the world, so that its `Started` must be on disk first.
+    pub const fn has_effect(&self) -> bool {
+        match self {
+            Self::Fetch(_) | Self::ProveLive(_) => false,
+            Self::Start(..)
+            | Self::AwaitHealthy(..)
+            | Self::SwitchTraffic(_)
+            | Self::Drain(_)
+            | Self::Stop(..) => true,
+        }
+    }
+
+    pub const fn place(&self) -> &Place {
+        match self {
+            Self::Fetch(place)
+            | Self::Start(place, _)
+            | Self::AwaitHealthy(place, _)
+            | Self::SwitchTraffic(place)
+            | Self::ProveLive(place)
+            | Self::Drain(place)
+            | Self::Stop(place, _) => place,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { slot, version, .. } = self.place();
+        match self {
+            Self::Fetch(_) => write!(f, "check the sealed artifact of {version}"),
+            Self::Start(_, Processes::All) => write!(f, "start {version} in {slot}"),
+            Self::Start(_, Processes::Unrouted) => write!(f, "start the workers of {version} in {slot}"),
+            Self::AwaitHealthy(_, Processes::All) => write!(f, "wait until {version} is ready"),
+            Self::AwaitHealthy(_, Processes::Unrouted) => {
+                write!(f, "wait until the workers of {version} are ready")
+            }
+            Self::SwitchTraffic(_) => write!(f, "switch all traffic to {version} in {slot}"),
+            Self::ProveLive(_) => write!(f, "see the live address answered by {version}"),
+            Self::Drain(_) => write!(f, "let the requests in flight to {version} end"),
+            Self::Stop(_, Processes::All) => write!(f, "stop {version} in {slot}"),
+            Self::Stop(_, Processes::Unrouted) => write!(f, "stop the workers of {version} in {slot}"),
+        }
+    }
+}
+
+/// What becomes of the release that was live before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Afterwards {
+    /// It stays warm for this long.
+    KeepWarm(Span),
+    /// It is drained and stopped.
+    Retire,
+}
+
+/// What an operation does. Only the functions of this module make one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    kind: OperationKind,
+    target: Place,
+    from: Option<Place>,
+    steps: Vec<Step>,
+    afterwards: Afterwards,
+}
+
+impl Plan {
+    pub const fn kind(&self) -> OperationKind {
+        self.kind
+    }
+
+    pub const fn target(&self) -> &Place {
+        &self.target
+    }
+
+    pub const fn from(&self) -> Option<&Place> {
+        self.from.as_ref()
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub const fn afterwards(&self) -> Afterwards {
+        self.afterwards
+    }
+
+    /// Whether this is a mere switch to what runs already.
+    pub fn is_warm(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::SwitchTraffic(_)))
+    }
+
+    /// Takes everything of an environment down, in the order given.
+    pub fn stop(live: Place, others: impl IntoIterator<Item = Place>) -> Self {
+        let mut steps = vec![Step::Stop(live.clone(), Processes::All)];
+        steps.extend(others.into_iter().map(|place| Step::Stop(place, Processes::All)));
+        Self { kind: OperationKind::Stop, from: None, target: live, steps, afterwards: Afterwards::Retire }
+    }
+
+    /// What is deployed serves already: nothing but the proof of it.
+    pub(crate) fn keep(live: Place, routed: bool) -> Self {
+        let steps = if routed { vec![Step::ProveLive(live.clone())] } else { Vec::new() };
+        Self { kind: OperationKind::Deploy, from: None, target: live, steps, afterwards: Afterwards::Retire }
+    }
+
+    /// What is deployed should serve already, but does not: it is started again where it is.
+    pub(crate) fn restore(live: Place, release: &Release) -> Self {
+        let routed = release.contents.routed().next().is_some();
+        let steps = deploy::beside(&live, release, routed);
+        Self { kind: OperationKind::Deploy, from: None, target: live, steps, afterwards: Afterwards::Retire }
+    }
+}

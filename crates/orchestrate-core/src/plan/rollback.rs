@@ -1,0 +1,321 @@
+//! What a rollback goes back to, and how; or why it is refused.
+
+use super::deploy::{beside, free_slot, switch, touches_traffic};
+use super::{Afterwards, OperationKind, Place, Plan, Step};
+use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_strategy::StrategyKind;
+use crate::error::{Error, Result};
+use crate::name::{EnvironmentName, Version};
+use crate::ports::{Processes, RouterView};
+use crate::release::Release;
+use crate::rollback_event::{RollbackEvent, RollbackPath, RollbackType};
+use crate::slot::{Slot, SlotRecord, SlotState};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest good release before the current one.
+    Previous,
+    Version(Version),
+    /// Where the newest rollback came from.
+    Undo,
+}
+
+/// Everything that the decision depends on: facts only, no handles.
+#[derive(Clone, Debug)]
+pub struct Situation {
+    pub environment: EnvironmentName,
+    pub strategy: StrategyKind,
+    /// The newest deployment that was not rolled back, with its release.
+    pub current: Option<(Deployment, Release)>,
+    pub live: Option<(Release, Slot)>,
+    pub slots: Vec<SlotRecord>,
+    /// Good releases older than the current one, newest in lineage first.
+    pub older: Vec<Release>,
+    /// The newest release of the version that was asked for, if there is one.
+    pub requested: Option<Release>,
+    /// The newest completed rollback, with the release that it left.
+    pub last_rollback: Option<(RollbackEvent, Option<Release>)>,
+    /// What the router says, or why it says nothing.
+    pub router: std::result::Result<RouterView, String>,
+}
+
+/// How it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub wanted: Wanted,
+    pub force: bool,
+    /// By orchestrate itself, because the current release turned out bad.
+    pub automatic: bool,
+    /// The warm slot turned out not to be ready: start the target anew.
+    pub distrust_warm: bool,
+}
+
+/// A rollback that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RollbackPlan {
+    pub deployment: Deployment,
+    pub from: Release,
+    pub target: Release,
+    pub rollback_type: RollbackType,
+    pub path: RollbackPath,
+    /// None where the target serves already.
+    pub plan: Option<Plan>,
+    /// The rollback that this one takes back.
+    pub undoes: Option<RollbackEvent>,
+    /// What the person should know, e.g. why it is not warm.
+    pub remarks: Vec<String>,
+}
+
+/// Decides. Nothing is touched, so a refusal changes nothing.
+pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
+    let environment = &situation.environment;
+    let (deployment, current) = current(situation)?;
+    let (target, undoes) = match &terms.wanted {
+        Wanted::Previous => (previous(situation, current)?.clone(), None),
+        Wanted::Version(version) => (specific(situation, version, terms.force)?.clone(), None),
+        Wanted::Undo => {
+            let (event, release) = undone(situation)?;
+            (release.clone(), Some(event.clone()))
+        }
+    };
+    let asks_for_force = deployment.status == DeploymentStatus::Completed && terms.wanted != Wanted::Undo;
+    if asks_for_force && !terms.force && !terms.automatic {
+        return Err(Error::refused(
+            "ORC-0104",
+            format!(
+                "deployment {} of {} is completed; use --force to roll it back",
+                deployment.id, deployment.version
+            ),
+        )
+        .hint(format!(
+            "it would go back to {}: orchestrate deploy rollback --env {environment} --force",
+            target.version
+        )));
+    }
+    let way = Way::choose(situation, &target, terms);
+    let from = situation.live.as_ref().map_or_else(|| current.clone(), |(release, _)| release.clone());
+    Ok(RollbackPlan {
+        rollback_type: rollback_type(terms, way.path),
+        deployment: deployment.clone(),
+        from: if undoes.is_some() { from } else { current.clone() },
+        target,
+        path: way.path,
+        plan: way.plan,
+        undoes,
+        remarks: way.remarks,
+    })
+}
+
+fn current(situation: &Situation) -> Result<(&Deployment, &Release)> {
+    let environment = &situation.environment;
+    let (deployment, release) = situation.current.as_ref().ok_or_else(|| {
+        Error::refused("ORC-0102", format!("there is no deployment in {environment} to roll back"))
+            .hint(format!("deploy first: orchestrate deploy --env {environment} --version V"))
+    })?;
+    Ok((deployment, release))
+}
+
+/// The newest proven release strictly older than the current one, not held, with other contents.
+pub fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a Release> {
+    let environment = &situation.environment;
+    let good = |candidate: &&Release| why_not(candidate, current).is_none();
+    situation.older.iter().filter(good).max_by_key(|release| release.lineage).ok_or_else(|| {
+        Error::refused(
+            "ORC-0102",
+            format!("there is no good release before {} in {environment}", current.version),
+        )
+        .hint(format!("see what there is: orchestrate deploy candidates --env {environment}"))
+    })
+}
+
+/// Why a release cannot be what "previous" means; none if it can.
+pub fn why_not(candidate: &Release, current: &Release) -> Option<String> {
+    // A release that never got traffic is newer than all that did.
+    let place = current.lineage.unwrap_or(i64::MAX);
+    match candidate.lineage {
+        None => return Some("never was live".into()),
+        Some(lineage) if lineage >= place => {
+            return Some(format!("is not older than the current {}", current.version));
+        }
+        Some(_) => {}
+    }
+    if let Some(hold) = &candidate.hold {
+        return Some(format!("is held: {}", hold.reason));
+    }
+    if candidate.proven_at.is_none() {
+        return Some("was never proven good".into());
+    }
+    if current.lineage.is_some() && candidate.content_digest == current.content_digest {
+        return Some(format!("has the same content as the current {}", current.version));
+    }
+    None
+}
+
+fn specific<'a>(situation: &'a Situation, version: &Version, force: bool) -> Result<&'a Release> {
+    let environment = &situation.environment;
+    let candidates = || {
+        let mut names: Vec<&str> = situation.older.iter().map(|release| release.version.as_str()).collect();
+        names.dedup();
+        if names.is_empty() {
+            "there are no candidates".to_owned()
+        } else {
+            format!("candidates: {}", names.join(", "))
+        }
+    };
+    let Some(release) = situation.requested.as_ref().filter(|release| release.lineage.is_some()) else {
+        return Err(Error::refused("ORC-0103", format!("{version} was never live in {environment}"))
+            .hint(candidates()));
+    };
+    match &release.hold {
+        Some(hold) if !force => Err(Error::refused(
+            "ORC-0105",
+            format!("{version} is held in {environment} since {}: {}", hold.since, hold.reason),
+        )
+        .hint(format!(
+            "go there all the same with --force, or lift the hold: \
+             orchestrate deploy unhold {version} --env {environment} --reason TEXT"
+        ))),
+        _ => Ok(release),
+    }
+}
+
+fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
+    let environment = &situation.environment;
+    let nothing = |what: &str| {
+        Error::refused("ORC-0106", format!("there is no rollback in {environment} to take back{what}"))
+            .hint(format!("see what was done: orchestrate deploy rollbacks --env {environment}"))
+    };
+    let (event, release) = situation.last_rollback.as_ref().ok_or_else(|| nothing(""))?;
+    let release = release.as_ref().ok_or_else(|| nothing(": the release it left is not known"))?;
+    if release.lineage.is_none() {
+        return Err(nothing(&format!(": {} never was live", release.version)));
+    }
+    // Only the newest step can be taken back; after another deployment it would not lead to where one came from.
+    let stands = situation.live.as_ref().is_some_and(|(live, _)| Some(live.id) == event.target_release);
+    if !stands {
+        return Err(nothing(&format!(": since rollback {} something else went live", event.id)));
+    }
+    Ok((event, release))
+}
+
+fn rollback_type(terms: &Terms, path: RollbackPath) -> RollbackType {
+    match (&terms.wanted, path) {
+        _ if terms.automatic => RollbackType::Automatic,
+        (Wanted::Version(_) | Wanted::Undo, _) => RollbackType::Specific,
+        (Wanted::Previous, RollbackPath::Warm) => RollbackType::BlueGreenSwitch,
+        (Wanted::Previous, RollbackPath::Cold | RollbackPath::None) => RollbackType::Previous,
+    }
+}
+
+/// How the target comes to serve.
+struct Way {
+    path: RollbackPath,
+    plan: Option<Plan>,
+    remarks: Vec<String>,
+}
+
+impl Way {
+    fn choose(situation: &Situation, target: &Release, terms: &Terms) -> Self {
+        let mut remarks = Vec::new();
+        let live = situation.live.as_ref().map(|(release, slot)| Place::of(release, *slot));
+        if live.as_ref().is_some_and(|place| place.release == target.id) {
+            match ready(situation, live.as_ref(), target, true) {
+                Ok(()) => {
+                    remarks.push(format!("{} is live already and healthy", target.version));
+                    return Self { path: RollbackPath::None, plan: None, remarks };
+                }
+                Err(why) => {
+                    remarks.push(format!("{} is live but {why}; it is started again", target.version))
+                }
+            }
+        }
+        let warm = situation
+            .slots
+            .iter()
+            .find(|record| record.release == target.id && record.state == SlotState::Warm)
+            .map(|record| Place::of(target, record.slot));
+        if let Some(place) = warm {
+            match ready(situation, Some(&place), target, false) {
+                _ if terms.distrust_warm => {
+                    remarks.push(format!("{} was warm but not ready; it is started again", target.version));
+                }
+                Ok(()) => return Self::warm(situation, target, place, live, remarks),
+                Err(why) => {
+                    remarks.push(format!("{} was warm but {why}; it is started again", target.version))
+                }
+            }
+        }
+        Self::cold(situation, target, live, remarks)
+    }
+
+    /// Users first: the traffic is switched before the workers, which did not run while it was warm.
+    fn warm(
+        situation: &Situation,
+        target: &Release,
+        place: Place,
+        live: Option<Place>,
+        remarks: Vec<String>,
+    ) -> Self {
+        let routed = touches_traffic(target, situation.live.as_ref().map(|(release, _)| release));
+        let mut steps = switch(&place, target, routed);
+        if target.contents.has_unrouted() {
+            steps.push(Step::Start(place.clone(), Processes::Unrouted));
+            steps.push(Step::AwaitHealthy(place.clone(), Processes::Unrouted));
+        }
+        Self { path: RollbackPath::Warm, plan: Some(rollback(place, live, steps)), remarks }
+    }
+
+    fn cold(situation: &Situation, target: &Release, live: Option<Place>, remarks: Vec<String>) -> Self {
+        // A live target that is sick is started again where it is, so that traffic finds it as soon as it is well.
+        let same = live.as_ref().is_some_and(|place| place.release == target.id);
+        let slot = match &live {
+            Some(place) if same => place.slot,
+            Some(place) => place.slot.other(),
+            None => situation
+                .slots
+                .iter()
+                .find(|record| record.release == target.id)
+                .map_or_else(|| free_slot(&situation.slots), |record| record.slot),
+        };
+        let place = Place::of(target, slot);
+        let routed = touches_traffic(target, situation.live.as_ref().map(|(release, _)| release));
+        let mut steps = beside(&place, target, routed);
+        if let (StrategyKind::Recreate, Some(live), false) = (situation.strategy, &live, same) {
+            steps.insert(1, Step::Stop(live.clone(), Processes::All));
+        }
+        Self { path: RollbackPath::Cold, plan: Some(rollback(place, live.filter(|_| !same), steps)), remarks }
+    }
+}
+
+fn rollback(target: Place, from: Option<Place>, steps: Vec<Step>) -> Plan {
+    Plan { kind: OperationKind::Rollback, target, from, steps, afterwards: Afterwards::Retire }
+}
+
+/// Whether the router sees as many ready instances of each routed process type as the release wants.
+fn ready(
+    situation: &Situation,
+    place: Option<&Place>,
+    release: &Release,
+    must_serve: bool,
+) -> std::result::Result<(), String> {
+    let mut routed = release.contents.routed().peekable();
+    if routed.peek().is_none() {
+        return Ok(());
+    }
+    let view = situation.router.as_ref().map_err(|why| format!("the proxy does not answer ({why})"))?;
+    let slot = place
+        .and_then(|place| view.slot(place.slot))
+        .filter(|slot| slot.release == release.id)
+        .ok_or("the proxy does not know it")?;
+    if must_serve && slot.weight == 0 {
+        return Err("has no traffic".into());
+    }
+    for (name, process, _) in routed {
+        let healthy = slot.healthy(name);
+        if healthy < process.instances {
+            return Err(format!("only {healthy} of {} instances of {name} are ready", process.instances));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Reading what a rollback is decided from: a few indexed look-ups, however long the history is.
+
+use crate::database::Database;
+use crate::deployment::Deployment;
+use crate::error::{Error, Result};
+use crate::execute::record::Seen;
+use crate::name::{EnvironmentName, Fence, ReleaseId};
+use crate::plan::rollback::{Situation, Wanted};
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::slot::{Slot, SlotState};
+
+/// How many candidates a refusal names and a preview shows.
+const NAMED: i64 = 20;
+
+/// A situation, with what `begin` compares it to.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    pub situation: Situation,
+    pub seen: Seen,
+    pub busy: bool,
+}
+
+/// Reads the database and the router at the same time.
+pub(crate) async fn observe(
+    db: &Database,
+    ports: &Ports,
+    name: &EnvironmentName,
+    wanted: &Wanted,
+) -> Result<Observed> {
+    let (stored, router) = tokio::join!(read(db, name, wanted), ports.router.observe(name));
+    let mut observed = stored?;
+    observed.situation.router = router.map_err(|error| error.message);
+    Ok(observed)
+}
+
+async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<Observed> {
+    let environment = db.environment(name).await?;
+    let lease = db.lease(name).await?;
+    let slots = db.slots(name).await?;
+    let current = current(db, name).await?;
+    let live = match environment.live {
+        Some(live) => Some(live_release(db, live.release, &current, &slots).await?),
+        None => None,
+    };
+    let good = |below, unlike, limit| db.list_good_releases(name, below, unlike, limit);
+    let older = match (&current, wanted) {
+        (None, _) | (_, Wanted::Undo) => Vec::new(),
+        (Some((_, release)), Wanted::Previous) => {
+            let unlike = release.lineage.map(|_| &release.content_digest);
+            good(release.lineage, unlike, 1).await?
+        }
+        (Some(_), Wanted::Version(_)) => good(None, None, NAMED).await?,
+    };
+    let requested = match wanted {
+        Wanted::Version(version) => db.find_release(name, version).await?,
+        Wanted::Previous | Wanted::Undo => None,
+    };
+    let last_rollback = match wanted {
+        Wanted::Undo => last_rollback(db, name).await?,
+        Wanted::Previous | Wanted::Version(_) => None,
+    };
+    let seen = Seen { fence: lease.as_ref().map_or(Fence(0), |lease| lease.fence), slots: slots.clone() };
+    let situation = Situation {
+        environment: name.clone(),
+        strategy: environment.environment.settings.strategy.kind,
+        current,
+        live,
+        slots,
+        older,
+        requested,
+        last_rollback,
+        router: Err("not asked".into()),
+    };
+    Ok(Observed { situation, seen, busy: lease.is_some_and(|lease| lease.operation.is_some()) })
+}
+
+async fn current(db: &Database, name: &EnvironmentName) -> Result<Option<(Deployment, Release)>> {
+    let Some(deployment) = db.current_deployment(name).await? else { return Ok(None) };
+    let release = known(db, deployment.release).await?;
+    Ok(Some((deployment, release)))
+}
+
+async fn live_release(
+    db: &Database,
+    id: ReleaseId,
+    current: &Option<(Deployment, Release)>,
+    slots: &[crate::slot::SlotRecord],
+) -> Result<(Release, Slot)> {
+    let release = match current {
+        Some((_, release)) if release.id == id => release.clone(),
+        _ => known(db, id).await?,
+    };
+    let live = slots.iter().find(|record| record.state == SlotState::Live && record.release == id);
+    let slot = live.ok_or_else(|| Error::bug(format!("release {id} is live but has no slot")))?.slot;
+    Ok((release, slot))
+}
+
+async fn last_rollback(
+    db: &Database,
+    name: &EnvironmentName,
+) -> Result<Option<(crate::rollback_event::RollbackEvent, Option<Release>)>> {
+    let Some(event) = db.last_completed_rollback(name).await? else { return Ok(None) };
+    let release = match event.from_release {
+        Some(id) => db.release(id).await?,
+        None => None,
+    };
+    Ok(Some((event, release)))
+}
+
+pub(crate) async fn known(db: &Database, id: ReleaseId) -> Result<Release> {
+    db.release(id).await?.ok_or_else(|| Error::bug(format!("release {id} is not recorded")))
+}
