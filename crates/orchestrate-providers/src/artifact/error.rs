@@ -23,7 +23,8 @@ pub(super) fn unreadable(path: &Path, cause: io::Error) -> Error {
             entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
         }
         Err(_) => {
-            return missing.hint(format!("there is no directory {} either; build it first", parent.display()));
+            return missing
+                .hint(format!("there is no directory {} either; build it first", parent.display()));
         }
     };
     let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -141,6 +141,3 @@ fn take_in_file(path: &Path, tree: &mut TreeWriter) -> Result<()> {
         directory::copy_executable(path, tree)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,27 @@
+//! The `process` provider: releases run as plain processes of this machine, supervised by the daemon.
+//!
+//! [`Supervisor`] does it and lives in the daemon; [`ProcessProvider`] asks it over the daemon's socket.
+
+mod await_healthy;
+mod book;
+mod client;
+mod command;
+
+mod health;
+mod keeper;
+mod open;
+mod output;
+mod proc_table;
+mod rotate;
+mod running;
+mod shared;
+mod spec;
+mod start;
+mod stop;
+mod supervisor;
+
+pub use client::ProcessProvider;
+pub use output::log_path;
+pub use rotate::LogLimits;
+pub use spec::{RunSpec, RunSpecs};
+pub use supervisor::{RestartPolicy, Supervisor, SupervisorOptions};

@@ -1,0 +1,135 @@
+//! Keeps logs small while the instances go on writing to them: no line is lost, and no instance is told.
+//!
+//! The oldest part is copied to `.1` and then cut off in front, which the file system does without touching the end
+//! that the instance appends to. Where it cannot (tmpfs, for one), the whole file is copied and emptied.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::shared::{Shared, blocking};
+
+/// How much output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// The size at which the older part of a log is set aside.
+    pub bytes: u64,
+    /// How many such parts are kept.
+    pub parts: u32,
+    /// How often sizes are looked at.
+    pub check_every: Duration,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { bytes: 10 << 20, parts: 5, check_every: Duration::from_secs(1) }
+    }
+}
+
+/// Never returns.
+pub(super) async fn keep_small(shared: Arc<Shared>, limits: LogLimits) {
+    let mut tick = interval(limits.check_every.max(Duration::from_millis(10)));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let keepers = shared.keepers();
+        let mut logs: Vec<PathBuf> = keepers
+            .iter()
+            .map(|keeper| shared.log(&keeper.placement, &keeper.process, keeper.number))
+            .collect();
+        // Both slots may run the same version, into the same log.
+        logs.sort();
+        logs.dedup();
+        logs.retain(|log| fs::metadata(log).is_ok_and(|about| about.len() >= limits.bytes));
+        for log in logs {
+            let path = log.clone();
+            let rotated = blocking(move || Ok(rotate(&path, limits))).await;
+            if let Ok(Err(cause)) = rotated {
+                tracing::warn!(log = %log.display(), %cause, "a log cannot be rotated");
+            }
+        }
+    }
+}
+
+/// Sets parts aside until the log is smaller than the limit.
+pub(super) fn rotate(log: &Path, limits: LogLimits) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(log)?;
+    loop {
+        let about = file.metadata()?;
+        if about.len() < limits.bytes {
+            return Ok(());
+        }
+        make_room(log, limits.parts)?;
+        let block = about.blksize().max(1);
+        let part = limits.bytes / block * block;
+        // The range that is cut off must be of whole blocks and must not reach the end.
+        let cut = if part > 0 && part < about.len() { part } else { (about.len() - 1) / block * block };
+        if cut > 0 {
+            copy_to_first(&file, log, cut)?;
+            match fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, cut) {
+                Ok(()) => continue,
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        return copy_and_empty(&file, log);
+    }
+}
+
+/// Moves every part one number up; the oldest one goes.
+fn make_room(log: &Path, parts: u32) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    };
+    gone(fs::remove_file(part(log, parts.max(1))))?;
+    for number in (1..parts).rev() {
+        gone(fs::rename(part(log, number), part(log, number + 1)))?;
+    }
+    Ok(())
+}
+
+fn part(log: &Path, number: u32) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn first_part(log: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part(log, 1))
+}
+
+fn copy_to_first(file: &File, log: &Path, length: u64) -> io::Result<()> {
+    let mut from = file;
+    from.seek(SeekFrom::Start(0))?;
+    let copied = first_part(log).and_then(|mut to| io::copy(&mut from.take(length), &mut to));
+    match copied {
+        Ok(copied) if copied == length => Ok(()),
+        other => {
+            let _ = fs::remove_file(part(log, 1));
+            other.and(Err(io::Error::other("the log became shorter while it was copied")))
+        }
+    }
+}
+
+/// Copies to the very end, and empties the log in the moment in which nothing new has come.
+fn copy_and_empty(file: &File, log: &Path) -> io::Result<()> {
+    let to = first_part(log)?;
+    let (mut copied, mut buffer) = (0, vec![0; 256 * 1024]);
+    loop {
+        match file.read_at(&mut buffer, copied)? {
+            0 => break,
+            read => {
+                to.write_all_at(&buffer[..read], copied)?;
+                copied += read as u64;
+            }
+        }
+    }
+    file.set_len(0)
+}

@@ -1,0 +1,251 @@
+//! What the supervisor's verbs and the keepers of its instances have in common.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId};
+use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult};
+use orchestrate_core::release::Digest;
+use orchestrate_core::slot::Slot;
+use tokio::sync::watch;
+
+use super::book::{Book, InstanceEntry, Record};
+use super::command;
+use super::keeper::{Held, Keeper};
+use super::output::log_path;
+use super::spec::{RunSpec, RunSpecs};
+use super::supervisor::RestartPolicy;
+use crate::artifact::ArtifactStore;
+
+/// Below the range that the kernel takes its own choices from, so nobody gets one by chance.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
+const USUAL_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+pub(super) struct Shared {
+    pub home: PathBuf,
+    /// Tells this home's instances from another's, in the names that they carry.
+    pub home_mark: String,
+    pub store: Arc<ArtifactStore>,
+    pub book: Arc<Book>,
+    pub restart: RestartPolicy,
+    /// Counts what others can see of the instances.
+    pub changes: watch::Sender<u64>,
+    /// Counts everything that happens to them, each health check too.
+    pub pulse: watch::Sender<u64>,
+    specs: Arc<dyn RunSpecs>,
+    known_specs: Mutex<HashMap<ReleaseId, Arc<RunSpec>>>,
+    keepers: Mutex<BTreeMap<(EnvironmentName, String), Arc<Keeper>>>,
+    gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
+    next_port: AtomicU16,
+}
+
+impl Shared {
+    pub fn new(
+        home: PathBuf,
+        store: Arc<ArtifactStore>,
+        book: Book,
+        restart: RestartPolicy,
+        specs: Arc<dyn RunSpecs>,
+    ) -> Self {
+        let home_mark = Digest::of(home.as_os_str().as_encoded_bytes()).as_str()[..8].to_owned();
+        Self {
+            home,
+            home_mark,
+            store,
+            book: Arc::new(book),
+            restart,
+            changes: watch::Sender::new(0),
+            pulse: watch::Sender::new(0),
+            specs,
+            known_specs: Mutex::default(),
+            keepers: Mutex::default(),
+            gates: Mutex::default(),
+            next_port: AtomicU16::new(u16::try_from(random() % u64::from(PORTS)).unwrap_or(0)),
+        }
+    }
+
+    /// A name that no instance of any home had before; the second part says whose home, the third which release.
+    pub fn new_token(&self, id: &str, release: ReleaseId) -> String {
+        format!("{id}.{release}.{}{:016x}", self.home_mark, random())
+    }
+
+    /// Whoever starts or stops in a slot goes through its gate, one after the other.
+    pub fn gate(&self, environment: &EnvironmentName, slot: Slot) -> Gate {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry((environment.clone(), slot)).or_default())
+    }
+
+    /// Refuses a fence older than one that was seen; a newer one is on disk when this returns.
+    pub async fn accept_fence(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<()> {
+        if self.check_fence(environment, fence)? {
+            return Ok(());
+        }
+        let raise = |record: &mut Record| {
+            let seen = record.fences.entry(environment.clone()).or_insert(fence);
+            *seen = fence.max(*seen);
+        };
+        self.book.update(raise).await?;
+        self.check_fence(environment, fence).map(drop)
+    }
+
+    /// Whether exactly this fence was seen before; an error if a newer one was.
+    pub fn check_fence(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<bool> {
+        match self.book.read(|record| record.fences.get(environment).copied()) {
+            Some(seen) if seen > fence => Err(PortError::new(
+                PortErrorKind::Fenced,
+                format!(
+                    "a newer operation works on {environment}: its fence is {seen}, this one's is {fence}"
+                ),
+            )),
+            seen => Ok(seen == Some(fence)),
+        }
+    }
+
+    pub async fn spec(&self, release: ReleaseId) -> PortResult<Arc<RunSpec>> {
+        let known = |shared: &Self| {
+            shared.known_specs.lock().unwrap_or_else(PoisonError::into_inner).get(&release).cloned()
+        };
+        if let Some(spec) = known(self) {
+            return Ok(spec);
+        }
+        let spec = Arc::new(self.specs.run_spec(release).await?);
+        let mut specs = self.known_specs.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(specs.entry(release).or_insert(spec)))
+    }
+
+    /// Its secrets leave the memory with it.
+    pub fn forget_spec(&self, release: ReleaseId) {
+        self.known_specs.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);
+    }
+
+    pub fn keepers(&self) -> Vec<Arc<Keeper>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The keepers of one slot, whichever release they keep.
+    pub fn keepers_in(&self, environment: &EnvironmentName, slot: Slot) -> Vec<Arc<Keeper>> {
+        let here = |keeper: &Arc<Keeper>| {
+            keeper.placement.environment == *environment && keeper.placement.slot == slot
+        };
+        self.keepers().into_iter().filter(here).collect()
+    }
+
+    pub fn add_keeper(&self, keeper: Arc<Keeper>) {
+        let key = (keeper.placement.environment.clone(), keeper.id.clone());
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, keeper);
+    }
+
+    pub fn remove_keeper(&self, keeper: &Keeper) {
+        let key = (keeper.placement.environment.clone(), keeper.id.clone());
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// How long after SIGTERM its instances are killed.
+    pub fn stop_timeout(&self, placement: &Placement) -> Duration {
+        let recorded = |record: &Record| {
+            record
+                .slots
+                .iter()
+                .find(|slot| slot.placement == *placement)
+                .map(|slot| slot.stop_timeout.duration())
+        };
+        self.book.read(recorded).unwrap_or(USUAL_STOP_TIMEOUT)
+    }
+
+    pub fn directory(&self, placement: &Placement) -> PathBuf {
+        let name = format!("{}-{}", placement.slot, placement.release);
+        self.home.join("run").join(placement.environment.as_str()).join(name)
+    }
+
+    pub fn log(&self, placement: &Placement, process: &str, number: u32) -> PathBuf {
+        log_path(&self.home, &placement.environment, &placement.version, process, number)
+    }
+
+    /// Puts a verified copy of the artifact where the release runs, in place of whatever was there.
+    pub async fn make_working_copy(&self, placement: &Placement, digest: &Digest) -> PortResult<()> {
+        let (store, digest, place) = (Arc::clone(&self.store), digest.clone(), self.directory(placement));
+        blocking(move || {
+            let part = place
+                .with_file_name(format!(".{}.part", place.file_name().unwrap_or_default().to_string_lossy()));
+            let failed = |cause: std::io::Error| {
+                PortError::failed(format!("the working copy {} cannot be made: {cause}", place.display()))
+            };
+            if let Some(parent) = place.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+            }
+            for old in [&part, &place] {
+                match fs::remove_dir_all(old) {
+                    Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
+                    _ => {}
+                }
+            }
+            store.materialise(&digest, &part)?;
+            fs::rename(&part, &place).map_err(failed)
+        })
+        .await
+    }
+
+    /// Spawns the instance as it stands in the book.
+    pub async fn spawn(
+        &self,
+        spec: &Arc<RunSpec>,
+        placement: &Placement,
+        entry: InstanceEntry,
+    ) -> PortResult<Held> {
+        let (spec, placement) = (Arc::clone(spec), placement.clone());
+        let directory = self.directory(&placement);
+        let log = self.log(&placement, &entry.process, entry.number);
+        blocking(move || command::spawn(&spec, &placement, &entry, &directory, &log)).await
+    }
+
+    /// A loopback port that nobody listens on and that was given to nobody.
+    pub fn free_port(&self, record: &Record) -> PortResult<u16> {
+        let given: Vec<u16> = record.ports().collect();
+        for _ in 0..PORTS {
+            let port = FIRST_PORT + self.next_port.fetch_add(1, Ordering::Relaxed) % PORTS;
+            if !given.contains(&port) && is_free(port) {
+                return Ok(port);
+            }
+        }
+        let last = FIRST_PORT + PORTS - 1;
+        Err(PortError::failed(format!("no loopback port from {FIRST_PORT} to {last} is free")))
+    }
+}
+
+/// Whether a listener can be bound there now.
+pub(super) fn is_free(port: u16) -> bool {
+    TcpListener::bind(loopback(port)).is_ok()
+}
+
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Runs what blocks where it may.
+pub(super) async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> PortResult<R> + Send + 'static,
+) -> PortResult<R> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|cause| {
+        Err(PortError::failed(format!("a task of the supervisor ended early: {cause}")))
+    })
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the kernel's randomness, the time and the pid still make a name unique.
+    if getrandom::fill(&mut bytes).is_err() {
+        let now = orchestrate_core::time::Timestamp::system_now().as_millis();
+        bytes = (now.unsigned_abs() << 22 | u64::from(std::process::id())).to_ne_bytes();
+    }
+    u64::from_ne_bytes(bytes)
+}

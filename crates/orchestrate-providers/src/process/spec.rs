@@ -1,0 +1,48 @@
+//! What the supervisor has to know of a release to run it, and whom it asks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use orchestrate_core::environment::{HealthCheck, ProcessType};
+use orchestrate_core::name::{ReleaseId, Version};
+use orchestrate_core::ports::{PortResult, Processes};
+use orchestrate_core::release::Digest;
+use orchestrate_core::secrets::SecretText;
+use orchestrate_core::time::Span;
+
+/// Knows the sealed releases. The daemon answers from its database.
+#[async_trait]
+pub trait RunSpecs: Send + Sync {
+    /// Is also asked while [`Supervisor::open`](super::Supervisor::open) runs.
+    async fn run_spec(&self, release: ReleaseId) -> PortResult<RunSpec>;
+}
+
+/// A sealed release, as far as running it goes. The secrets stay in memory.
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    pub version: Version,
+    pub digest: Digest,
+    pub processes: BTreeMap<String, ProcessType>,
+    pub health_check: HealthCheck,
+    pub stop_timeout: Span,
+    pub variables: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, SecretText>,
+}
+
+/// One instance that a release should have.
+pub(super) struct Wanted<'a> {
+    pub process: &'a str,
+    pub number: u32,
+    pub listen: Option<SocketAddr>,
+}
+
+impl RunSpec {
+    pub(super) fn wanted(&self, processes: Processes) -> impl Iterator<Item = Wanted<'_>> {
+        self.processes.iter().filter(move |(_, kind)| processes.includes(kind.listen)).flat_map(
+            |(process, kind)| {
+                (1..=kind.instances).map(|number| Wanted { process, number, listen: kind.listen })
+            },
+        )
+    }
+}

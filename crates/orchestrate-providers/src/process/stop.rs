@@ -1,0 +1,119 @@
+//! Making sure that instances do not run, and clearing up after the last one of a release.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use orchestrate_core::ports::{Placement, PortError, PortResult, Processes, StopRequest};
+use tokio::task::JoinSet;
+
+use super::keeper::Keeper;
+use super::shared::{Shared, blocking};
+
+pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortResult<()> {
+    let placement = &request.placement;
+    let gate = shared.gate(&placement.environment, placement.slot);
+    let _turn = gate.lock().await;
+    shared.accept_fence(&placement.environment, request.fence).await?;
+    let mut keepers = shared.keepers_in(&placement.environment, placement.slot);
+    keepers.retain(|keeper| {
+        let meant = request.processes == Processes::All || !keeper.routed;
+        keeper.placement.release == placement.release && meant
+    });
+    stop_keepers(shared, &keepers).await?;
+    if request.processes == Processes::All {
+        clear_up(shared, placement).await?;
+    }
+    Ok(())
+}
+
+/// Stops all instances of all environments, every slot at its gate.
+pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
+    let places: BTreeSet<_> = shared
+        .keepers()
+        .iter()
+        .map(|keeper| (keeper.placement.environment.clone(), keeper.placement.slot))
+        .collect();
+    let mut stops = JoinSet::new();
+    for (environment, slot) in places {
+        let shared = Arc::clone(shared);
+        stops.spawn(async move {
+            let gate = shared.gate(&environment, slot);
+            let _turn = gate.lock().await;
+            stop_keepers(&shared, &shared.keepers_in(&environment, slot)).await
+        });
+    }
+    let mut outcome = Ok(());
+    while let Some(stopped) = stops.join_next().await {
+        let stopped =
+            stopped.unwrap_or_else(|cause| Err(PortError::failed(format!("a stop ended early: {cause}"))));
+        outcome = outcome.and(stopped);
+    }
+    outcome
+}
+
+/// Stops all of them at once, and forgets them.
+pub(super) async fn stop_keepers(shared: &Arc<Shared>, keepers: &[Arc<Keeper>]) -> PortResult<()> {
+    if keepers.is_empty() {
+        return Ok(());
+    }
+    let mark = |stopping: &Arc<Keeper>, record: &mut super::book::Record| {
+        if let Some(entry) = record.instance_mut(&stopping.placement, &stopping.id) {
+            entry.stopping = true;
+        }
+    };
+    let marked = shared.book.update(|record| keepers.iter().for_each(|keeper| mark(keeper, record)));
+    if let Err(error) = marked.await {
+        // A full disk must not keep anything running.
+        tracing::warn!(%error, "a stop is not recorded beforehand");
+    }
+    for keeper in keepers {
+        keeper.order_stop(shared.stop_timeout(&keeper.placement));
+    }
+    for keeper in keepers {
+        keeper.gone().await;
+        shared.remove_keeper(keeper);
+    }
+    shared.changes.send_modify(|count| *count += 1);
+    let forgotten = shared.book.update(|record| {
+        for slot in &mut record.slots {
+            slot.instances.retain(|id, _| {
+                !keepers.iter().any(|keeper| keeper.id == *id && keeper.placement == slot.placement)
+            });
+        }
+        record.slots.retain(|slot| !slot.instances.is_empty());
+    });
+    forgotten.await?;
+    let mut emptied: Vec<&Placement> = keepers.iter().map(|keeper| &keeper.placement).collect();
+    emptied.dedup();
+    for placement in emptied {
+        clear_up(shared, placement).await?;
+    }
+    Ok(())
+}
+
+/// Removes the working copy once nothing of the release runs in the slot.
+pub(super) async fn clear_up(shared: &Arc<Shared>, placement: &Placement) -> PortResult<()> {
+    let runs = |keeper: &Arc<Keeper>| keeper.placement.release == placement.release;
+    if shared.keepers_in(&placement.environment, placement.slot).iter().any(runs) {
+        return Ok(());
+    }
+    if !shared.keepers().iter().any(runs) {
+        shared.forget_spec(placement.release);
+    }
+    let directory = shared.directory(placement);
+    blocking(move || match fs::remove_dir_all(&directory) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(PortError::failed(format!(
+            "the working copy {} cannot be removed: {cause}",
+            directory.display()
+        ))),
+        _ => Ok(()),
+    })
+    .await
+    .or_else(|error| {
+        // It costs disk space, and the next start there replaces it; the stop itself is done.
+        tracing::warn!(%error, "a working copy is left");
+        Ok(())
+    })
+}
