@@ -1,0 +1,344 @@
+//! One environment of the config file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use orchestrate_core::deployment_strategy::{Strategy, StrategyKind};
+use orchestrate_core::environment::{
+    Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
+    ProviderKind, RollbackPolicy, Verify, VersionCheck, Weekday,
+};
+use orchestrate_core::name::is_plain_name;
+use orchestrate_core::secrets::SecretText;
+use orchestrate_core::time::Span;
+
+use super::error::{ConfigError, code, shown};
+use super::reader::{Field, Read};
+use super::{ConfiguredEnvironment, interpolate, keys, release};
+
+pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
+    ("development", EnvironmentType::Development),
+    ("staging", EnvironmentType::Staging),
+    ("production", EnvironmentType::Production),
+];
+pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[("process", ProviderKind::Process)];
+pub(super) const STRATEGIES: &[(&str, StrategyKind)] =
+    &[("recreate", StrategyKind::Recreate), ("blue_green", StrategyKind::BlueGreen)];
+pub(super) const DAYS: &[(&str, Weekday)] = &[
+    ("mon", Weekday::Mon),
+    ("tue", Weekday::Tue),
+    ("wed", Weekday::Wed),
+    ("thu", Weekday::Thu),
+    ("fri", Weekday::Fri),
+    ("sat", Weekday::Sat),
+    ("sun", Weekday::Sun),
+];
+pub(super) const MOST_INSTANCES: u32 = 1000;
+
+/// The addresses that the file's process types listen on so far, by port.
+pub(super) type Listeners<'a> = BTreeMap<u16, Vec<(SocketAddr, Field<'a>)>>;
+
+pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<ConfiguredEnvironment> {
+    let section = field.section(keys::ENVIRONMENT)?;
+    let mut settings = defaults(field)?;
+    section.set("type", &mut settings.kind, |field| field.word(TYPES))?;
+    section.set("provider", &mut settings.provider, |field| field.word(PROVIDERS))?;
+    section.set("url", &mut settings.url, |field| web_address(field).map(Some))?;
+    settings.processes = processes(section.required("processes")?, listeners)?;
+    section.set("strategy", &mut settings.strategy, strategy)?;
+    section.set("health_check", &mut settings.health_check, health_check)?;
+    section.set("drain", &mut settings.drain, span)?;
+    section.set("stop_timeout", &mut settings.stop_timeout, span)?;
+    section.set("variables", &mut settings.variables, |field| {
+        variables(field)?.into_iter().map(|(name, field)| Ok((name, field.loose_text()?))).collect()
+    })?;
+    section.set("verify", &mut settings.verify, verify)?;
+    section.set("rollback", &mut settings.rollback, rollback)?;
+    section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
+    section.set("checks", &mut settings.checks, checks)?;
+    section.set("windows", &mut settings.windows, windows)?;
+    let mut secrets = BTreeMap::new();
+    section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
+    let mut own_release = None;
+    section.set("release", &mut own_release, |field| release::read(field).map(Some))?;
+    Ok(ConfiguredEnvironment { settings, secrets, release: own_release })
+}
+
+/// Core's own defaults, so that they are written down only once.
+fn defaults(field: &Field<'_>) -> Read<EnvironmentSettings> {
+    serde_json::from_value(serde_json::json!({ "processes": {} }))
+        .map_err(|error| field.bad_key(&error.to_string()))
+}
+
+fn processes<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<BTreeMap<String, ProcessType>> {
+    let entries = field.entries()?;
+    if entries.is_empty() {
+        return Err(field.bad_key("at least one process type is needed"));
+    }
+    let mut processes = BTreeMap::new();
+    for (name, field) in entries {
+        if !is_plain_name(name) {
+            return Err(field.bad_key(
+                "the name of a process type starts with a letter or a digit, then has up to 62 of A-Z a-z 0-9 . _ -",
+            ));
+        }
+        processes.insert(name.to_owned(), process(&field, listeners)?);
+    }
+    Ok(processes)
+}
+
+fn process<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<ProcessType> {
+    let section = field.section(keys::PROCESS)?;
+    let mut process =
+        ProcessType { command: command(section.required("command")?)?, instances: 1, listen: None };
+    section.set("instances", &mut process.instances, |field| field.whole_number(1..=MOST_INSTANCES))?;
+    if let Some(field) = section.get("listen") {
+        process.listen = listen(field)?;
+        refuse_clash(listeners, process.listen, field)?;
+    }
+    Ok(process)
+}
+
+fn listen(field: &Field<'_>) -> Read<Option<SocketAddr>> {
+    field.parsed("an address", |text| match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(Some(address)),
+        Ok(_) => Err("has port 0; write the port that users reach, for example `127.0.0.1:8080`".into()),
+        Err(_) => Err(
+            "is not an IP address with a port; write for example `127.0.0.1:8080`, or `0.0.0.0:8080` for \
+                       every interface"
+                .into(),
+        ),
+    })
+}
+
+/// Refuses two process types of the file that want the same port of the same address.
+fn refuse_clash<'a>(
+    listeners: &mut Listeners<'a>,
+    address: Option<SocketAddr>,
+    field: &Field<'a>,
+) -> Read<()> {
+    let Some(address) = address else { return Ok(()) };
+    let taken = listeners.entry(address.port()).or_default();
+    if let Some((_, first)) = taken.iter().find(|(other, _)| clash(address, *other)) {
+        return Err(clash_error(field, first));
+    }
+    taken.push((address, field.clone()));
+    Ok(())
+}
+
+fn command(field: &Field<'_>) -> Read<Vec<String>> {
+    let items = field.items("a list of strings")?;
+    let command: Vec<String> = items.iter().map(Field::text).collect::<Read<_>>()?;
+    if command.is_empty() {
+        return Err(
+            field.bad_value("the command is empty; write for example `command: [\"./shop\", \"serve\"]`")
+        );
+    }
+    if command[0].trim().is_empty() {
+        return Err(items[0].bad_value("the program's name is empty"));
+    }
+    Ok(command)
+}
+
+fn strategy(field: &Field<'_>) -> Read<Strategy> {
+    let section = field.section(keys::STRATEGY)?;
+    let mut strategy = Strategy::default();
+    section.set("type", &mut strategy.kind, |field| field.word(STRATEGIES))?;
+    section.set("warm_for", &mut strategy.warm_for, span)?;
+    match section.get("warm_for") {
+        Some(field) if strategy.kind != StrategyKind::BlueGreen => Err(field.bad_key(&format!(
+            "the strategy `{}` keeps nothing warm; leave `warm_for` out, or use `blue_green`",
+            strategy.kind
+        ))),
+        _ => Ok(strategy),
+    }
+}
+
+fn health_check(field: &Field<'_>) -> Read<HealthCheck> {
+    let section = field.section(keys::HEALTH_CHECK)?;
+    let mut check = HealthCheck::default();
+    section.set("path", &mut check.path, path)?;
+    section.set("expected_status", &mut check.expected_status, |field| {
+        field.whole_number(200..=599).map(|status| u16::try_from(status).unwrap_or(200))
+    })?;
+    section.set("timeout", &mut check.timeout, span_above_zero)?;
+    section.set("interval", &mut check.interval, span_above_zero)?;
+    section.set("deadline", &mut check.deadline, span_above_zero)?;
+    Ok(check)
+}
+
+fn verify(field: &Field<'_>) -> Read<Verify> {
+    let section = field.section(keys::VERIFY)?;
+    let mut verify = Verify::default();
+    section.set("bake", &mut verify.bake, span)?;
+    section.set("version", &mut verify.version, |field| {
+        let section = field.section(keys::VERIFY_VERSION)?;
+        let contains = section.required("contains")?;
+        let check = VersionCheck { path: path(section.required("path")?)?, contains: contains.text()? };
+        if check.contains.is_empty() {
+            return Err(
+                contains.bad_value("every answer contains the empty text; write for example `{version}`")
+            );
+        }
+        Ok(Some(check))
+    })?;
+    Ok(verify)
+}
+
+fn rollback(field: &Field<'_>) -> Read<RollbackPolicy> {
+    let section = field.section(keys::ROLLBACK)?;
+    let mut policy = RollbackPolicy::default();
+    section.set("automatic", &mut policy.automatic, Field::boolean)?;
+    Ok(policy)
+}
+
+/// Names with their values, as an instance's environment can hold them.
+fn variables<'a>(field: &Field<'a>) -> Read<Vec<(String, Field<'a>)>> {
+    let mut variables = Vec::new();
+    for (name, field) in field.entries()? {
+        if !interpolate::is_variable_name(name) {
+            return Err(
+                field.bad_key("the name of a variable has letters, digits and `_`, and no digit first")
+            );
+        }
+        if name == "PORT" || name.starts_with("ORCHESTRATE_") {
+            return Err(field.bad_key("orchestrate sets this variable itself; choose another name"));
+        }
+        variables.push((name.to_owned(), field));
+    }
+    Ok(variables)
+}
+
+fn secrets_apart_from(
+    plain: &BTreeMap<String, String>,
+    field: &Field<'_>,
+) -> Read<BTreeMap<String, SecretText>> {
+    let mut secrets = BTreeMap::new();
+    for (name, field) in variables(field)? {
+        if plain.contains_key(&name) {
+            return Err(field.bad_key("it is among the `variables` already; keep it in one of the two"));
+        }
+        secrets.insert(name, SecretText::new(field.loose_text()?));
+    }
+    Ok(secrets)
+}
+
+fn checks(field: &Field<'_>) -> Read<Vec<Check>> {
+    let mut names = BTreeSet::new();
+    let mut checks = Vec::new();
+    for field in field.items("a list of checks")? {
+        let section = field.section(keys::CHECK)?;
+        let name_field = section.required("name")?;
+        let name = name_field.text()?;
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            return Err(name_field.bad_value("the name of a check is one line of text"));
+        }
+        if !names.insert(name.clone()) {
+            return Err(name_field.bad_value("another check has this name"));
+        }
+        let command = command(section.required("command")?)?;
+        // Through serde, for core's own default of the timeout.
+        let written = serde_json::json!({ "name": name, "command": command });
+        let mut check: Check =
+            serde_json::from_value(written).map_err(|error| field.bad_value(&error.to_string()))?;
+        section.set("timeout", &mut check.timeout, span_above_zero)?;
+        checks.push(check);
+    }
+    Ok(checks)
+}
+
+fn windows(field: &Field<'_>) -> Read<Vec<DeployWindow>> {
+    let midnight = || ClockTime::try_from("00:00".to_owned());
+    field
+        .items("a list of windows")?
+        .iter()
+        .map(|field| {
+            let section = field.section(keys::WINDOW)?;
+            let time = |key| -> Read<Option<ClockTime>> {
+                section.required(key)?.parsed("a time of day", |text| {
+                    ClockTime::try_from(text.to_owned())
+                        .map(Some)
+                        .map_err(|_| "is not a time of day in UTC; write `HH:MM`, for example `09:30`".into())
+                })
+            };
+            let (from, to) = (time("from")?, time("to")?);
+            if from.is_some() && from == to {
+                return Err(field
+                    .bad_value("the window ends where it starts; for the whole day write 00:00 to 24:00"));
+            }
+            let mut days = Vec::new();
+            section.set("days", &mut days, |field| {
+                field.items("a list of days")?.iter().map(|day| day.word(DAYS)).collect()
+            })?;
+            // A time that is not looked up now is never used, so any will do.
+            let known = |time: Option<ClockTime>| {
+                time.map_or_else(midnight, Ok).map_err(|error| field.bad_value(&error))
+            };
+            Ok(DeployWindow { days, from: known(from)?, to: known(to)? })
+        })
+        .collect()
+}
+
+pub(super) fn span(field: &Field<'_>) -> Read<Span> {
+    field.parsed("a span of time", |text| {
+        text.parse().map_err(|_| {
+            "is not a span of time up to a hundred years; write for example `100ms`, `30s`, `15m` or `1h30m`".into()
+        })
+    })
+}
+
+fn span_above_zero(field: &Field<'_>) -> Read<Span> {
+    let read = span(field)?;
+    if read.is_zero() && !field.is_deferred() {
+        return Err(field.bad_value("it must be longer than nothing"));
+    }
+    Ok(read)
+}
+
+fn path(field: &Field<'_>) -> Read<String> {
+    field.parsed("a string", |text| {
+        if !text.starts_with('/') || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '#') {
+            return Err(
+                "is not the path of a URL; it starts with `/` and has no spaces, for example `/healthz`"
+                    .into(),
+            );
+        }
+        if !text.is_ascii() {
+            return Err("holds letters beyond ASCII; percent-encode them".into());
+        }
+        Ok(text.to_owned())
+    })
+}
+
+/// An `http://` or `https://` address.
+pub(super) fn web_address(field: &Field<'_>) -> Read<String> {
+    field.parsed("a string", |text| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        if host.is_empty()
+            || host.starts_with(':')
+            || text.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            return Err("is not the address of a web page; write for example `https://shop.example`".into());
+        }
+        Ok(text.to_owned())
+    })
+}
+
+/// Whether the kernel would refuse the second of two listeners. `[::]` takes IPv4 as well.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |x: SocketAddr, y: SocketAddr| x.ip().is_unspecified() && (x.is_ipv6() || y.is_ipv4());
+    a.port() == b.port() && (a.ip() == b.ip() || any(a, b) || any(b, a))
+}
+
+fn clash_error(field: &Field<'_>, first: &Field<'_>) -> ConfigError {
+    let source = field.reader.source;
+    let (line, _) = source.position(first.node.place.start);
+    let message = format!(
+        "{}: the address is taken by {} on line {line}; give each process type a port of its own",
+        shown(&field.path),
+        shown(&first.path)
+    );
+    let error = source.noted(code::ADDRESS_CLASH, field.node.place, message, "taken already");
+    error.snippet(source.snippet(first.node.place, "taken here"))
+}

@@ -1,0 +1,168 @@
+//! The config file: what `orchestrate.yaml` says, checked whole before anything is done with it.
+//!
+//! Every environment of the file is checked for its shape. `${NAME}` is looked up only in what is used: the release,
+//! the notifications, and the environment that the command is about, so that a deployment to staging needs no
+//! password of production.
+
+mod environment;
+mod error;
+mod file;
+mod interpolate;
+mod keys;
+mod mask;
+mod notifications;
+mod reader;
+mod release;
+mod schema;
+mod source;
+mod template;
+#[cfg(test)]
+mod tests;
+mod unbuilt;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use orchestrate_core::environment::EnvironmentSettings;
+use orchestrate_core::name::{EnvironmentName, is_plain_name};
+use orchestrate_core::secrets::SecretText;
+
+pub use error::ConfigError;
+pub use notifications::ConfiguredChannel;
+pub use release::ReleaseSource;
+pub use schema::json_schema;
+pub use template::template;
+
+use error::code;
+use reader::{Field, Read, Reader};
+use source::Source;
+use yaml::Place;
+
+/// A config file that can be used.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// As the person named it.
+    pub path: PathBuf,
+    /// Where its relative paths start.
+    pub directory: PathBuf,
+    pub service: String,
+    pub release: ReleaseSource,
+    /// Those whose values were looked up: all, or the one that was asked for.
+    pub environments: BTreeMap<EnvironmentName, ConfiguredEnvironment>,
+    /// Every environment of the file, in its order.
+    pub environment_names: Vec<EnvironmentName>,
+    pub notifications: Vec<ConfiguredChannel>,
+}
+
+/// One environment, with `${NAME}` filled in. Secrets are kept apart from the settings, which may be printed.
+#[derive(Clone, Debug)]
+pub struct ConfiguredEnvironment {
+    pub settings: EnvironmentSettings,
+    pub secrets: BTreeMap<String, SecretText>,
+    /// Its own source of releases, where it has one.
+    pub release: Option<ReleaseSource>,
+}
+
+impl ConfigFile {
+    /// Where the environment's releases come from: its own source, or the file's.
+    pub fn release_of(&self, environment: &EnvironmentName) -> &ReleaseSource {
+        self.environments.get(environment).and_then(|found| found.release.as_ref()).unwrap_or(&self.release)
+    }
+}
+
+/// Reads the config file at `path`.
+///
+/// `env` looks up `${NAME}`. With `only`, the values of the other environments are not looked up, and they are left
+/// out of [`ConfigFile::environments`]; their shape is checked all the same.
+pub fn load(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    only: Option<&EnvironmentName>,
+) -> Result<ConfigFile, ConfigError> {
+    from_str(path, &file::read(path)?, env, only)
+}
+
+/// The same for a text that is at hand; `path` names it in errors.
+pub fn from_str(
+    path: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    only: Option<&EnvironmentName>,
+) -> Result<ConfigFile, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut source = Source { name: path.display().to_string(), text: text.to_owned(), masked: Vec::new() };
+    let root = match yaml::parse(text) {
+        Ok(root) => root,
+        Err(unreadable) => return Err(file::not_yaml(source, &unreadable)),
+    };
+    source.masked = mask::in_tree(&root, text);
+    if matches!(root.kind, yaml::Kind::Nothing) {
+        return Err(ConfigError::new(code::NOT_YAML, source.name, "the config file is empty")
+            .hint("`orchestrate init` writes one with comments"));
+    }
+    let reader = Reader { source: &source, lookup: Some(env) };
+    let key = Place { start: root.place.start, end: root.place.start };
+    let root = Field { reader, node: &root, path: String::new(), key };
+    read(path, &root, only)
+}
+
+fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<ConfigFile> {
+    let section = root.section(keys::FILE)?;
+    let service = service(section.required("service")?)?;
+    let release = release::read(section.required("release")?)?;
+    let (environments, environment_names) = environments(section.required("environments")?, only)?;
+    let mut channels = Vec::new();
+    section.set("notifications", &mut channels, notifications::read)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Ok(ConfigFile {
+        path: path.to_owned(),
+        directory,
+        service,
+        release,
+        environments,
+        environment_names,
+        notifications: channels,
+    })
+}
+
+fn service(field: &Field<'_>) -> Read<String> {
+    field.parsed("a string", |text| match is_plain_name(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("is not the name of a service; it starts with a letter or a digit, then has up to 62 of \
+                      A-Z a-z 0-9 . _ -"
+                .into())
+        }
+    })
+}
+
+type Environments = (BTreeMap<EnvironmentName, ConfiguredEnvironment>, Vec<EnvironmentName>);
+
+fn environments(field: &Field<'_>, only: Option<&EnvironmentName>) -> Read<Environments> {
+    let entries = field.entries()?;
+    if entries.is_empty() {
+        return Err(field.bad_key("at least one environment is needed"));
+    }
+    let (mut environments, mut names, mut listeners) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    for (name, mut field) in entries {
+        let name = EnvironmentName::new(name).map_err(|_| {
+            field.bad_key(
+                "the name of an environment starts with a letter or a digit, then has up to 62 of A-Z a-z 0-9 . _ -",
+            )
+        })?;
+        let is_used = only.is_none_or(|only| *only == name);
+        if !is_used {
+            field.reader.lookup = None;
+        }
+        let read = environment::read(&field, &mut listeners)?;
+        names.push(name.clone());
+        if is_used {
+            environments.insert(name, read);
+        }
+    }
+    Ok((environments, names))
+}

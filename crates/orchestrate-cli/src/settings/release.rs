@@ -1,0 +1,64 @@
+//! Where a version's artifact comes from.
+
+use orchestrate_core::name::Version;
+
+use super::keys;
+use super::reader::{Field, Read};
+
+/// `release:` of the config file. Paths are as written there: relative ones start at the file's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseSource {
+    /// A directory, an archive, or one executable.
+    Artifact(String),
+    /// The tree of a tag, a branch or a commit.
+    Git { repository: String, r#ref: String },
+}
+
+impl ReleaseSource {
+    /// With `{version}` filled in.
+    #[must_use]
+    pub fn for_version(&self, version: &Version) -> Self {
+        let fill = |text: &str| text.replace("{version}", version.as_str());
+        match self {
+            Self::Artifact(path) => Self::Artifact(fill(path)),
+            Self::Git { repository, r#ref } => Self::Git { repository: fill(repository), r#ref: fill(r#ref) },
+        }
+    }
+}
+
+pub(super) fn read(field: &Field<'_>) -> Read<ReleaseSource> {
+    let section = field.section(keys::RELEASE)?;
+    match (section.get("artifact"), section.get("git")) {
+        (Some(artifact), None) => Ok(ReleaseSource::Artifact(template(artifact)?)),
+        (None, Some(git)) => {
+            let section = git.section(keys::GIT)?;
+            let repository = template(section.required("repository")?)?;
+            let reference = section.required("ref")?;
+            let r#ref = template(reference)?;
+            if r#ref.starts_with('-') {
+                return Err(reference.bad_value("a ref does not start with `-`"));
+            }
+            Ok(ReleaseSource::Git { repository, r#ref })
+        }
+        (Some(_), Some(git)) => {
+            Err(git.bad_key("there is an `artifact` already; keep one of `artifact` and `git`"))
+        }
+        (None, None) => Err(field.bad_key("it needs one of `artifact` and `git`")),
+    }
+}
+
+/// Text in which `{version}` is the only placeholder.
+fn template(field: &Field<'_>) -> Read<String> {
+    let text = field.text()?;
+    if text.trim().is_empty() {
+        return Err(field.bad_value("it is empty"));
+    }
+    if field.is_deferred() {
+        return Ok(text);
+    }
+    // What is wrong may come from the environment, so it is not repeated.
+    if text.replace("{version}", "").contains(['{', '}']) {
+        return Err(field.bad_value("the only placeholder is `{version}`, and there are other braces here"));
+    }
+    Ok(text)
+}

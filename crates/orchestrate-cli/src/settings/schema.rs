@@ -1,0 +1,221 @@
+//! The JSON Schema of the config file, for editors: exactly the keys and the shapes that `load` takes.
+
+use serde_json::{Value, json};
+
+use super::{environment, notifications};
+
+const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
+const ADDRESS: &str = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}";
+const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
+const VARIABLE: &str = "^(?!PORT$|ORCHESTRATE_)[A-Za-z_][A-Za-z0-9_]*$";
+
+/// The schema, draft 2020-12.
+pub fn json_schema() -> Value {
+    let mut schema = mapping(
+        "The config file of orchestrate.",
+        &["service", "release", "environments"],
+        json!({
+            "service": text("The name of the service.", "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
+            "release": release(),
+            "environments": named("Where the service runs, by name.", NAME, environment()),
+            "notifications": list("Who is told, and of what.", notification()),
+        }),
+    );
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("orchestrate.yaml");
+    schema
+}
+
+fn release() -> Value {
+    let git = mapping(
+        "The tree of a git tag, branch or commit.",
+        &["repository", "ref"],
+        json!({
+            "repository": any_text("A directory, relative to this file, or a URL that git knows."),
+            "ref": any_text("A tag, branch or commit; {version} is filled in."),
+        }),
+    );
+    let mut release = mapping(
+        "Where a version's artifact comes from: one of artifact and git.",
+        &[],
+        json!({
+            "artifact": any_text("A directory, .tar.gz, .tar.zst, .zip, or one executable; {version} is filled in."),
+            "git": git,
+        }),
+    );
+    release["minProperties"] = json!(1);
+    release["maxProperties"] = json!(1);
+    release
+}
+
+fn environment() -> Value {
+    mapping(
+        "One environment.",
+        &["processes"],
+        json!({
+            "type": word("What kind of place it is.", &names(environment::TYPES)),
+            "provider": word("What runs the instances.", &names(environment::PROVIDERS)),
+            "url": text("Where users reach it.", "https?://.+"),
+            "release": release(),
+            "processes": named("What runs, by process type.", NAME, process()),
+            "strategy": strategy(),
+            "health_check": health_check(),
+            "drain": text("How long requests in flight may take to end once a release lost its traffic.", SPAN),
+            "stop_timeout": text("How long after SIGTERM an instance is killed.", SPAN),
+            "variables": variables("In the environment of every instance."),
+            "secrets": variables("The same, kept encrypted and never printed."),
+            "verify": verify(),
+            "rollback": mapping("What happens when a release turns out bad.", &[], json!({
+                "automatic": boolean("Whether a bad release is rolled back by itself."),
+            })),
+            "requires_approval": { "description": "Not built yet: only false.", "type": "boolean", "enum": [false] },
+            "checks": list("Commands that must succeed before a deployment.", mapping("One check.", &["name", "command"], json!({
+                "name": any_text("Its name, once in an environment."),
+                "command": command(),
+                "timeout": text("How long it may take.", SPAN),
+            }))),
+            "windows": list("When deployments are allowed, in UTC.", mapping("One window.", &["from", "to"], json!({
+                "days": list("Its days; every day, if there is none.", word("A day.", &names(environment::DAYS))),
+                "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
+                "to": text("The first minute after it, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
+            }))),
+        }),
+    )
+}
+
+fn process() -> Value {
+    mapping(
+        "One process type.",
+        &["command"],
+        json!({
+            "command": command(),
+            "instances": number("How many of it run.", 1, environment::MOST_INSTANCES),
+            "listen": text("The address on which the proxy takes its requests; without it, it gets no traffic.", ADDRESS),
+        }),
+    )
+}
+
+fn strategy() -> Value {
+    mapping(
+        "How a new release takes the place of the one before.",
+        &[],
+        json!({
+            "type": word("The way of deploying.", &names(environment::STRATEGIES)),
+            "warm_for": text("How long the release before stays warm (blue_green).", SPAN),
+        }),
+    )
+}
+
+fn health_check() -> Value {
+    mapping(
+        "When an instance is ready for traffic.",
+        &[],
+        json!({
+            "path": text("Asked with GET.", "/.*"),
+            "expected_status": number("The status of a good answer.", 200, 599),
+            "timeout": text("How long one answer may take.", SPAN),
+            "interval": text("The pause between two checks.", SPAN),
+            "deadline": text("How long a started instance has to become ready.", SPAN),
+        }),
+    )
+}
+
+fn verify() -> Value {
+    let version = mapping(
+        "A page whose answer names the version that gave it.",
+        &["path", "contains"],
+        json!({
+            "path": text("Asked with GET.", "/.*"),
+            "contains": any_text("What the answer must contain; {version} is filled in."),
+        }),
+    );
+    mapping(
+        "How a release is judged once it has traffic.",
+        &[],
+        json!({
+            "version": version,
+            "bake": text("How long a new live release is watched before it counts as proven.", SPAN),
+        }),
+    )
+}
+
+fn notification() -> Value {
+    mapping(
+        "One channel.",
+        &["type", "url"],
+        json!({
+            "type": word("What kind of channel it is.", &names(notifications::TYPES)),
+            "url": text("Where notices are posted.", "https?://.+"),
+            "secret": any_text("Signs what is sent."),
+            "on": list("Which notices; every one, if there is none.", word("A notice.", &names(notifications::KINDS))),
+        }),
+    )
+}
+
+fn mapping(description: &str, required: &[&str], properties: Value) -> Value {
+    json!({
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn named(description: &str, pattern: &str, value: Value) -> Value {
+    json!({
+        "description": description,
+        "type": "object",
+        "propertyNames": { "pattern": pattern },
+        "additionalProperties": value,
+        "minProperties": 1,
+    })
+}
+
+fn variables(description: &str) -> Value {
+    json!({
+        "description": description,
+        "type": "object",
+        "propertyNames": { "pattern": VARIABLE },
+        "additionalProperties": { "type": ["string", "number", "boolean"] },
+    })
+}
+
+fn list(description: &str, items: Value) -> Value {
+    json!({ "description": description, "type": "array", "items": items })
+}
+
+fn command() -> Value {
+    json!({
+        "description": "The program and its arguments, run without a shell.",
+        "type": "array",
+        "items": { "type": "string" },
+        "minItems": 1,
+    })
+}
+
+/// Text of a pattern, or with a `${NAME}` whose value the schema cannot know.
+fn text(description: &str, pattern: &str) -> Value {
+    let pattern = format!(r"^(?:{pattern})$|\$\{{[A-Za-z_][A-Za-z0-9_]*\}}");
+    json!({ "description": description, "type": "string", "pattern": pattern })
+}
+
+fn any_text(description: &str) -> Value {
+    json!({ "description": description, "type": "string", "minLength": 1 })
+}
+
+fn word(description: &str, words: &[&str]) -> Value {
+    json!({ "description": description, "type": "string", "enum": words })
+}
+
+fn boolean(description: &str) -> Value {
+    json!({ "description": description, "type": "boolean" })
+}
+
+fn number(description: &str, least: u32, most: u32) -> Value {
+    json!({ "description": description, "type": "integer", "minimum": least, "maximum": most })
+}
+
+fn names<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+    words.iter().map(|(name, _)| *name).collect()
+}

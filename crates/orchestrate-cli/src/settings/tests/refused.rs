@@ -1,0 +1,120 @@
+//! The words of each refusal, as a person sees them: one snapshot, so that they can be read and judged together.
+
+use super::{error_of, with};
+
+#[test]
+fn each_refusal_says_what_where_and_what_to_write() {
+    let mut all = String::new();
+    for (title, text) in cases() {
+        all.push_str(&format!("# {title}\n{}\n", error_of(&text)));
+    }
+    insta::assert_snapshot!("refusals", all);
+}
+
+fn cases() -> Vec<(&'static str, String)> {
+    let mut cases = keys_and_types();
+    cases.extend(values());
+    cases.extend(unbuilt());
+    cases.extend(not_yaml());
+    cases
+}
+
+fn keys_and_types() -> Vec<(&'static str, String)> {
+    vec![
+        ("a typing error in a key", with("helth_check: { path: /healthz }")),
+        ("a key that is near to none", with("rollback: { when: never }")),
+        ("a typing error at the top level", with("").replace("environments:", "enviroments:")),
+        ("a key of another style", with("health-check: { path: /healthz }")),
+        ("a string for a list", with("").replace("[./shop]", "./shop")),
+        ("a string for a mapping", with("strategy: recreate")),
+        ("a number for a span", with("drain: 30")),
+        ("a number for an address", with("").replace("[./shop]", "[./shop], listen: 8080")),
+        ("a string for a boolean", with("rollback: { automatic: yes }")),
+        ("a string for a number", with("").replace("[./shop]", "[./shop], instances: \"2\"")),
+        ("a number in a command", with("").replace("[./shop]", "[./shop, 8080]")),
+        ("a number for the service", with("").replace("shop\nrel", "12\nrel")),
+        ("nothing for a mapping", with("variables:")),
+        ("a duplicate key", with("drain: 5s\nurl: http://a\ndrain: 6s")),
+        ("a missing key at the top level", "service: shop\n".into()),
+        ("a missing key in a process type", with("").replace("command: [./shop]", "instances: 1")),
+        ("a list for the file", "- service\n".into()),
+        ("a key that is a number", with("variables: { 1: x }")),
+    ]
+}
+
+fn values() -> Vec<(&'static str, String)> {
+    let two = "  other:\n    processes: { web: { command: [./x], listen: \"0.0.0.0:80\" }, x: { command: [./x], listen: \"127.0.0.1:80\" } }\n";
+    vec![
+        ("an empty command", with("").replace("[./shop]", "[]")),
+        ("no process types", with("").replace("{ web: { command: [./shop] } }", "{}")),
+        ("zero instances", with("").replace("[./shop]", "[./shop], instances: 0")),
+        ("an address without a port", with("").replace("[./shop]", "[./shop], listen: localhost")),
+        ("one address twice", with("") + two),
+        ("a bad span", with("drain: 5 minutes")),
+        ("a span of nothing", with("health_check: { timeout: 0s }")),
+        ("a bad environment name", with("").replace("production:", "../etc:")),
+        ("a bad placeholder", with("").replace("dist }", "\"dist-{verison}\" }")),
+        ("two sources of a release", with("").replace("dist }", "dist, git: { repository: ., ref: x } }")),
+        ("a bad status", with("health_check: { expected_status: 20 }")),
+        ("a path without a slash", with("health_check: { path: healthz }")),
+        ("a bad url", with("url: shop.example")),
+        ("a bad day", with("windows: [{ days: [monday], from: \"09:00\", to: \"10:00\" }]")),
+        ("a bad time of day", with("windows: [{ from: \"25:00\", to: \"10:00\" }]")),
+        ("an empty window", with("windows: [{ from: \"10:00\", to: \"10:00\" }]")),
+        ("warm instances of recreate", with("strategy: { type: recreate, warm_for: 5m }")),
+        ("a variable of ours", with("variables: { PORT: 80 }")),
+        ("a variable that is also a secret", with("variables: { A: x }\nsecrets: { A: y }")),
+        ("a variable that is not set", with("variables:\n  A: x\n  B: \"a ${NOT_SET} b\"")),
+        ("a variable for the version", with("").replace("dist }", "\"dist-${version}\" }")),
+        ("a default in a reference", with("variables: { A: \"${A:-x}\" }")),
+        ("a check twice", with("checks: [{ name: a, command: [x] }, { name: a, command: [y] }]")),
+        (
+            "a notice that does not exist",
+            with("") + "notifications: [{ type: webhook, url: http://a, on: [rollbak] }]\n",
+        ),
+    ]
+}
+
+fn unbuilt() -> Vec<(&'static str, String)> {
+    let channel = |kind: &str| with("") + &format!("notifications:\n  - {{ type: {kind}, channel: ops }}\n");
+    vec![
+        ("the strategy canary", with("strategy: { type: canary }")),
+        ("the strategy rolling", with("strategy: { type: rolling }")),
+        ("the provider docker", with("provider: docker")),
+        ("the provider swarm", with("provider: swarm")),
+        ("the provider kubernetes", with("provider: kubernetes")),
+        ("the provider static", with("provider: static")),
+        ("the provider custom", with("provider: custom")),
+        ("an image", with("").replace("artifact: dist", "image: registry.internal/shop")),
+        ("an error rate", with("verify: { bake: 1s, max_error_rate: 1% }")),
+        ("an approval", with("requires_approval: true")),
+        ("the channel slack", channel("slack")),
+        ("the channel teams", channel("teams")),
+        ("the channel pagerduty", channel("pagerduty")),
+        ("the channel email", channel("email")),
+    ]
+}
+
+fn not_yaml() -> Vec<(&'static str, String)> {
+    vec![
+        ("an empty file", String::new()),
+        ("only comments", "# nothing\n".into()),
+        ("a tab", with("strategy:\n\ttype: recreate")),
+        ("an open bracket", with("url: [a")),
+        ("an unknown alias", with("drain: *long")),
+        ("two documents", with("") + "---\nservice: other\n"),
+        ("a tag", with("url: !path x")),
+    ]
+}
+
+#[test]
+fn every_unbuilt_setting_has_its_refusal() {
+    let refused: String = unbuilt().iter().map(|(_, text)| error_of(text)).collect();
+    for entry in crate::settings::unbuilt::UNBUILT {
+        let name = match entry.value {
+            Some(value) => format!("error[ORC-0230]: `{}: {value}` is not built yet", entry.setting),
+            None => format!("error[ORC-0230]: `{}` is not built yet", entry.setting),
+        };
+        assert!(refused.contains(&name), "{name}");
+    }
+}

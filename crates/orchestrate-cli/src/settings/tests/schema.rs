@@ -1,0 +1,166 @@
+//! The JSON Schema says what `load` does: the same keys, and the same verdict on files.
+
+use serde_json::Value;
+
+use super::{read, sample::CONTRACT, with};
+use crate::settings::unbuilt::UNBUILT;
+use crate::settings::{json_schema, keys, template, yaml};
+
+#[test]
+fn the_schema_has_the_keys_that_load_knows() {
+    let schema = json_schema();
+    let environment = "/properties/environments/additionalProperties";
+    let of = |path: &str| format!("{environment}/properties/{path}");
+    for (path, keys, section) in [
+        (String::new(), keys::FILE, ""),
+        ("/properties/release".into(), keys::RELEASE, "release."),
+        ("/properties/release/properties/git".into(), keys::GIT, "git."),
+        (environment.into(), keys::ENVIRONMENT, ""),
+        (of("release"), keys::RELEASE, "release."),
+        (of("processes/additionalProperties"), keys::PROCESS, ""),
+        (of("strategy"), keys::STRATEGY, "strategy."),
+        (of("health_check"), keys::HEALTH_CHECK, "health_check."),
+        (of("verify"), keys::VERIFY, "verify."),
+        (of("verify/properties/version"), keys::VERIFY_VERSION, "version."),
+        (of("rollback"), keys::ROLLBACK, "rollback."),
+        (of("checks/items"), keys::CHECK, "checks."),
+        (of("windows/items"), keys::WINDOW, "windows."),
+        ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
+    ] {
+        let section_schema = schema.pointer(&path).unwrap();
+        let found: Vec<&str> =
+            section_schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let built = |key: &&str| {
+            !UNBUILT.iter().any(|entry| entry.value.is_none() && entry.setting == format!("{section}{key}"))
+        };
+        let mut known: Vec<&str> = keys.iter().copied().filter(|key| built(key)).collect();
+        known.sort_unstable();
+        assert_eq!(found, known, "{path}");
+        assert_eq!(section_schema["additionalProperties"], Value::Bool(false), "{path}");
+    }
+}
+
+#[test]
+fn the_schema_and_load_judge_alike() {
+    let schema = json_schema();
+    let takes = |text: &str| conforms(&schema, &json(text));
+    for text in [CONTRACT.to_owned(), template("shop"), with(""), with("variables: { A: 1, B: true, C: x }")]
+    {
+        assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
+    }
+    for text in [
+        with("helth_check: {}"),
+        with("strategy: recreate"),
+        with("strategy: { type: canary }"),
+        with("provider: docker"),
+        with("requires_approval: true"),
+        with("verify: { max_error_rate: 1% }"),
+        with("verify: { version: { path: /x } }"),
+        with("drain: 5"),
+        with("variables: [A]"),
+        with("variables:"),
+        with("windows: [{ from: \"10:00\" }]"),
+        with("windows: [{ days: [monday], from: \"10:00\", to: \"11:00\" }]"),
+        with("checks: [{ name: x, command: [] }]"),
+        with("health_check: { expected_status: 99 }"),
+        with("rollback: { automatic: yes }"),
+        with("").replace("[./shop]", "./shop"),
+        with("").replace("[./shop]", "[./shop], instances: 0"),
+        with("").replace("[./shop]", "[./shop, 1]"),
+        with("").replace("artifact: dist", "image: x"),
+        with("").replace("artifact: dist", "artifact: x, git: { repository: ., ref: x }"),
+        with("").replace("artifact: dist", ""),
+        with("").replace("shop\nrel", "12\nrel"),
+        with("") + "notifications: [{ type: slack }]\n",
+        with("") + "notifications: [{ type: webhook }]\n",
+        "service: x\n".into(),
+    ] {
+        assert!(read(&text).is_err(), "load takes\n{text}");
+        assert!(takes(&text).is_err(), "the schema takes\n{text}");
+    }
+}
+
+fn json(text: &str) -> Value {
+    value(&yaml::parse(text).unwrap_or_else(|error| panic!("{}", error.message)))
+}
+
+fn value(node: &yaml::Node) -> Value {
+    match &node.kind {
+        yaml::Kind::Nothing => Value::Null,
+        yaml::Kind::Boolean(value, _) => Value::Bool(*value),
+        yaml::Kind::Number(text) => serde_json::from_str(text).unwrap(),
+        yaml::Kind::Text(text) => Value::String(text.clone()),
+        yaml::Kind::List(items) => items.iter().map(value).collect(),
+        yaml::Kind::Map(entries) => Value::Object(
+            entries
+                .iter()
+                .map(|(key, entry)| (value(key).as_str().unwrap().to_owned(), value(entry)))
+                .collect(),
+        ),
+    }
+}
+
+/// As much of JSON Schema as ours uses, without `pattern`; an unknown word of it fails the test.
+fn conforms(schema: &Value, found: &Value) -> Result<(), String> {
+    let wrong = |word: &str| Err(format!("{word}: {found}"));
+    for (word, rule) in schema.as_object().unwrap() {
+        match word.as_str() {
+            "$schema" | "title" | "description" | "pattern" | "propertyNames" => {}
+            "type" if !has_type(rule, found) => return wrong(word),
+            "enum" if !rule.as_array().unwrap().contains(found) => return wrong(word),
+            "minimum" if found.as_f64() < rule.as_f64() => return wrong(word),
+            "maximum" if found.as_f64() > rule.as_f64() => return wrong(word),
+            "minLength" if found.as_str().map(str::len) < rule.as_u64().map(|least| least as usize) => {
+                return wrong(word);
+            }
+            "minItems" | "minProperties" if size(found) < rule.as_u64() => return wrong(word),
+            "maxProperties" if size(found) > rule.as_u64() => return wrong(word),
+            "type" | "enum" | "minimum" | "maximum" | "minLength" | "minItems" | "minProperties"
+            | "maxProperties" => {}
+            "required" => {
+                if rule.as_array().unwrap().iter().any(|key| found.get(key.as_str().unwrap()).is_none()) {
+                    return wrong(word);
+                }
+            }
+            "items" => found.as_array().into_iter().flatten().try_for_each(|item| conforms(rule, item))?,
+            "properties" | "additionalProperties" => members(schema, found)?,
+            other => panic!("the test does not know `{other}`"),
+        }
+    }
+    Ok(())
+}
+
+fn members(schema: &Value, found: &Value) -> Result<(), String> {
+    let Some(members) = found.as_object() else { return Ok(()) };
+    for (key, member) in members {
+        match (schema["properties"].get(key), &schema["additionalProperties"]) {
+            (Some(rule), _) => conforms(rule, member)?,
+            (None, Value::Bool(false)) => return Err(format!("unknown key {key}")),
+            (None, rule) => conforms(rule, member)?,
+        }
+    }
+    Ok(())
+}
+
+fn size(found: &Value) -> Option<u64> {
+    found
+        .as_array()
+        .map(Vec::len)
+        .or_else(|| found.as_object().map(serde_json::Map::len))
+        .map(|size| size as u64)
+}
+
+fn has_type(rule: &Value, found: &Value) -> bool {
+    match rule {
+        Value::Array(types) => types.iter().any(|rule| has_type(rule, found)),
+        _ => match rule.as_str().unwrap() {
+            "object" => found.is_object(),
+            "array" => found.is_array(),
+            "string" => found.is_string(),
+            "boolean" => found.is_boolean(),
+            "integer" => found.is_u64(),
+            "number" => found.is_number(),
+            other => panic!("the test does not know the type `{other}`"),
+        },
+    }
+}
