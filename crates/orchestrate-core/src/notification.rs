@@ -84,6 +84,9 @@ impl Channel {
     }
 }
 
+/// The scope under which the signing secrets of channels are kept.
+pub const SECRET_SCOPE: &str = "notifications";
+
 /// What a notice tells of.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {

@@ -2,10 +2,10 @@
 
 use crate::database::Database;
 use crate::error::Result;
-use crate::execute::perform;
-use crate::name::Fence;
+use crate::execute::{backends, perform};
+use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
-use crate::ports::{Placement, PortErrorKind, Ports, Processes};
+use crate::ports::{Placement, PortErrorKind, PortResult, Ports, Processes, Register, Switch};
 use crate::situation::known;
 use crate::slot::SlotState;
 use crate::time::Timestamp;
@@ -65,7 +65,7 @@ fn place(placement: &Placement) -> Place {
 }
 
 /// What failed is tried again at the next pass; a newer fence only means that somebody else took care.
-fn told(ports: &Ports, result: crate::ports::PortResult<()>) -> bool {
+fn told(ports: &Ports, result: PortResult<()>) -> bool {
     match result {
         Ok(()) => true,
         Err(error) if error.kind == PortErrorKind::Fenced => false,
@@ -76,4 +76,76 @@ fn told(ports: &Ports, result: crate::ports::PortResult<()>) -> bool {
             false
         }
     }
+}
+
+/// Makes the router know what is recorded: the instances of live and warm slots, and who has the traffic. Environments
+/// with an open operation are left to it. True if the router took everything.
+pub async fn reconcile(db: &Database, ports: &Ports) -> Result<bool> {
+    let mut all = true;
+    for record in db.list_environments().await? {
+        let name = &record.environment.name;
+        let Some(lease) = db.lease(name).await? else { continue };
+        if lease.operation.is_some() {
+            continue;
+        }
+        if let Err(error) = reconcile_environment(db, ports, name, lease.fence).await? {
+            // A newer fence means that an operation began meanwhile, which sees to it.
+            if error.kind != PortErrorKind::Fenced {
+                ports.progress.remark(&format!("the router does not know {name} yet: {error}"));
+                all = false;
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn reconcile_environment(
+    db: &Database,
+    ports: &Ports,
+    name: &EnvironmentName,
+    fence: Fence,
+) -> Result<PortResult<()>> {
+    let slots = db.slots(name).await?;
+    if slots.is_empty() {
+        return Ok(Ok(()));
+    }
+    let instances = match ports.provider.instances(name).await {
+        Ok(instances) => instances,
+        Err(error) => return Ok(Err(error)),
+    };
+    for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm)) {
+        let release = known(db, slot.release).await?;
+        if release.contents.routed().next().is_none() {
+            continue;
+        }
+        let place = Place::of(&release, slot.slot);
+        let ours: Vec<_> =
+            instances.iter().filter(|i| i.placement == place.placement(name)).cloned().collect();
+        let backends = backends(&release, &ours);
+        if backends.iter().any(|backend| backend.instances.is_empty()) {
+            // Nothing runs yet: there is nothing to tell, and what the router knows may still be right.
+            continue;
+        }
+        let placement = place.placement(name);
+        if let Err(error) =
+            ports.router.register(&Register { placement: placement.clone(), backends, fence }).await
+        {
+            return Ok(Err(error));
+        }
+        if slot.state == SlotState::Live
+            && let Err(error) = restore_traffic(ports, placement, fence).await
+        {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
+async fn restore_traffic(ports: &Ports, placement: Placement, fence: Fence) -> PortResult<()> {
+    let view = ports.router.observe(&placement.environment).await?;
+    if view.live().is_some_and(|live| live.slot == placement.slot && live.release == placement.release) {
+        return Ok(());
+    }
+    ports.router.switch(&Switch { placement, needs: std::collections::BTreeMap::new(), fence }).await
 }

@@ -5,6 +5,7 @@ pub(crate) mod record;
 mod step;
 mod undo;
 
+pub(crate) use step::backends;
 pub use step::perform;
 
 use std::time::Duration;

@@ -1,0 +1,56 @@
+//! Operations whose program is gone are finished or undone here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrate_core::DeploymentExecutor;
+use orchestrate_core::database::{OperationRecord, OperationStatus};
+
+use crate::Daemon;
+
+/// How soon the daemon notices that a command was killed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn finish(daemon: Arc<Daemon>) {
+    loop {
+        match daemon.options.db.list_open_operations().await {
+            Ok(operations) => {
+                for operation in
+                    operations.iter().filter(|operation| operation.status == OperationStatus::Open)
+                {
+                    finish_one(&daemon, operation).await;
+                }
+            }
+            Err(error) => tracing::warn!("open operations cannot be read: {}", error.full_message()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = daemon.bell.operations.notified() => {}
+        }
+    }
+}
+
+async fn finish_one(daemon: &Daemon, operation: &OperationRecord) {
+    let executor = DeploymentExecutor::new(daemon.options.db.clone(), daemon.options.ports.clone());
+    let lease = match daemon.options.db.lease(&operation.environment).await {
+        Ok(Some(lease)) => lease,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!("a lease cannot be read: {}", error.full_message());
+            return;
+        }
+    };
+    if !executor.is_abandoned(lease.holder.as_ref(), lease.expires_at) {
+        return;
+    }
+    tracing::info!(
+        "finishing the {} that was left open in {}",
+        operation.kind.as_str(),
+        operation.environment
+    );
+    match executor.resume(&operation.environment, "daemon").await {
+        Ok(resumed) => tracing::info!("ended: {resumed:?}"),
+        Err(error) => tracing::warn!("it could not be finished: {}", error.full_message()),
+    }
+    daemon.bell.ring();
+}

@@ -1,0 +1,116 @@
+//! Delivers notices: at least once, each channel in order, and no channel waits for another.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use orchestrate_core::Result;
+use orchestrate_core::database::OutboxRecord;
+use orchestrate_core::notification::Channel;
+use orchestrate_core::ports::DeliveryError;
+use orchestrate_core::secrets::SecretText;
+use orchestrate_core::time::Span;
+use tokio::task::JoinSet;
+
+use crate::Daemon;
+use crate::tasks::until;
+
+/// After this many attempts, some days, a notice is given up on; `notify flush` sends it again.
+const MOST_ATTEMPTS: u32 = 100;
+const BATCH: i64 = 100;
+
+pub(crate) async fn deliver(daemon: Arc<Daemon>) {
+    let busy = Arc::new(Mutex::new(HashSet::new()));
+    let mut deliveries = JoinSet::new();
+    loop {
+        let next = match hand_out(&daemon, &busy, &mut deliveries).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!("the outbox cannot be read: {}", error.full_message());
+                None
+            }
+        };
+        let pause = until(next, daemon.options.ports.clock.now());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = daemon.bell.outbox.notified() => {}
+            Some(_) = deliveries.join_next() => {}
+        }
+    }
+}
+
+type Busy = Arc<Mutex<HashSet<String>>>;
+
+/// Starts one delivery for each channel that has something due and is not being delivered to.
+async fn hand_out(
+    daemon: &Arc<Daemon>,
+    busy: &Busy,
+    deliveries: &mut JoinSet<()>,
+) -> Result<Option<orchestrate_core::time::Timestamp>> {
+    let db = &daemon.options.db;
+    let mut waiting = false;
+    for record in db.due_notices(daemon.options.ports.clock.now(), BATCH).await? {
+        let address = address(&record.notice.channel);
+        if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone()) {
+            waiting = true;
+            continue;
+        }
+        let (daemon, busy) = (Arc::clone(daemon), Arc::clone(busy));
+        deliveries.spawn(async move {
+            deliver_one(&daemon, &record).await;
+            busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+        });
+    }
+    // What waits for its channel is handed out when that delivery ends.
+    if waiting || !deliveries.is_empty() { Ok(None) } else { db.next_notice_at().await }
+}
+
+fn address(channel: &Channel) -> String {
+    let Channel::Webhook { url, .. } = channel;
+    url.clone()
+}
+
+async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
+    let (db, now) = (&daemon.options.db, || daemon.options.ports.clock.now());
+    let result = match signing_secret(daemon, &record.notice.channel).await {
+        Ok(secret) => daemon.options.notifier.deliver(&record.notice, secret.as_ref()).await,
+        Err(error) => Err(DeliveryError { message: error.full_message(), retry: true, retry_after: None }),
+    };
+    let recorded = match result {
+        Ok(()) => db.notice_delivered(record.id, record.rollback, now()).await,
+        Err(error) => {
+            let attempt = record.attempts + 1;
+            let pause = error
+                .retry_after
+                .unwrap_or_else(|| (daemon.options.backoff)(attempt, jitter(record.id, attempt)));
+            let next = (error.retry && attempt < MOST_ATTEMPTS).then(|| now().plus(pause.duration()));
+            tracing::warn!(
+                "notice {} was not accepted (attempt {attempt}): {}",
+                record.notice.key,
+                error.message
+            );
+            db.notice_failed(record.id, &error.message, next).await
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::warn!("a delivery could not be recorded, it will be repeated: {}", error.full_message());
+        // Without this pause a full disk would make a busy loop of sending the same notice.
+        daemon.options.ports.clock.sleep(Span::from_secs(5)).await;
+    }
+}
+
+async fn signing_secret(daemon: &Daemon, channel: &Channel) -> Result<Option<SecretText>> {
+    let Channel::Webhook { secret, .. } = channel;
+    match secret {
+        Some(secret) => {
+            let scope = orchestrate_core::notification::SECRET_SCOPE;
+            daemon.options.db.secret(&daemon.options.key, scope, &secret.name, secret.version).await.map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Spreads attempts without a source of randomness: different for each notice and attempt, the same on replay.
+fn jitter(id: i64, attempt: u32) -> f64 {
+    let mixed = id.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(attempt % 64);
+    f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,54 @@
+//! The daemon's tasks. Each looks at the database for its work, when it is rung or when something is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrate_core::slot_tending;
+use orchestrate_core::time::Timestamp;
+use tokio::net::UnixDatagram;
+use tokio::task::JoinSet;
+
+use crate::{Daemon, interrupted, outbox, reconcile, verdicts};
+
+/// However quiet it is, each task looks again after this long: another host may share the database.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listen(Arc::clone(daemon), wake));
+    tasks.spawn(reconcile::keep(Arc::clone(daemon)));
+    tasks.spawn(interrupted::finish(Arc::clone(daemon)));
+    tasks.spawn(verdicts::watch(Arc::clone(daemon)));
+    tasks.spawn(tend_slots(Arc::clone(daemon)));
+    tasks.spawn(outbox::deliver(Arc::clone(daemon)));
+    tasks
+}
+
+async fn listen(daemon: Arc<Daemon>, wake: UnixDatagram) {
+    let mut byte = [0; 1];
+    while wake.recv(&mut byte).await.is_ok() {
+        daemon.bell.ring();
+    }
+}
+
+async fn tend_slots(daemon: Arc<Daemon>) {
+    loop {
+        let next = match slot_tending::tend(&daemon.options.db, &daemon.options.ports).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!("slots could not be looked after: {}", error.full_message());
+                None
+            }
+        };
+        let pause = until(next, daemon.options.ports.clock.now());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = daemon.bell.slots.notified() => {}
+        }
+    }
+}
+
+/// The time until `next`, at most [`LOOK_AGAIN`].
+pub(crate) fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    next.map_or(LOOK_AGAIN, |next| Duration::from_millis(next.millis_since(now))).min(LOOK_AGAIN)
+}

@@ -1,0 +1,145 @@
+//! Releases that went live and are not proven yet: watched to the end of their bake, and rolled back if they are bad.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orchestrate_core::database::Database;
+use orchestrate_core::deployment::{Deployment, DeploymentStatus};
+use orchestrate_core::deployment_rollback::{Asking, failed};
+use orchestrate_core::name::DeploymentId;
+use orchestrate_core::post_deploy_verification::{self, Verdict};
+use orchestrate_core::rollback_event::{RollbackStatus, Trigger};
+use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result, RollbackRequest};
+use tokio::sync::watch as signal;
+
+use crate::Daemon;
+
+/// Which deployments are being looked after, and a signal for each that ends.
+pub(crate) struct Verdicts {
+    watched: Mutex<HashSet<DeploymentId>>,
+    ended: signal::Sender<u64>,
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        Self { watched: Mutex::default(), ended: signal::channel(0).0 }
+    }
+}
+
+impl Verdicts {
+    fn take(&self, id: DeploymentId) -> bool {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    fn leave(&self, id: DeploymentId) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.ended.send_modify(|count| *count += 1);
+    }
+
+    fn is_watched(&self, id: DeploymentId) -> bool {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+}
+
+pub(crate) async fn watch(daemon: Arc<Daemon>) {
+    loop {
+        if let Err(error) = look(&daemon).await {
+            tracing::warn!("what is baking cannot be read: {}", error.full_message());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(15)) => {}
+            () = daemon.bell.verdicts.notified() => {}
+        }
+    }
+}
+
+async fn look(daemon: &Arc<Daemon>) -> Result<()> {
+    for deployment in unsettled(&daemon.options.db).await? {
+        if daemon.verdicts.take(deployment.id) {
+            let daemon = Arc::clone(daemon);
+            tokio::spawn(async move {
+                if let Err(error) = settle(&daemon, &deployment).await {
+                    tracing::warn!("deployment {}: {}", deployment.id, error.full_message());
+                }
+                daemon.verdicts.leave(deployment.id);
+                daemon.bell.ring();
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Those that bake, and those that are live although they were found bad.
+async fn unsettled(db: &Database) -> Result<Vec<Deployment>> {
+    let mut found = db.list_baking().await?;
+    for environment in db.list_environments().await? {
+        let Some(live) = environment.live else { continue };
+        if !environment.environment.settings.rollback.automatic {
+            continue;
+        }
+        if let Some(deployment) = db.deployment(live.deployment).await?
+            && deployment.status == DeploymentStatus::Failed
+            && db.rollback_of_deployment(deployment.id).await?.is_none()
+        {
+            found.push(deployment);
+        }
+    }
+    Ok(found)
+}
+
+async fn settle(daemon: &Daemon, deployment: &Deployment) -> Result<()> {
+    let (db, ports) = (&daemon.options.db, &daemon.options.ports);
+    let because = if deployment.status == DeploymentStatus::InProgress {
+        let verdict = post_deploy_verification::watch(db, ports, deployment).await?;
+        let verdict = match verdict {
+            Verdict::Overtaken => return Ok(()),
+            Verdict::Good => Ok(()),
+            Verdict::Bad(because) => Err(because),
+        };
+        let executor = DeploymentExecutor::new(db.clone(), ports.clone());
+        let ended = executor.finish_bake(deployment.id, verdict.clone()).await?;
+        match (ended, verdict) {
+            (Some(_), Err(because)) => because,
+            _ => return Ok(()),
+        }
+    } else {
+        deployment.error_message.clone().unwrap_or_else(|| "the deployment failed".to_owned())
+    };
+    go_back(daemon, deployment, because).await
+}
+
+async fn go_back(daemon: &Daemon, deployment: &Deployment, because: String) -> Result<()> {
+    let environment = daemon.options.db.environment(&deployment.environment).await?;
+    if !environment.environment.settings.rollback.automatic {
+        tracing::warn!(
+            "{} in {} is bad ({because}), and is not rolled back by itself",
+            deployment.version,
+            deployment.environment
+        );
+        return Ok(());
+    }
+    let request = RollbackRequest {
+        environment: deployment.environment.clone(),
+        target_version: None,
+        skip_validation: false,
+        force: false,
+    };
+    let asking =
+        Asking { reason: Some(because), trigger: Trigger::Verification, ..Asking::by("orchestrate") };
+    let rollback = DeploymentRollback::new(daemon.options.db.clone(), daemon.options.ports.clone());
+    let rolled = rollback.rollback_as(&request, &asking).await?;
+    if rolled.event.status == RollbackStatus::Completed { Ok(()) } else { Err(failed(&rolled)) }
+}
+
+/// Waits until nothing more will be decided about the deployment by itself.
+pub(crate) async fn settled(daemon: &Arc<Daemon>, id: DeploymentId) -> Result<()> {
+    let mut ended = daemon.verdicts.ended.subscribe();
+    look(daemon).await?;
+    while daemon.verdicts.is_watched(id) {
+        if ended.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
