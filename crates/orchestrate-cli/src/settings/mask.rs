@@ -73,6 +73,9 @@ pub(super) fn in_text(text: &str) -> Vec<Range<usize>> {
 
 /// Where the value after the first key that may mean a secret starts in a line.
 fn secret_value_start(line: &str) -> Option<usize> {
+    if line.trim_start().strip_prefix('?').is_some_and(|key| means_secret(key.trim())) {
+        return Some(line.len());
+    }
     let mut from = 0;
     for word in line.split_inclusive(':') {
         let key = word.trim_end_matches(':').trim_end_matches(['"', '\'', ' ']);
@@ -96,7 +99,9 @@ struct Region {
 
 impl Region {
     fn ends_before(&self, line: &str, indent: usize) -> bool {
-        let outside = !line.is_empty() && indent <= self.indent && !line.trim_start().starts_with(['}', ']']);
+        let line = line.trim_start();
+        let goes_on = line.is_empty() || line.starts_with(['}', ']', ':']);
+        let outside = !goes_on && (indent < self.indent || indent == self.indent && !line.starts_with('-'));
         outside && self.quote.is_none() && self.brackets <= 0
     }
 

@@ -19,6 +19,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod unbuilt;
+mod values;
+mod wording;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -103,7 +105,7 @@ pub fn from_str(
     }
     let reader = Reader { source: &source, lookup: Some(env) };
     let key = Place { start: root.place.start, end: root.place.start };
-    let root = Field { reader, node: &root, path: String::new(), key };
+    let root = Field { reader, node: &root, path: String::new(), key, name: "" };
     read(path, &root, only)
 }
 

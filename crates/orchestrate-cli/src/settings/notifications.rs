@@ -3,9 +3,9 @@
 use orchestrate_core::notification::NoticeKind;
 use orchestrate_core::secrets::SecretText;
 
-use super::environment::web_address;
 use super::keys;
 use super::reader::{Field, Read};
+use super::values::web_address;
 
 /// Where notices go. Only webhooks are built yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

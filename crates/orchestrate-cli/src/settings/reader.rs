@@ -4,6 +4,7 @@ use super::error::{ConfigError, code, shown};
 use super::interpolate::{self, Part};
 use super::source::Source;
 use super::unbuilt;
+use super::wording::{example, listed, nearest};
 use super::yaml::{Kind, Node, Place};
 
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -26,6 +27,8 @@ pub(super) struct Field<'a> {
     pub path: String,
     /// What an error about the whole of it marks: its key.
     pub key: Place,
+    /// Its key, if that is one of ours; empty for the user's own keys.
+    pub name: &'static str,
 }
 
 /// A mapping with known keys.
@@ -63,11 +66,12 @@ impl<'a> Section<'a> {
 impl<'a> Field<'a> {
     /// A mapping whose keys are all among `known`.
     pub fn section(&self, known: &'static [&'static str]) -> Read<Section<'a>> {
-        let entries = self.entries()?;
-        for (name, field) in &entries {
-            if !known.contains(name) {
-                return Err(self.unknown_key(name, field.key, known));
-            }
+        let mut entries = self.entries()?;
+        for (name, field) in &mut entries {
+            field.name = known
+                .iter()
+                .find(|known| *known == name)
+                .ok_or_else(|| self.unknown_key(name, field.key, known))?;
             if let Some(message) = unbuilt::refusal(&field.path, None) {
                 return Err(self.reader.source.noted(code::NOT_BUILT, field.key, message, "not built yet"));
             }
@@ -90,7 +94,7 @@ impl<'a> Field<'a> {
             }
             let path =
                 if self.path.is_empty() { shown(name) } else { format!("{}.{}", self.path, shown(name)) };
-            fields.push((name, Field { reader: self.reader, node: value, path, key: key.place }));
+            fields.push((name, Field { reader: self.reader, node: value, path, key: key.place, name: "" }));
         }
         Ok(fields)
     }
@@ -99,7 +103,7 @@ impl<'a> Field<'a> {
         let Kind::List(items) = &self.node.kind else { return Err(self.wrong_type(expected)) };
         let field = |(index, node): (usize, &'a Node)| {
             let key = Place { start: node.place.start, end: node.place.start + 1 };
-            Field { reader: self.reader, node, path: format!("{}[{index}]", self.path), key }
+            Field { reader: self.reader, node, path: format!("{}[{index}]", self.path), key, name: "" }
         };
         Ok(items.iter().enumerate().map(field).collect())
     }
@@ -130,7 +134,7 @@ impl<'a> Field<'a> {
         let Kind::Text(raw) = &self.node.kind else { return Err(self.wrong_type(expected)) };
         match self.resolved(raw)? {
             Some(value) => {
-                parse(&value).map_err(|problem| self.bad_value(&format!("`{}` {problem}", shown(raw))))
+                parse(&value).map_err(|problem| self.bad_value(&format!("{} {problem}", self.quoted(raw))))
             }
             None => Ok(T::default()),
         }
@@ -150,7 +154,7 @@ impl<'a> Field<'a> {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("write {}", listed(&names, "or")),
         };
-        let message = format!("{}: `{}` is not known; {advice}", self.path, shown(word));
+        let message = format!("{}: {} is not known; {advice}", self.path, self.quoted(word));
         Err(self.reader.source.error(code::BAD_VALUE, self.node.place, message))
     }
 
@@ -175,12 +179,18 @@ impl<'a> Field<'a> {
         let Kind::Number(text) = &self.node.kind else { return Err(self.wrong_type("a whole number")) };
         text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
             self.bad_value(&format!(
-                "`{}` is not a whole number from {} to {}",
-                shown(text),
+                "{} is not a whole number from {} to {}",
+                self.quoted(text),
                 range.start(),
                 range.end()
             ))
         })
+    }
+
+    /// The value as messages name it, unless it is a secret by way of an alias.
+    fn quoted(&self, raw: &str) -> String {
+        let is_masked = self.reader.source.masked.iter().any(|mask| mask.contains(&self.node.place.start));
+        if is_masked { "the value".into() } else { format!("`{}`", shown(raw)) }
     }
 
     /// An error about the value.
@@ -204,8 +214,7 @@ impl<'a> Field<'a> {
         };
         let path = if self.path.is_empty() { "the file" } else { &self.path };
         let mut message = format!("{path}: expected {expected}, found {found}");
-        let key = self.path.rsplit('.').next().unwrap_or_default();
-        if let Some(example) = example(key) {
+        if let Some(example) = example(self.name) {
             message.push_str(&format!("; write for example `{example}`"));
         } else if expected == "a string" && matches!(self.node.kind, Kind::Number(_) | Kind::Boolean(..)) {
             message.push_str("; write it in quotes");
@@ -288,63 +297,4 @@ impl<'a> Field<'a> {
 
 fn has_reference(raw: &str) -> bool {
     interpolate::parts(raw).is_ok_and(|parts| parts.iter().any(|part| matches!(part, Part::Reference(..))))
-}
-
-/// The known word that was probably meant.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    if word.len() > 64 {
-        return None;
-    }
-    let word = word.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&word, name), *name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// `a`, `b` and `c`.
-fn listed(names: &[&str], last: &str) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
-        Some((end, [])) => end.clone(),
-        Some((end, start)) => format!("{} {last} {end}", start.join(", ")),
-        None => String::new(),
-    }
-}
-
-/// How a key is written, for those that people write in another shape.
-fn example(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "service" => "service: shop",
-        "release" => "release: { artifact: \"dist/shop-{version}.tar.gz\" }",
-        "git" => "git: { repository: ., ref: \"v{version}\" }",
-        "environments" => "environments: { production: { processes: { web: { command: [\"./shop\"] } } } }",
-        "processes" => "processes: { web: { command: [\"./shop\", \"serve\"], listen: \"127.0.0.1:8080\" } }",
-        "command" => "command: [\"./shop\", \"serve\"]",
-        "listen" => "listen: \"127.0.0.1:8080\"",
-        "instances" => "instances: 2",
-        "strategy" => "strategy: { type: blue_green, warm_for: 15m }",
-        "health_check" => "health_check: { path: /healthz }",
-        "drain" => "drain: 30s",
-        "stop_timeout" => "stop_timeout: 10s",
-        "warm_for" => "warm_for: 15m",
-        "timeout" => "timeout: 2s",
-        "interval" => "interval: 100ms",
-        "deadline" => "deadline: 30s",
-        "bake" => "bake: 30s",
-        "variables" => "variables: { LOG_LEVEL: info }",
-        "secrets" => "secrets: { DB_PASSWORD: \"${DB_PASSWORD}\" }",
-        "verify" => "verify: { bake: 30s }",
-        "rollback" => "rollback: { automatic: true }",
-        "checks" => "checks: [{ name: tests, command: [\"make\", \"test\"] }]",
-        "windows" => "windows: [{ days: [mon, tue], from: \"09:00\", to: \"16:00\" }]",
-        "from" => "from: \"09:00\"",
-        "to" => "to: \"16:00\"",
-        "days" => "days: [mon, tue]",
-        "notifications" => "notifications: [{ type: webhook, url: \"https://hooks.example/x\" }]",
-        "on" => "on: [rollback, deployment_failed]",
-        _ => return None,
-    })
 }

@@ -1,0 +1,60 @@
+//! Advice in errors: the nearest word, a list of words, how a key is written.
+
+/// The known word that was probably meant.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&word, name), *name))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// `a`, `b` and `c`.
+pub(super) fn listed(names: &[&str], last: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((end, [])) => end.clone(),
+        Some((end, start)) => format!("{} {last} {end}", start.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// How a key is written, for those that people write in another shape.
+pub(super) fn example(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "service" => "service: shop",
+        "release" => "release: { artifact: \"dist/shop-{version}.tar.gz\" }",
+        "git" => "git: { repository: ., ref: \"v{version}\" }",
+        "environments" => "environments: { production: { processes: { web: { command: [\"./shop\"] } } } }",
+        "processes" => "processes: { web: { command: [\"./shop\", \"serve\"], listen: \"127.0.0.1:8080\" } }",
+        "command" => "command: [\"./shop\", \"serve\"]",
+        "listen" => "listen: \"127.0.0.1:8080\"",
+        "instances" => "instances: 2",
+        "strategy" => "strategy: { type: blue_green, warm_for: 15m }",
+        "health_check" => "health_check: { path: /healthz }",
+        "drain" => "drain: 30s",
+        "stop_timeout" => "stop_timeout: 10s",
+        "warm_for" => "warm_for: 15m",
+        "timeout" => "timeout: 2s",
+        "interval" => "interval: 100ms",
+        "deadline" => "deadline: 30s",
+        "bake" => "bake: 30s",
+        "variables" => "variables: { LOG_LEVEL: info }",
+        "secrets" => "secrets: { DB_PASSWORD: \"${DB_PASSWORD}\" }",
+        "verify" => "verify: { bake: 30s }",
+        "rollback" => "rollback: { automatic: true }",
+        "checks" => "checks: [{ name: tests, command: [\"make\", \"test\"] }]",
+        "windows" => "windows: [{ days: [mon, tue], from: \"09:00\", to: \"16:00\" }]",
+        "from" => "from: \"09:00\"",
+        "to" => "to: \"16:00\"",
+        "days" => "days: [mon, tue]",
+        "notifications" => "notifications: [{ type: webhook, url: \"https://hooks.example/x\" }]",
+        "on" => "on: [rollback, deployment_failed]",
+        _ => return None,
+    })
+}
