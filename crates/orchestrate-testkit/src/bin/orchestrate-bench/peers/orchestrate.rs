@@ -1,0 +1,189 @@
+//! orchestrate, by its command line and its JSON alone: whatever it promises to a script, and nothing else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::{Peer, Place, Switched};
+use crate::client::{BAD, By, GOOD, await_answer};
+use crate::process::{Finished, LIMIT, LOOK_EVERY, free_address, run};
+
+pub struct Orchestrate {
+    program: PathBuf,
+    room: PathBuf,
+    address: SocketAddr,
+    stopped: bool,
+}
+
+const STOP: [&str; 3] = ["daemon", "stop", "--all"];
+
+/// The processes of the home that stay in the background.
+pub struct Processes {
+    pub daemon: u32,
+    pub proxy: u32,
+}
+
+impl Orchestrate {
+    pub const NAME: &str = "orchestrate";
+
+    /// A home of its own with the good and then the bad version deployed.
+    pub async fn start(program: &Path, place: &Place, name: &str) -> Result<Self> {
+        let this = Self::prepare(program, place, name, &[GOOD, BAD]).await?;
+        // What was started is stopped also if the second version fails.
+        let deployed = async {
+            this.deploy(GOOD).await?;
+            this.deploy(BAD).await
+        };
+        match deployed.await {
+            Ok(()) => Ok(this),
+            Err(error) => match Box::new(this).stop().await {
+                Ok(()) => Err(error),
+                Err(also) => Err(error.context(format!("it could not be stopped either ({also:#})"))),
+            },
+        }
+    }
+
+    /// The config file and an artifact for each version, with nothing deployed yet.
+    pub async fn prepare(program: &Path, place: &Place, name: &str, versions: &[&str]) -> Result<Self> {
+        let (room, address) = (place.room(name)?, free_address()?);
+        for version in versions {
+            let artifact = room.join("dist").join(version);
+            std::fs::create_dir_all(&artifact)?;
+            std::fs::copy(place.program(), artifact.join("orchestrate-bench"))?;
+            // Releases with the same content are the same release.
+            std::fs::write(artifact.join("VERSION"), version)?;
+        }
+        let config = format!(
+            "service: bench\n\
+             release:\n  artifact: dist/{{version}}\n\
+             environments:\n  production:\n    type: production\n    provider: process\n\
+             \x20   processes:\n      web: {{ command: [\"./orchestrate-bench\", \"--serve\"], instances: 1, listen: \"{address}\" }}\n\
+             \x20   strategy: {{ type: blue_green, warm_for: 1h }}\n\
+             \x20   health_check: {{ path: /healthz, interval: 100ms, deadline: 30s }}\n\
+             \x20   drain: 30s\n"
+        );
+        std::fs::write(room.join("orchestrate.yaml"), config)?;
+        Ok(Self { program: program.to_owned(), room, address, stopped: false })
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.room.join("home")
+    }
+
+    pub async fn deploy(&self, version: &str) -> Result<()> {
+        let arguments = ["deploy", "--env", "production", "--version", version, "--format", "json", "--yes"];
+        let (_, result) = self.json(&arguments).await?;
+        expect(&result, "status", "completed")
+    }
+
+    pub async fn plan_rollback(&self) -> Result<(Finished, Value)> {
+        let arguments =
+            ["deploy", "rollback", "--env", "production", "--force", "--dry-run", "--format", "json"];
+        self.json(&arguments).await
+    }
+
+    /// The daemon and the proxy of this home.
+    pub async fn processes(&self) -> Result<Processes> {
+        let (_, status) = self.json(&["daemon", "status", "--format", "json"]).await?;
+        let pid = |name: &str| {
+            let pid = status[name]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            pid.with_context(|| format!("`daemon status` names no pid of the {name}: {status}"))
+        };
+        Ok(Processes { daemon: pid("daemon")?, proxy: pid("proxy")? })
+    }
+
+    async fn rollback(&self, more: &str) -> Result<Finished> {
+        let arguments = ["deploy", "rollback", "--env", "production", more, "--yes", "--format", "json"];
+        let (finished, result) = self.json(&arguments).await?;
+        expect(&result, "status", "completed")?;
+        expect(&result, "path", "warm")?;
+        Ok(finished)
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Result<(Finished, Value)> {
+        let finished = run(self.command().args(arguments)).await?;
+        let value = serde_json::from_slice(&finished.stdout)
+            .with_context(|| format!("`orchestrate {}` did not print JSON", arguments.join(" ")))?;
+        Ok((finished, value))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ORCHESTRATE_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("NO_COLOR", "1").current_dir(&self.room);
+        command
+            .env("ORCHESTRATE_HOME", self.home())
+            .env("ORCHESTRATE_CONFIG", self.room.join("orchestrate.yaml"));
+        command
+    }
+}
+
+fn expect(result: &Value, key: &str, wanted: &str) -> Result<()> {
+    if result[key] != wanted {
+        bail!("orchestrate reports {key} {} and not {wanted}: {result}", result[key]);
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Peer for Orchestrate {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    async fn back(&mut self) -> Result<Switched> {
+        let finished = self.rollback("--force").await?;
+        Ok(Switched { started: finished.started, ended: finished.ended })
+    }
+
+    async fn forward(&mut self) -> Result<()> {
+        self.rollback("--undo").await?;
+        await_answer(self.address, By::Bad).await
+    }
+
+    async fn data_plane(&mut self) -> Result<Vec<u32>> {
+        Ok(vec![self.processes().await?.proxy])
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<()> {
+        let processes = self.processes().await;
+        self.stopped = true;
+        run(self.command().args(STOP)).await?;
+        // The directory is removed next, so nothing may run in it any more.
+        let Ok(Processes { daemon, proxy }) = processes else { return Ok(()) };
+        let gone = tokio::time::timeout(LIMIT, async {
+            while is_running(daemon) || is_running(proxy) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        gone.await.context("`daemon stop --all` left the daemon or the proxy running")
+    }
+}
+
+impl Drop for Orchestrate {
+    /// After an error or Ctrl-C; what it started lives in sessions of its own, and would stay.
+    fn drop(&mut self) {
+        if !self.stopped {
+            let mut command = self.command().into_std();
+            let _ = command.args(STOP).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
