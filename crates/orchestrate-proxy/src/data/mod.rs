@@ -1,0 +1,20 @@
+//! The data path: what happens between a client's connection and an instance's. One worker thread has its own event
+//! loop, its own connections to the instances, and shares nothing with the others but the routing tables.
+
+mod body;
+mod client;
+mod clock;
+mod exchange;
+mod forward;
+mod gate;
+mod guard;
+mod leash;
+mod pool;
+mod reaper;
+mod refusal;
+mod request;
+mod response;
+mod tunnel;
+mod worker;
+
+pub(crate) use worker::{Command, Shared, WorkerHandle, start};

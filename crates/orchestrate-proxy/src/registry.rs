@@ -1,0 +1,158 @@
+//! What the proxy has been told: releases in slots, their weights, the newest fences. It changes the tables that the
+//! data path reads, and has every change written down.
+
+mod change;
+mod report;
+mod restore;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
+use orchestrate_core::ports::{Backend, PortError, PortErrorKind, PortResult};
+use orchestrate_core::slot::Slot;
+use tokio::sync::mpsc;
+
+use crate::check::Check;
+use crate::data::{Shared, WorkerHandle};
+use crate::listeners::{Listeners, News};
+use crate::saved::{Edition, Saved, SavedEnvironment, SavedPlaced, Saver};
+use crate::stats::Counters;
+use crate::table::{Environment, Lane, Placed, Table};
+
+pub(crate) struct Registry {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    saver: Saver,
+    state: Mutex<State>,
+    /// Where a state file was moved that could not be read.
+    set_aside: Option<String>,
+}
+
+struct State {
+    known: BTreeMap<EnvironmentName, Known>,
+    listeners: Listeners,
+    /// Addresses of routes that could not be opened at the start.
+    unbound: BTreeMap<std::net::SocketAddr, String>,
+    next_instance: u64,
+}
+
+/// One environment, as the control knows it.
+struct Known {
+    environment: Arc<Environment>,
+    fence: Option<Fence>,
+    /// What each release answered in each slot, kept when the release leaves.
+    counters: BTreeMap<(Slot, ReleaseId), (Version, Arc<Counters>)>,
+    checks: HashMap<u64, Check>,
+}
+
+/// The releases that left whose counts are kept, an environment.
+const REMEMBERED: usize = 32;
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once everything so far outlives a loss of power.
+    pub async fn persisted(&self) -> PortResult<()> {
+        self.saver.durable(self.saver.newest()).await
+    }
+
+    /// Listening sockets for somebody who holds them too.
+    pub fn hold(&self) -> std::io::Result<mpsc::UnboundedReceiver<News>> {
+        self.lock().listeners.hold()
+    }
+
+    fn save(&self, state: &State) -> Edition {
+        let environments = state.known.iter().map(|(name, known)| (name.clone(), known.saved()));
+        self.saver.put(&Saved::new(environments.collect()))
+    }
+
+    pub fn workers_mut(&mut self) -> &mut [WorkerHandle] {
+        &mut self.workers
+    }
+
+    pub fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    pub fn token(&self) -> &str {
+        &self.shared.token
+    }
+}
+
+impl State {
+    /// The environment, made known if it is not, after a look at the fence.
+    fn admit(&mut self, name: &EnvironmentName, fence: Fence) -> PortResult<&mut Known> {
+        let known = self.known.entry(name.clone()).or_insert_with(|| Known::new(name.clone()));
+        match known.fence {
+            Some(newest) if fence < newest => Err(PortError::new(
+                PortErrorKind::Fenced,
+                format!("fence {fence} of {name} is older than {newest}: a newer operation has been here"),
+            )),
+            _ => {
+                known.fence = Some(fence);
+                Ok(known)
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(name: EnvironmentName) -> Self {
+        Self {
+            environment: Arc::new(Environment::new(name)),
+            fence: None,
+            counters: BTreeMap::new(),
+            checks: HashMap::new(),
+        }
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.environment.table()
+    }
+
+    fn in_slot(&self, slot: Slot) -> Option<Arc<Placed>> {
+        self.table().placed.iter().find(|placed| placed.placement.slot == slot).cloned()
+    }
+
+    fn counters(&mut self, placement: &orchestrate_core::ports::Placement, threads: usize) -> Arc<Counters> {
+        let key = (placement.slot, placement.release);
+        let fresh = || (placement.version.clone(), Arc::new(Counters::new(threads)));
+        let counters = Arc::clone(&self.counters.entry(key).or_insert_with(fresh).1);
+        self.forget_oldest();
+        counters
+    }
+
+    fn forget_oldest(&mut self) {
+        let table = self.table();
+        let placed = |key: &(Slot, ReleaseId)| {
+            table.placed.iter().any(|placed| (placed.placement.slot, placed.placement.release) == *key)
+        };
+        while self.counters.len() > REMEMBERED {
+            let left = self.counters.keys().filter(|key| !placed(key));
+            let Some(oldest) = left.min_by_key(|(_, release)| *release).copied() else { return };
+            self.counters.remove(&oldest);
+        }
+    }
+
+    fn saved(&self) -> SavedEnvironment {
+        let table = self.table();
+        let placed = table.placed.iter().map(|placed| SavedPlaced {
+            placement: placed.placement.clone(),
+            weight: placed.weight,
+            backends: placed.lanes.iter().map(backend).collect(),
+        });
+        SavedEnvironment { fence: self.fence, placed: placed.collect() }
+    }
+}
+
+fn backend(lane: &Lane) -> Backend {
+    Backend {
+        process: lane.process.to_string(),
+        listen: lane.listen,
+        instances: lane.instances.iter().map(|one| (one.id.clone(), one.address)).collect(),
+        health_check: lane.health_check.clone(),
+    }
+}

@@ -1,0 +1,314 @@
+//! The changes: register, switch, weights, drain, deregister. Each is made under one lock, and each may be repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use orchestrate_core::name::is_plain_name;
+use orchestrate_core::ports::{
+    Backend, Deregister, Drain, Drained, Placement, PortError, PortErrorKind, PortResult, Register, Switch,
+};
+
+use super::{Known, Registry, State};
+use crate::check::Check;
+use crate::data::{Command, WorkerHandle};
+use crate::listeners::Target;
+use crate::protocol::SetWeights;
+use crate::saved::Edition;
+use crate::table::{Instance, Lane, Load, Placed, Table};
+
+impl Registry {
+    /// Returns once the registration outlives a loss of power.
+    pub async fn register(&self, request: &Register) -> PortResult<()> {
+        let edition = self.register_now(request)?;
+        self.saver.durable(edition).await
+    }
+
+    fn register_now(&self, request: &Register) -> PortResult<Edition> {
+        let state = &mut *self.lock();
+        let placement = &request.placement;
+        let known = state.admit(&placement.environment, request.fence)?;
+        if let Some(there) = known.in_slot(placement.slot)
+            && there.weight > 0
+            && there.placement.release != placement.release
+        {
+            return Err(PortError::failed(format!(
+                "slot {} of {} serves {} (release {}) with {} % of the traffic; switch away from it first",
+                placement.slot,
+                placement.environment,
+                there.placement.version,
+                there.placement.release,
+                there.weight
+            )));
+        }
+        let opened = prepare_addresses(state, placement, &request.backends)?;
+        state.place(placement, &request.backends, None, self.shared.threads);
+        for (address, process, socket) in opened {
+            self.open(state, placement, address, process, socket)?;
+        }
+        state.close_unused(&self.workers);
+        Ok(self.save(state))
+    }
+
+    pub(super) fn open(
+        &self,
+        state: &mut State,
+        placement: &Placement,
+        address: SocketAddr,
+        process: &str,
+        socket: TcpListener,
+    ) -> PortResult<()> {
+        let Some(known) = state.known.get(&placement.environment) else { return Ok(()) };
+        let target = Target { environment: Arc::clone(&known.environment), process: Arc::from(process) };
+        let opened = state.listeners.open(address, socket, target, &self.workers);
+        opened.map_err(|error| PortError::failed(format!("cannot listen on {address}: {error}")))
+    }
+
+    /// Gives all traffic to the slot, in one store; the writing follows behind.
+    pub fn switch(&self, request: &Switch) -> PortResult<()> {
+        let state = &mut *self.lock();
+        let placement = &request.placement;
+        let known = state.admit(&placement.environment, request.fence)?;
+        let placed = known.placed(placement)?;
+        for (process, needed) in &request.needs {
+            let ready = placed.lane(process).map_or(0, Lane::healthy);
+            if ready < *needed {
+                return Err(PortError::new(
+                    PortErrorKind::NotReady,
+                    format!(
+                        "{} in slot {} has {ready} of {needed} instances of `{process}` ready",
+                        placement.version, placement.slot
+                    ),
+                ));
+            }
+        }
+        known.weigh(|slot| if slot == placement.slot { 100 } else { 0 });
+        self.save(state);
+        Ok(())
+    }
+
+    /// Shares the traffic between the slots, in one store.
+    pub fn set_weights(&self, request: &SetWeights) -> PortResult<()> {
+        let state = &mut *self.lock();
+        let known = state.admit(&request.environment, request.fence)?;
+        let total: u32 = request.weights.values().map(|weight| u32::from(*weight)).sum();
+        if total != 100 {
+            return Err(PortError::failed(format!("the weights make {total} %, not 100 %")));
+        }
+        for (slot, _) in request.weights.iter().filter(|(_, weight)| **weight > 0) {
+            let lanes = known.in_slot(*slot).map(|placed| Arc::clone(&placed.lanes));
+            let ready = lanes.is_some_and(|lanes| lanes.iter().all(|lane| lane.healthy() > 0));
+            if !ready {
+                return Err(PortError::new(
+                    PortErrorKind::NotReady,
+                    format!("slot {slot} of {} has no ready release", request.environment),
+                ));
+            }
+        }
+        known.weigh(|slot| request.weights.get(&slot).copied().unwrap_or(0));
+        self.save(state);
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight to the release, and cuts what is left at the deadline.
+    pub async fn drain(&self, request: &Drain) -> PortResult<Drained> {
+        let load = {
+            let state = &mut *self.lock();
+            let known = state.admit(&request.placement.environment, request.fence)?;
+            match known.placed(&request.placement) {
+                Ok(placed) => Arc::clone(&placed.load),
+                // What is not here has nothing in flight.
+                Err(_) => return Ok(Drained { cut: 0 }),
+            }
+        };
+        if tokio::time::timeout(request.deadline.duration(), load.emptied()).await.is_ok() {
+            return Ok(Drained { cut: 0 });
+        }
+        let cut = load.in_flight.load(Ordering::SeqCst);
+        load.cuts.fetch_add(1, Ordering::SeqCst);
+        self.workers.iter().for_each(|worker| worker.tell(Command::Cut(Arc::clone(&load))));
+        // A release that still gets traffic is never empty for long; the cut was made, and that is what was asked.
+        let _ = tokio::time::timeout(Duration::from_secs(1), load.emptied()).await;
+        Ok(Drained { cut })
+    }
+
+    /// Forgets the release; returns once that outlives a loss of power.
+    pub async fn deregister(&self, request: &Deregister) -> PortResult<()> {
+        let edition = self.deregister_now(request)?;
+        self.saver.durable(edition).await
+    }
+
+    fn deregister_now(&self, request: &Deregister) -> PortResult<Edition> {
+        let state = &mut *self.lock();
+        let known = state.admit(&request.environment, request.fence)?;
+        if let Some(placed) = known.in_slot(request.slot)
+            && placed.placement.release == request.release
+        {
+            if placed.weight > 0 {
+                return Err(PortError::failed(format!(
+                    "slot {} of {} has {} % of the traffic; switch away from it first",
+                    request.slot, request.environment, placed.weight
+                )));
+            }
+            let table = known.table();
+            let kept = table.placed.iter().filter(|one| one.placement.slot != request.slot).cloned();
+            known.environment.swap(Table { placed: kept.collect() });
+            known.retire(&placed.lanes);
+            state.close_unused(&self.workers);
+        }
+        Ok(self.save(state))
+    }
+}
+
+/// Looks whether the release may have its addresses, and makes sockets for those that are not open yet.
+fn prepare_addresses<'a>(
+    state: &mut State,
+    placement: &Placement,
+    backends: &'a [Backend],
+) -> PortResult<Vec<(SocketAddr, &'a str, TcpListener)>> {
+    let mut seen = BTreeSet::new();
+    for backend in backends {
+        let name = &backend.process;
+        if !is_plain_name(name) {
+            return Err(PortError::failed(format!("{name:?} is not the name of a process type")));
+        }
+        if !seen.insert(backend.listen) {
+            return Err(PortError::failed(format!("two process types want to listen on {}", backend.listen)));
+        }
+        if let Some(owner) = state.listeners.owner(backend.listen)
+            && (owner.environment.name != placement.environment || *owner.process != **name)
+        {
+            return Err(PortError::failed(format!(
+                "{} belongs to process type `{}` of {}; give `{name}` of {} another address",
+                backend.listen, owner.process, owner.environment.name, placement.environment
+            )));
+        }
+    }
+    let closed = backends.iter().filter(|backend| state.listeners.owner(backend.listen).is_none());
+    let closed: Vec<_> = closed.collect();
+    closed
+        .into_iter()
+        .map(|backend| Ok((backend.listen, &*backend.process, state.listeners.prepare(backend.listen)?)))
+        .collect()
+}
+
+impl State {
+    /// Puts the release into its slot; its weight stays, or is `weight`, or nothing.
+    pub(super) fn place(
+        &mut self,
+        placement: &Placement,
+        backends: &[Backend],
+        weight: Option<u8>,
+        threads: usize,
+    ) {
+        let Some(known) = self.known.get_mut(&placement.environment) else { return };
+        let before = known.in_slot(placement.slot);
+        let same = before.clone().filter(|there| there.placement.release == placement.release);
+        let counters = known.counters(placement, threads);
+        let lanes: Arc<[Lane]> =
+            backends.iter().map(|backend| lane(backend, same.as_deref(), &mut self.next_instance)).collect();
+        let placed = Placed {
+            placement: placement.clone(),
+            weight: weight.unwrap_or_else(|| same.as_ref().map_or(0, |same| same.weight)),
+            lanes,
+            load: same.map_or_else(|| Arc::new(Load::new(counters)), |same| Arc::clone(&same.load)),
+        };
+        let there = known.table();
+        let others = there.placed.iter().filter(|one| one.placement.slot != placement.slot).cloned();
+        let mut table = Table { placed: others.collect() };
+        known.start_checks(&placed);
+        table.placed.push(Arc::new(placed));
+        table.placed.sort_by_key(|placed| placed.placement.slot);
+        known.environment.swap(table);
+        if let Some(before) = before {
+            known.retire(&before.lanes);
+        }
+    }
+
+    /// Closes addresses that no placed release has any more.
+    pub(super) fn close_unused(&mut self, workers: &[WorkerHandle]) {
+        let tables: Vec<_> = self.known.values().map(Known::table).collect();
+        let placed = tables.iter().flat_map(|table| &table.placed);
+        let used: BTreeSet<SocketAddr> =
+            placed.flat_map(|placed| placed.lanes.iter().map(|lane| lane.listen)).collect();
+        for address in self.listeners.addresses() {
+            if !used.contains(&address) {
+                self.listeners.close(address, workers);
+            }
+        }
+        self.unbound.retain(|address, _| used.contains(address));
+    }
+}
+
+/// The lane of a backend; an instance that was there before keeps its health and what it has in flight.
+fn lane(backend: &Backend, before: Option<&Placed>, next: &mut u64) -> Lane {
+    let old = before.and_then(|placed| placed.lane(&backend.process));
+    let old: BTreeMap<&str, &Arc<Instance>> =
+        old.into_iter().flat_map(|lane| &lane.instances).map(|instance| (&*instance.id, instance)).collect();
+    let instances = backend.instances.iter().map(|(id, address)| {
+        if let Some(same) = old.get(&**id).filter(|old| old.address == *address) {
+            // The caller has just seen it ready.
+            same.connected();
+            same.healthy.store(true, Ordering::Relaxed);
+            return Arc::clone(same);
+        }
+        *next += 1;
+        Arc::new(Instance::new(*next, id.clone(), *address))
+    });
+    let instances = instances.collect();
+    Lane::new(Arc::from(&*backend.process), backend.listen, instances, backend.health_check.clone())
+}
+
+impl Known {
+    fn placed(&self, placement: &Placement) -> PortResult<Arc<Placed>> {
+        let there = self.in_slot(placement.slot);
+        there.filter(|placed| placed.placement.release == placement.release).ok_or_else(|| {
+            PortError::new(
+                PortErrorKind::Missing,
+                format!(
+                    "release {} ({}) is not registered in slot {} of {}",
+                    placement.release, placement.version, placement.slot, placement.environment
+                ),
+            )
+        })
+    }
+
+    fn weigh(&self, weight: impl Fn(orchestrate_core::slot::Slot) -> u8) {
+        let table = self.table();
+        let placed = table.placed.iter().map(|placed| {
+            let weight = weight(placed.placement.slot);
+            Arc::new(Placed { weight, ..Placed::clone(placed) })
+        });
+        self.environment.swap(Table { placed: placed.collect() });
+    }
+
+    fn start_checks(&mut self, placed: &Placed) {
+        for lane in placed.lanes.iter() {
+            for instance in &lane.instances {
+                // A check that runs is replaced, because what it asks may have changed.
+                let check = Check::start(Arc::clone(instance), lane.health_check.clone());
+                self.checks.insert(instance.key, check);
+            }
+        }
+    }
+
+    /// Lets go of the instances that no release has any more.
+    fn retire(&mut self, lanes: &[Lane]) {
+        let table = self.table();
+        let kept: BTreeSet<u64> = table
+            .placed
+            .iter()
+            .flat_map(|placed| placed.lanes.iter())
+            .flat_map(|lane| &lane.instances)
+            .map(|instance| instance.key)
+            .collect();
+        for instance in lanes.iter().flat_map(|lane| &lane.instances) {
+            if !kept.contains(&instance.key) {
+                instance.gone.store(true, Ordering::Relaxed);
+                self.checks.remove(&instance.key);
+            }
+        }
+    }
+}

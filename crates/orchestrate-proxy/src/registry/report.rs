@@ -1,0 +1,75 @@
+//! What the proxy tells of itself.
+
+use std::sync::atomic::Ordering;
+
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{BackendView, RouterView, SlotView};
+
+use super::{Known, Registry};
+use crate::protocol::Hello;
+use crate::stats::ReleaseStats;
+use crate::table::Placed;
+
+impl Registry {
+    pub fn hello(&self) -> Hello {
+        let state = self.lock();
+        Hello {
+            pid: std::process::id(),
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            token: self.token().to_owned(),
+            threads: self.shared.threads,
+            listening: state.listeners.addresses(),
+            unbound: state.unbound.clone(),
+            set_aside: self.set_aside.clone(),
+        }
+    }
+
+    /// What serves in the environment; nothing, if it is not known.
+    pub fn observe(&self, environment: &EnvironmentName) -> RouterView {
+        let state = self.lock();
+        let Some(known) = state.known.get(environment) else { return RouterView::default() };
+        let slots = known.table().placed.iter().map(|placed| slot_view(placed)).collect();
+        RouterView { fence: known.fence, slots }
+    }
+
+    pub fn stats(&self) -> Vec<ReleaseStats> {
+        self.lock().known.values().flat_map(Known::stats).collect()
+    }
+}
+
+fn slot_view(placed: &Placed) -> SlotView {
+    let backends = placed.lanes.iter().map(|lane| BackendView {
+        process: lane.process.to_string(),
+        listen: lane.listen,
+        instances: u32::try_from(lane.instances.len()).unwrap_or(u32::MAX),
+        healthy: lane.healthy(),
+    });
+    SlotView {
+        slot: placed.placement.slot,
+        release: placed.placement.release,
+        version: placed.placement.version.clone(),
+        weight: placed.weight,
+        in_flight: placed.load.in_flight.load(Ordering::SeqCst),
+        backends: backends.collect(),
+    }
+}
+
+impl Known {
+    fn stats(&self) -> Vec<ReleaseStats> {
+        let rows = self.counters.iter().map(|((slot, release), (version, counters))| {
+            let placed = self.in_slot(*slot).filter(|placed| placed.placement.release == *release);
+            ReleaseStats {
+                environment: self.environment.name.clone(),
+                slot: *slot,
+                release: *release,
+                version: version.clone(),
+                weight: placed.as_ref().map_or(0, |placed| placed.weight),
+                in_flight: placed.map_or(0, |placed| placed.load.in_flight.load(Ordering::SeqCst)),
+                requests: counters.requests(),
+                statuses: counters.statuses(),
+                latency: counters.latency(),
+            }
+        });
+        rows.collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! The start: routes from the state file, sockets from the parent, and what is left is bound.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use orchestrate_core::ports::Placement;
+
+use super::{Known, Registry, State};
+use crate::data::{Shared, WorkerHandle};
+use crate::listeners::Listeners;
+use crate::saved::{Saved, SavedPlaced, Saver};
+
+impl Registry {
+    /// Must be called inside the control's runtime, for the health checks.
+    pub fn restore(
+        shared: Arc<Shared>,
+        workers: Vec<WorkerHandle>,
+        saver: Saver,
+        (saved, set_aside): (Saved, Option<PathBuf>),
+        inherited: BTreeMap<SocketAddr, OwnedFd>,
+    ) -> Self {
+        let state = State {
+            known: BTreeMap::new(),
+            listeners: Listeners::new(inherited),
+            unbound: BTreeMap::new(),
+            next_instance: 0,
+        };
+        let set_aside = set_aside.map(|path| path.display().to_string());
+        let registry = Self { shared, workers, saver, state: Mutex::new(state), set_aside };
+        {
+            let state = &mut *registry.lock();
+            for (name, environment) in saved.environments {
+                let mut known = Known::new(name.clone());
+                known.fence = environment.fence;
+                state.known.insert(name, known);
+                for placed in environment.placed {
+                    registry.restore_placed(state, &placed);
+                }
+            }
+            // Without a readable state, the sockets wait for the routes to be registered again.
+            if registry.set_aside.is_none() {
+                state.listeners.forget_inherited();
+            }
+        }
+        registry
+    }
+
+    fn restore_placed(&self, state: &mut State, placed: &SavedPlaced) {
+        let SavedPlaced { placement, weight, backends } = placed;
+        state.place(placement, backends, Some((*weight).min(100)), self.shared.threads);
+        for backend in backends {
+            self.bind_again(state, placement, backend.listen, &backend.process);
+        }
+    }
+
+    fn bind_again(&self, state: &mut State, placement: &Placement, address: SocketAddr, process: &str) {
+        if state.listeners.owner(address).is_some() {
+            return;
+        }
+        let prepared = state.listeners.prepare(address);
+        let opened = prepared.and_then(|socket| self.open(state, placement, address, process, socket));
+        match opened {
+            Ok(()) => drop(state.unbound.remove(&address)),
+            Err(error) => {
+                if state.unbound.insert(address, error.message.clone()).is_none() {
+                    tracing::error!(%error, "a route is not served");
+                }
+            }
+        }
+    }
+
+    /// Tries again to open what could not be opened; true once nothing is left.
+    pub fn bind_unbound(&self) -> bool {
+        let state = &mut *self.lock();
+        if state.unbound.is_empty() {
+            return true;
+        }
+        let tables: Vec<_> = state.known.values().map(Known::table).collect();
+        for placed in tables.iter().flat_map(|table| &table.placed) {
+            for lane in placed.lanes.iter() {
+                self.bind_again(state, &placed.placement, lane.listen, &lane.process);
+            }
+        }
+        state.unbound.is_empty()
+    }
+}

@@ -1,0 +1,191 @@
+//! The proxy's router port: what core and the daemon use to direct it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex as StdMutex, PoisonError};
+
+use async_trait::async_trait;
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{
+    Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, Router, RouterView, Switch,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use crate::protocol::{Hello, LINE, Reply, Request, SetWeights};
+use crate::prove::prove;
+use crate::stats::ReleaseStats;
+use crate::unix;
+
+/// Directs the proxy that listens at a control socket. Keeps one connection, and makes a new one when that is gone.
+pub struct BuiltinRouter {
+    socket: PathBuf,
+    connection: Mutex<Option<Connection>>,
+    /// The proxy's token, from the last answer that carried one.
+    token: StdMutex<Option<String>>,
+}
+
+type Connection = BufReader<UnixStream>;
+
+impl BuiltinRouter {
+    /// Connects at the first call.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), connection: Mutex::default(), token: StdMutex::default() }
+    }
+
+    pub async fn hello(&self) -> PortResult<Hello> {
+        match self.ask(&Request::Hello).await? {
+            Reply::Hello(hello) => {
+                self.learn(hello.token.clone());
+                Ok(hello)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Shares the traffic of an environment between its slots, atomically.
+    pub async fn set_weights(&self, request: &SetWeights) -> PortResult<()> {
+        self.ask_done(&Request::Weights(request.clone())).await
+    }
+
+    /// What every release has answered since the proxy started.
+    pub async fn stats(&self) -> PortResult<Vec<ReleaseStats>> {
+        match self.ask(&Request::Stats).await? {
+            Reply::Stats(stats) => Ok(stats),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks the proxy to end: it takes no more connections, and finishes what is in flight.
+    pub async fn shutdown(&self) -> PortResult<()> {
+        self.ask_done(&Request::Shutdown).await
+    }
+
+    async fn ask_done(&self, request: &Request) -> PortResult<()> {
+        match self.ask(request).await? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> PortResult<Reply> {
+        let mut kept = self.connection.lock().await;
+        // Taken out, so that a call given up in the middle leaves no connection with half an answer on it.
+        if let Some(connection) = kept.take()
+            && let Ok((reply, connection)) = exchange(connection, request).await
+        {
+            *kept = Some(connection);
+            return settle(reply);
+        }
+        // Every request ensures a fact, so one whose answer was lost may be made again.
+        let (reply, connection) = self.ask_anew(request).await?;
+        *kept = Some(connection);
+        settle(reply)
+    }
+
+    async fn ask_anew(&self, request: &Request) -> PortResult<(Reply, Connection)> {
+        let answered = async {
+            let connection = BufReader::new(unix::connect(&self.socket).await?);
+            exchange(connection, request).await
+        };
+        answered.await.map_err(|error: io::Error| {
+            PortError::unreachable(format!(
+                "the proxy does not answer at `{}`: {error}",
+                self.socket.display()
+            ))
+            .detail("start it with `orchestrate daemon start`")
+        })
+    }
+
+    fn learn(&self, token: String) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    }
+
+    fn known_token(&self) -> Option<String> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn exchange(mut connection: Connection, request: &Request) -> io::Result<(Reply, Connection)> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    connection.write_all(&line).await?;
+    line.clear();
+    (&mut connection).take(LINE).read_until(b'\n', &mut line).await?;
+    if line.last() != Some(&b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((serde_json::from_slice(&line)?, connection))
+}
+
+fn settle(reply: Reply) -> PortResult<Reply> {
+    match reply {
+        Reply::Refused(error) => Err(error),
+        other => Ok(other),
+    }
+}
+
+fn unexpected(reply: &Reply) -> PortError {
+    PortError::failed(format!("the proxy gave an answer of another kind: {reply:?}")).detail(
+        "the running proxy may be of another version; restart it with `orchestrate daemon stop --all`",
+    )
+}
+
+#[async_trait]
+impl Router for BuiltinRouter {
+    async fn register(&self, request: &Register) -> PortResult<()> {
+        self.ask_done(&Request::Register(request.clone())).await
+    }
+
+    async fn switch(&self, request: &Switch) -> PortResult<()> {
+        match self.ask(&Request::Switch(request.clone())).await? {
+            Reply::Switched { token } => {
+                self.learn(token);
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn persisted(&self) -> PortResult<()> {
+        self.ask_done(&Request::Persisted).await
+    }
+
+    async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
+        match self.ask(&Request::Observe(environment.clone())).await? {
+            Reply::View { view, token } => {
+                self.learn(token);
+                Ok(view)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn prove(&self, request: &Prove) -> PortResult<Proof> {
+        if let Some(token) = self.known_token()
+            && let Some(proof) = prove(request, &token).await?
+        {
+            return Ok(proof);
+        }
+        // No token yet, or one of a proxy that has ended.
+        let token = self.hello().await?.token;
+        prove(request, &token).await?.ok_or_else(|| {
+            PortError::failed(format!("what answers at {} is not this proxy", request.listen))
+                .detail("another program may listen at the same port on a more specific address")
+        })
+    }
+
+    /// On a connection of its own, because the answer may take long.
+    async fn drain(&self, request: &Drain) -> PortResult<Drained> {
+        let (reply, _connection) = self.ask_anew(&Request::Drain(request.clone())).await?;
+        match settle(reply)? {
+            Reply::Drained(drained) => Ok(drained),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn deregister(&self, request: &Deregister) -> PortResult<()> {
+        self.ask_done(&Request::Deregister(request.clone())).await
+    }
+}

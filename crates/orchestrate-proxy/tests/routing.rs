@@ -1,0 +1,186 @@
+//! Who gets a request: the release with the traffic, at once after a switch, and an instance that is well.
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use orchestrate_core::name::Fence;
+use orchestrate_core::ports::{PortErrorKind, Router};
+use orchestrate_core::slot::Slot;
+use orchestrate_proxy::SetWeights;
+use rig::client::{Client, get};
+use rig::{Instance, Rig, eventually, placement, shop, switch, within};
+
+#[tokio::test]
+async fn a_registered_release_gets_traffic_only_once_it_is_switched_to() {
+    let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    rig.register(1, &[&one]).await;
+    let answer = get(rig.listen, "/version").await;
+    assert_eq!((answer.status, answer.headers["retry-after"].to_str().unwrap()), (503, "1"));
+    rig.switch(1).await;
+    let answer = get(rig.listen, "/version").await;
+    assert_eq!((answer.status, &*answer.body), (200, "version 1.0"));
+    assert!(!answer.headers.contains_key("orchestrate-release"));
+}
+
+#[tokio::test]
+async fn a_kept_connection_follows_the_switch_with_its_next_request() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&one]).await;
+    rig.register(2, &[&two]).await;
+    let mut client = Client::connect(rig.listen).await;
+    for _ in 0..3 {
+        rig.switch(1).await;
+        assert_eq!(client.get("/version").await.unwrap().body, "version 1.0");
+        rig.switch(2).await;
+        assert_eq!(client.get("/version").await.unwrap().body, "version 2.0");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_switches_under_load_fail_no_request() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&one]).await;
+    rig.register(2, &[&two]).await;
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (stop, answered, listen) = (Arc::clone(&stop), Arc::clone(&answered), rig.listen);
+            tokio::spawn(async move {
+                let mut client = Client::connect(listen).await;
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = client.get("/version").await.unwrap();
+                    assert_eq!(answer.status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for round in 0..500 {
+        rig.switch(2).await;
+        rig.switch(1).await;
+        if round % 100 == 0 {
+            let before = answered.load(Ordering::Relaxed);
+            eventually("more answers", async || answered.load(Ordering::Relaxed) > before + 8).await;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        within("the end of the load", client).await.unwrap();
+    }
+    assert!(one.requests() > 0 && two.requests() > 0);
+}
+
+#[tokio::test]
+async fn weights_hold_to_a_percent_over_ten_thousand_requests() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&one]).await;
+    rig.register(2, &[&two]).await;
+    let weights = BTreeMap::from([(Slot::Blue, 90), (Slot::Green, 10)]);
+    let request = SetWeights { environment: shop(), weights, fence: Fence(1) };
+    rig.router.set_weights(&request).await.unwrap();
+    let clients = (0..4).map(|_| {
+        let listen = rig.listen;
+        tokio::spawn(async move {
+            let mut client = Client::connect(listen).await;
+            for _ in 0..2_500 {
+                assert_eq!(client.get("/version").await.unwrap().status, 200);
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    assert_eq!(one.requests() + two.requests(), 10_000);
+    assert!(two.requests().abs_diff(1_000) <= 100, "{} of 10,000", two.requests());
+    let odd = SetWeights { weights: BTreeMap::from([(Slot::Blue, 99)]), ..request };
+    assert_eq!(rig.router.set_weights(&odd).await.unwrap_err().kind, PortErrorKind::Failed);
+}
+
+#[tokio::test]
+async fn a_switch_is_refused_while_too_few_instances_are_ready() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&one]).await;
+    rig.register(2, &[&two]).await;
+    let mut wanting = switch(2, 1);
+    wanting.needs.insert("web".into(), 2);
+    let error = rig.router.switch(&wanting).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotReady);
+    assert!(error.message.contains("1 of 2"), "{error}");
+    assert_eq!(rig.router.switch(&switch(3, 1)).await.unwrap_err().kind, PortErrorKind::Missing);
+    assert_eq!(get(rig.listen, "/version").await.body, "version 1.0");
+}
+
+#[tokio::test]
+async fn requests_go_to_the_instance_with_the_least_in_flight() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("1.0").await);
+    rig.serve(1, &[&one, &two]).await;
+    let (listen, mut waiting) = (rig.listen, Vec::new());
+    for count in 1..=6 {
+        waiting.push(tokio::spawn(async move { get(listen, "/wait").await }));
+        eventually("the request", async || one.waiting() + two.waiting() == count).await;
+        assert!(one.waiting().abs_diff(two.waiting()) <= 1);
+    }
+    for instance in [&one, &two] {
+        (0..3).for_each(|_| instance.seen.release.notify_one());
+        eventually("the answers", async || instance.waiting() == 0).await;
+    }
+    for one in waiting {
+        assert_eq!(one.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_refuses_connections_is_passed_over_without_an_error() {
+    let rig = Rig::start().await;
+    let (one, gone) = (Instance::start("1.0").await, Instance::start("1.0").await);
+    rig.serve(1, &[&one, &gone]).await;
+    drop(gone);
+    for _ in 0..20 {
+        assert_eq!(get(rig.listen, "/version").await.status, 200);
+    }
+    let healthy = async || rig.router.observe(&shop()).await.unwrap().slots[0].healthy("web");
+    eventually("the instance is out", async || healthy().await == 1).await;
+    drop(one);
+    eventually("no instance is left", async || get(rig.listen, "/version").await.status == 502).await;
+}
+
+#[tokio::test]
+async fn a_sick_instance_gets_no_traffic_until_it_is_well_again() {
+    let rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("1.0").await);
+    rig.serve(1, &[&one, &two]).await;
+    let healthy = async || rig.router.observe(&shop()).await.unwrap().slots[0].healthy("web");
+    two.seen.unhealthy.store(true, Ordering::SeqCst);
+    eventually("two is out", async || healthy().await == 1).await;
+    let before = two.requests();
+    for _ in 0..10 {
+        assert_eq!(get(rig.listen, "/version").await.status, 200);
+    }
+    assert_eq!(two.requests(), before);
+    two.seen.unhealthy.store(false, Ordering::SeqCst);
+    eventually("two is back", async || healthy().await == 2).await;
+    one.seen.unhealthy.store(true, Ordering::SeqCst);
+    two.seen.unhealthy.store(true, Ordering::SeqCst);
+    eventually("both are out", async || healthy().await == 0).await;
+    assert_eq!(get(rig.listen, "/version").await.status, 200, "the least bad one is tried");
+}
+
+#[tokio::test]
+async fn the_view_tells_what_is_placed_where() {
+    let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    assert!(rig.router.observe(&shop()).await.unwrap().slots.is_empty());
+    rig.serve(1, &[&one]).await;
+    let view = rig.router.observe(&shop()).await.unwrap();
+    let live = view.live().unwrap();
+    assert_eq!((live.slot, live.release, live.weight), (Slot::Blue, placement(1).release, 100));
+    assert_eq!((live.healthy("web"), live.backends[0].listen), (1, rig.listen));
+    assert_eq!(view.fence, Some(Fence(1)));
+}
