@@ -118,8 +118,8 @@ fn an_error_cannot_drive_the_terminal() {
 
 #[test]
 fn a_torn_file_never_panics() {
-    for text in [CONTRACT.to_owned(), template("shop")] {
-        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+    for (text, step) in [(CONTRACT.to_owned(), 1), (template("shop"), 7)] {
+        for end in (0..text.len()).step_by(step).filter(|end| text.is_char_boundary(*end)) {
             let _ = from_str(Path::new("x"), &text[..end], &lookup, None).map_err(|error| error.render(true));
         }
     }

@@ -1,6 +1,7 @@
 //! What the config file takes, what it refuses, and in which words.
 
 mod bad_luck;
+mod docs;
 mod refused;
 mod sample;
 mod schema;

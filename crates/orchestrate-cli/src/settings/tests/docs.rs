@@ -1,0 +1,51 @@
+//! `docs/configuration.md` names every key, and its example loads.
+
+use super::read;
+use crate::settings::unbuilt::UNBUILT;
+use crate::settings::{environment, keys, notifications};
+
+const PAGE: &str = include_str!("../../../../../docs/configuration.md");
+
+#[test]
+fn the_page_names_every_key_and_every_word() {
+    let all = [
+        keys::FILE,
+        keys::RELEASE,
+        keys::GIT,
+        keys::ENVIRONMENT,
+        keys::PROCESS,
+        keys::STRATEGY,
+        keys::HEALTH_CHECK,
+        keys::VERIFY,
+        keys::VERIFY_VERSION,
+        keys::ROLLBACK,
+        keys::CHECK,
+        keys::WINDOW,
+        keys::NOTIFICATION,
+    ];
+    let words = environment::TYPES.iter().map(|(word, _)| *word);
+    let words = words.chain(environment::STRATEGIES.iter().map(|(word, _)| *word));
+    let words = words.chain(environment::DAYS.iter().map(|(word, _)| *word));
+    let words = words.chain(notifications::KINDS.iter().map(|(word, _)| *word));
+    for word in all.into_iter().flatten().copied().chain(words) {
+        let named = PAGE.contains(&format!("`{word}`")) || PAGE.contains(&format!(".{word}`"));
+        assert!(named, "{word} is not on the page");
+    }
+}
+
+#[test]
+fn the_page_names_what_is_not_built() {
+    for entry in UNBUILT {
+        let word = match entry.value {
+            Some(value) => value,
+            None => entry.setting.rsplit('.').next().unwrap(),
+        };
+        assert!(PAGE.contains(&format!("`{word}`")), "{word} is not on the page");
+    }
+}
+
+#[test]
+fn the_example_of_the_page_loads() {
+    let example = PAGE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(read(example).map(|file| file.service), Ok("shop".into()));
+}
