@@ -1,6 +1,8 @@
 //! Requests that are lost while versions are switched back and forth, with every kind of client at once.
 
-use anyhow::{Context as _, Result};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
 
 use crate::Plan;
 use crate::client::{Load, failures};
@@ -11,6 +13,8 @@ use crate::table::{Table, Verdict};
 const CONNECTIONS: [usize; 2] = [8, 256];
 const REQUESTS: u64 = 100_000;
 const QUICK_REQUESTS: u64 = 10_000;
+/// For one peer at one number of connections.
+const LONGEST: Duration = Duration::from_secs(900);
 
 struct Outcome {
     switches: usize,
@@ -61,8 +65,9 @@ async fn measure(plan: &Plan, peers: &mut [Box<dyn Peer>]) -> Result<Vec<Verdict
 async fn one(peer: &mut dyn Peer, connections: usize, requests: u64) -> Result<Outcome> {
     let side = SideClients::start(peer.address());
     let mut load = Load::start(peer.address(), connections, Some(requests))?;
-    let mut switches = 0;
+    let (mut switches, started) = (0, Instant::now());
     while !load.is_over() {
+        ensure!(started.elapsed() < LONGEST, "{requests} requests were not made within {LONGEST:?}");
         peer.back().await?;
         peer.forward().await?;
         switches += 2;
