@@ -29,6 +29,11 @@ pub mod database;
 pub mod notification;
 pub mod ports;
 
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
+#[cfg(test)]
+mod stage;
+
 pub use database::Database;
 pub use deployment_executor::{DeployRequest, DeploymentExecutor};
 pub use deployment_rollback::{DeploymentRollback, RollbackRequest};

@@ -1,0 +1,97 @@
+//! What must hold at every call, as DESIGN says it; a test in which it does not hold ends here.
+
+use super::{Routed, Site, State, World};
+use crate::execute::journal::{StepState, fold};
+use crate::name::Fence;
+use crate::ports::{Placement, Switch};
+use crate::release::Release;
+use crate::slot::SlotState;
+
+/// Whether every routed process type has all the instances that the release wants ready.
+fn is_whole(state: &State, site: &Site, routed: &Routed) -> bool {
+    let Some(release) = state.releases.get(&routed.placement.release) else { return false };
+    let mut types = release.contents.routed();
+    types.all(|(name, process, _)| site.healthy(routed, name) >= process.instances)
+}
+
+/// Traffic is never moved away from a whole release to one that is not, and never taken from under it.
+pub(super) fn look(before: &State, after: &State) {
+    if after.gaps_allowed {
+        return;
+    }
+    for (name, site) in &before.sites {
+        let Some(now) = after.sites.get(name) else { continue };
+        let live = |site: &Site| site.routed.values().find(|routed| routed.weight > 0).cloned();
+        let (Some(was), is) = (live(site), live(now)) else { continue };
+        let is = is.unwrap_or_else(|| panic!("{} lost its traffic and nobody has it", was.placement.version));
+        assert!(
+            !is_whole(before, site, &was) || is_whole(after, now, &is),
+            "{} was whole; now the traffic is at {} which has too few ready instances",
+            was.placement.version,
+            is.placement.version
+        );
+    }
+}
+
+/// What has traffic is not stopped; nor is what had it, while it is the only one that could have it again.
+pub(super) fn assert_may_stop(state: &State, placement: &Placement) {
+    let Some(site) = state.sites.get(&placement.environment) else { return };
+    if state.gaps_allowed {
+        return;
+    }
+    let Some(routed) = site.routed.get(&placement.slot).filter(|there| there.placement == *placement) else {
+        return;
+    };
+    assert!(routed.weight == 0, "{} is stopped while it has the traffic", placement.version);
+    if routed.served && is_whole(state, site, routed) {
+        let others = site.routed.values().filter(|other| other.placement.slot != placement.slot);
+        let another = others.into_iter().any(|other| is_whole(state, site, other));
+        assert!(another, "{} is the last healthy release, and is stopped", placement.version);
+    }
+}
+
+pub(super) fn assert_drains_nothing_live(site: &Site, placement: &Placement) {
+    let there = site.routed.get(&placement.slot).filter(|there| there.placement == *placement);
+    assert!(
+        there.is_none_or(|there| there.weight == 0),
+        "{} is drained while it has the traffic",
+        placement.version
+    );
+}
+
+/// Nobody may ask for less than the release wants.
+pub(super) fn assert_needs(request: &Switch, release: &Release) {
+    let wanted = release.contents.routed().map(|(name, process, _)| (name.to_owned(), process.instances));
+    assert_eq!(request.needs, wanted.collect(), "a switch to {} needs something else", release.version);
+}
+
+/// No effect without a `Started` on disk; and outside of an operation, only what is on its way out is touched.
+pub(super) async fn assert_journaled(world: &World, placement: &Placement, fence: Fence) {
+    let Some(db) = world.lock().db.clone() else { return };
+    let environment = &placement.environment;
+    let open = db.open_operation(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
+    let lease = db.lease(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
+    if lease.is_none_or(|lease| lease.fence != fence) {
+        // An outdated caller: refusing it is the port's own business.
+        return;
+    }
+    let Some(operation) = open else {
+        let slots = db.slots(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
+        let record = slots.iter().find(|record| record.slot == placement.slot);
+        let leaving = record.is_some_and(|record| {
+            matches!(record.state, SlotState::Warm | SlotState::Retiring)
+                && record.release == placement.release
+        });
+        assert!(leaving, "{} is touched outside of an operation: {record:?}", placement.version);
+        return;
+    };
+    let entries = db.journal(operation.id).await.unwrap_or_else(|error| panic!("{error:?}"));
+    let steps = operation.plan.steps();
+    let states = fold(steps.len(), &entries).unwrap_or_else(|error| panic!("{error}"));
+    let announced = steps.iter().zip(&states).any(|(step, state)| {
+        let place = step.place();
+        let same = place.slot == placement.slot && place.release == placement.release;
+        same && matches!(state, StepState::Started | StepState::Undoing)
+    });
+    assert!(announced, "{} in {} is touched without a journal entry", placement.version, placement.slot);
+}

@@ -1,0 +1,167 @@
+//! The world as a provider.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+
+use super::invariants::{assert_journaled, assert_may_stop};
+use super::{Call, Kind, Running, State, World, admit};
+use crate::name::EnvironmentName;
+use crate::ports::{
+    AwaitHealthy, Instance, InstanceState, Placement, PortError, PortErrorKind, PortResult, Processes,
+    Provider, StartRequest, StopRequest,
+};
+use crate::release::{Digest, Release};
+use crate::time::Timestamp;
+
+impl Call {
+    pub(super) fn at(kind: Kind, placement: &Placement) -> Self {
+        Self { kind, slot: Some(placement.slot), version: Some(placement.version.clone()) }
+    }
+
+    pub(super) const fn plain(kind: Kind) -> Self {
+        Self { kind, slot: None, version: None }
+    }
+}
+
+#[async_trait]
+impl Provider for World {
+    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
+        self.call(Call::plain(Kind::Fetch), |state| {
+            if state.missing.contains(artifact) {
+                return Err(PortError::new(
+                    PortErrorKind::Missing,
+                    format!("the artifact {} is not here", artifact.short()),
+                ));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
+        let release = self.release(request.placement.release).await?;
+        assert_journaled(self, &request.placement, request.fence).await;
+        self.call(Call::at(Kind::Start, &request.placement), |state| start(state, request, &release)).await
+    }
+
+    async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
+        let release = self.release(request.placement.release).await?;
+        self.call(Call::at(Kind::AwaitHealthy, &request.placement), |state| {
+            await_healthy(state, request, &release)
+        })
+        .await
+    }
+
+    async fn stop(&self, request: &StopRequest) -> PortResult<()> {
+        assert_journaled(self, &request.placement, request.fence).await;
+        self.call(Call::at(Kind::Stop, &request.placement), |state| {
+            admit(&mut state.site(&request.placement.environment).provider_fence, request.fence)?;
+            if request.processes == Processes::All {
+                assert_may_stop(state, &request.placement);
+            }
+            let site = state.site(&request.placement.environment);
+            site.instances.retain(|_, running| {
+                running.placement != request.placement || !request.processes.includes(running.address)
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
+        self.call(Call::plain(Kind::Instances), |state| Ok(list(state, environment, |_| true))).await
+    }
+}
+
+fn wanted(release: &Release, request: Processes, slot: crate::slot::Slot) -> Vec<(String, String, bool)> {
+    let types = release.contents.processes.iter().filter(|(_, process)| request.includes(process.listen));
+    types
+        .flat_map(|(name, process)| {
+            (1..=process.instances)
+                .map(move |n| (format!("{slot}-{name}-{n}"), name.clone(), process.listen.is_some()))
+        })
+        .collect()
+}
+
+fn start(state: &mut State, request: &StartRequest, release: &Release) -> PortResult<Vec<Instance>> {
+    let placement = &request.placement;
+    admit(&mut state.site(&placement.environment).provider_fence, request.fence)?;
+    let others: Vec<Placement> = state
+        .site(&placement.environment)
+        .instances
+        .values()
+        .map(|running| running.placement.clone())
+        .filter(|other| other.slot == placement.slot && other.release != placement.release)
+        .collect();
+    if let Some(other) = others.first() {
+        assert_may_stop(state, other);
+    }
+    let sick = state.never_healthy.contains(&placement.version);
+    let mut port = state.next_port;
+    let site = state.site(&placement.environment);
+    site.instances.retain(|_, running| {
+        running.placement.slot != placement.slot || running.placement.release == placement.release
+    });
+    for (id, process, routed) in wanted(release, request.processes, placement.slot) {
+        // What runs and is merely sick is left as it is: a start ensures that it runs.
+        let there = site.instances.entry(id).or_insert_with(|| {
+            port += 1;
+            Running {
+                placement: placement.clone(),
+                process,
+                address: routed.then(|| SocketAddr::from(([127, 0, 0, 1], port))),
+                state: InstanceState::Ready,
+                restarts: 0,
+                last_exit: None,
+            }
+        });
+        if there.state == InstanceState::BackingOff {
+            there.state = InstanceState::Ready;
+        }
+        if sick {
+            there.state = InstanceState::Starting;
+        }
+    }
+    state.next_port = port;
+    Ok(list(state, &placement.environment, |running| running.placement == *placement))
+}
+
+fn await_healthy(state: &mut State, request: &AwaitHealthy, release: &Release) -> PortResult<Vec<Instance>> {
+    let AwaitHealthy { placement, processes, deadline } = request;
+    let site = state.site(&placement.environment);
+    for (id, ..) in wanted(release, *processes, placement.slot) {
+        match site.instances.get(&id).filter(|running| running.placement == *placement) {
+            None => {
+                let message = format!("{id} of {} does not run", placement.version);
+                return Err(PortError::new(PortErrorKind::NotReady, message));
+            }
+            Some(running) if running.state != InstanceState::Ready => {
+                let message = format!("{id} of {} is not ready after {deadline}", placement.version);
+                return Err(PortError::new(PortErrorKind::TimedOut, message).detail("cannot bind"));
+            }
+            Some(_) => {}
+        }
+    }
+    let meant = |running: &Running| running.placement == *placement && processes.includes(running.address);
+    Ok(list(state, &placement.environment, meant))
+}
+
+fn list(state: &State, environment: &EnvironmentName, meant: impl Fn(&Running) -> bool) -> Vec<Instance> {
+    let Some(site) = state.sites.get(environment) else { return Vec::new() };
+    site.instances
+        .iter()
+        .filter(|(_, running)| meant(running))
+        .map(|(id, running)| Instance {
+            id: id.clone(),
+            placement: running.placement.clone(),
+            process: running.process.clone(),
+            address: running.address,
+            pid: Some(1),
+            state: running.state,
+            restarts: running.restarts,
+            started_at: Timestamp::from_millis(0),
+            last_exit: running.last_exit.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,220 @@
+//! Where core's tests play: a real SQLite file, a world in memory, and one environment.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Connection as _, Row as _};
+use tempfile::TempDir;
+
+use crate::database::{Database, DatabaseUrl};
+use crate::deployment::Deployment;
+use crate::deployment_executor::{DeployRequest, Deployed, DeploymentExecutor};
+use crate::deployment_rollback::{Asking, DeploymentRollback, RollbackRequest, RolledBack};
+use crate::deployment_strategy::StrategyKind;
+use crate::environment::{EnvironmentSettings, ProcessType};
+use crate::error::Result;
+use crate::execute::Limits;
+use crate::fakes::World;
+use crate::name::{EnvironmentName, Version};
+use crate::notification::{Channel, NoticeKind};
+use crate::release::{Artifact, Contents, Digest};
+use crate::slot::{SlotRecord, SlotState};
+use crate::time::Span;
+
+pub(crate) struct Stage {
+    pub dir: TempDir,
+    pub db: Database,
+    pub world: World,
+    pub environment: EnvironmentName,
+    pub settings: EnvironmentSettings,
+}
+
+pub(crate) fn v(text: &str) -> Version {
+    Version::new(text).unwrap()
+}
+
+/// Blue-green, two web instances, warm for a quarter of an hour.
+pub(crate) fn settings() -> EnvironmentSettings {
+    let web = ProcessType {
+        command: vec!["./serve".into()],
+        instances: 2,
+        listen: Some(([127, 0, 0, 1], 8080).into()),
+    };
+    EnvironmentSettings {
+        processes: BTreeMap::from([("web".to_owned(), web)]),
+        url: Some("http://127.0.0.1:8080".into()),
+        ..EnvironmentSettings::default()
+    }
+}
+
+pub(crate) fn with_worker() -> EnvironmentSettings {
+    let mut settings = settings();
+    let worker = ProcessType { command: vec!["./work".into()], instances: 1, listen: None };
+    settings.processes.insert("worker".into(), worker);
+    settings
+}
+
+pub(crate) fn recreate() -> EnvironmentSettings {
+    let mut settings = settings();
+    settings.strategy.kind = StrategyKind::Recreate;
+    settings
+}
+
+pub(crate) fn baking(span: Span) -> EnvironmentSettings {
+    let mut settings = settings();
+    settings.verify.bake = span;
+    settings
+}
+
+pub(crate) fn hook(url: &str, on: &[NoticeKind]) -> Channel {
+    Channel::Webhook { url: url.into(), secret: None, on: on.to_vec() }
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        Self::with(settings(), &[]).await
+    }
+
+    pub async fn with(settings: EnvironmentSettings, channels: &[Channel]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(&DatabaseUrl::Sqlite(dir.path().join("state.db"))).await.unwrap();
+        let (world, environment) = (World::new(&db), EnvironmentName::new("production").unwrap());
+        if settings.strategy.kind == StrategyKind::Recreate {
+            world.allow_gaps();
+        }
+        let now = world.clock.read();
+        db.apply_environment(&environment, "shop", &settings, channels, "tester", now).await.unwrap();
+        Self { dir, db, world, environment, settings }
+    }
+
+    /// A copy that goes its own way, as it is now.
+    pub async fn fork(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        self.sql(&format!("VACUUM INTO '{}'", path.display())).await;
+        let db = Database::open(&DatabaseUrl::Sqlite(path)).await.unwrap();
+        let world = self.world.fork(&db);
+        Self { dir, db, world, environment: self.environment.clone(), settings: self.settings.clone() }
+    }
+
+    /// What a version consists of, with today's settings.
+    pub fn contents(&self, version: &str) -> Contents {
+        Contents {
+            artifact: Artifact {
+                digest: Digest::of(version.as_bytes()),
+                origin: format!("dist/shop-{version}.tar.gz"),
+                size: 1,
+                commit: None,
+            },
+            processes: self.settings.processes.clone(),
+            settings: self.settings.sealed(),
+            variables: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    pub fn to_deploy(&self, version: &str) -> DeployRequest {
+        DeployRequest {
+            environment: self.environment.clone(),
+            version: v(version),
+            contents: self.contents(version),
+            strategy: None,
+            actor: "ada".into(),
+            reason: None,
+            limits: Limits::default(),
+        }
+    }
+
+    pub fn executor(&self) -> DeploymentExecutor {
+        DeploymentExecutor::new(self.db.clone(), self.world.ports())
+    }
+
+    pub fn rollback(&self) -> DeploymentRollback {
+        DeploymentRollback::new(self.db.clone(), self.world.ports())
+    }
+
+    /// Deploys, a minute after whatever happened last.
+    pub async fn deploy(&self, version: &str) -> Deployed {
+        self.world.clock.advance(Span::from_secs(60));
+        self.executor().deploy(&self.to_deploy(version)).await.unwrap()
+    }
+
+    pub async fn deploy_all(&self, versions: &[&str]) {
+        for version in versions {
+            self.deploy(version).await;
+        }
+    }
+
+    pub fn back(&self) -> RollbackRequest {
+        RollbackRequest {
+            environment: self.environment.clone(),
+            target_version: None,
+            skip_validation: false,
+            force: false,
+        }
+    }
+
+    pub fn forced(&self) -> RollbackRequest {
+        RollbackRequest { force: true, ..self.back() }
+    }
+
+    pub fn back_to(&self, version: &str) -> RollbackRequest {
+        RollbackRequest { target_version: Some(v(version)), ..self.forced() }
+    }
+
+    pub async fn undo(&self) -> Result<RolledBack> {
+        let asking = Asking { undo: true, ..Asking::by("ada") };
+        self.rollback().rollback_as(&self.back(), &asking).await
+    }
+
+    /// The version that is live, after a look that the records and the router say the same.
+    pub async fn live(&self) -> Option<String> {
+        let record = self.db.environment(&self.environment).await.unwrap();
+        let routed = self.world.live(&self.environment);
+        let recorded = record.live.map(|live| live.release);
+        assert_eq!(recorded, routed.as_ref().map(|(_, release, _)| *release), "record and router differ");
+        let slots = self.slots().await;
+        let live: Vec<_> = slots.iter().filter(|slot| slot.state == SlotState::Live).collect();
+        assert_eq!(
+            live.iter().map(|slot| (slot.slot, slot.release)).collect::<Vec<_>>(),
+            routed.iter().map(|(slot, release, _)| (*slot, *release)).collect::<Vec<_>>(),
+            "the live slot"
+        );
+        routed.map(|(_, _, version)| version.to_string())
+    }
+
+    pub async fn slots(&self) -> Vec<SlotRecord> {
+        self.db.slots(&self.environment).await.unwrap()
+    }
+
+    pub async fn current(&self) -> Deployment {
+        self.db.current_deployment(&self.environment).await.unwrap().unwrap()
+    }
+
+    pub async fn sql(&self, statement: &str) {
+        let mut connection = self.connect().await;
+        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn connect(&self) -> sqlx::AnyConnection {
+        let url = format!("sqlite://{}", self.dir.path().join("state.db").display());
+        sqlx::AnyConnection::connect(&url).await.unwrap()
+    }
+
+    /// Every row of every table, to be compared.
+    pub async fn dump(&self) -> BTreeMap<String, Vec<String>> {
+        let mut connection = self.connect().await;
+        let tables = "SELECT m.name AS name, group_concat('quote(' || c.name || ')', '||'',''||') AS columns \
+                      FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+                      WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' GROUP BY m.name";
+        let mut dump = BTreeMap::new();
+        for table in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
+            let (name, columns): (String, String) = (table.get("name"), table.get("columns"));
+            let rows = format!("SELECT {columns} AS row FROM {name} ORDER BY 1");
+            let rows = sqlx::query(sqlx::AssertSqlSafe(rows)).fetch_all(&mut connection).await.unwrap();
+            dump.insert(name, rows.iter().map(|row| row.get("row")).collect());
+        }
+        connection.close().await.unwrap();
+        dump
+    }
+}
