@@ -116,9 +116,17 @@ fn an_error_cannot_drive_the_terminal() {
     }
 }
 
+/// The contract's file without its comments.
+fn compact() -> String {
+    CONTRACT
+        .lines()
+        .map(|line| line.split("  #").next().unwrap_or_default().trim_end().to_owned() + "\n")
+        .collect()
+}
+
 #[test]
 fn a_torn_file_never_panics() {
-    for (text, step) in [(CONTRACT.to_owned(), 1), (template("shop"), 7)] {
+    for (text, step) in [(compact(), 1), (template("shop"), 11)] {
         for end in (0..text.len()).step_by(step).filter(|end| text.is_char_boundary(*end)) {
             let _ = from_str(Path::new("x"), &text[..end], &lookup, None).map_err(|error| error.render(true));
         }
@@ -127,12 +135,13 @@ fn a_torn_file_never_panics() {
 
 #[test]
 fn a_changed_byte_never_panics() {
-    let bytes = CONTRACT.as_bytes();
-    // Each byte is changed in three ways, which differ from byte to byte.
+    let text = compact();
+    let bytes = text.as_bytes();
+    // Each byte is changed in two ways, which differ from byte to byte.
     let mut marks = b"\n\t\0{}[]\"'&*!|>%@`:#-?\\".iter().cycle();
     for (index, byte) in bytes.iter().enumerate() {
         let flipped = byte ^ (1 << (index % 8));
-        for changed in marks.by_ref().take(2).copied().chain([flipped]) {
+        for changed in marks.next().copied().into_iter().chain([flipped]) {
             let mut text = bytes.to_vec();
             text[index] = changed;
             let text = String::from_utf8_lossy(&text);
