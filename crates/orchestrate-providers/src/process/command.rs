@@ -74,7 +74,8 @@ pub(super) fn find_program(spec: &RunSpec, process: &str, directory: &Path) -> P
         return Err(PortError::failed(format!("process type {process} has no command")));
     };
     if program.contains('/') {
-        let path = directory.join(program);
+        // Without the `./` in the middle, since scripts show this path to people.
+        let path: PathBuf = directory.join(program).components().collect();
         return if path.is_file() {
             if is_executable(&path) {
                 Ok(path)

@@ -147,7 +147,11 @@ impl std::fmt::Display for Ending {
         match self {
             Self::Exited(status) => write!(f, "exited with status {status}"),
             Self::Killed(number) => match Signal::from_named_raw(*number) {
-                Some(signal) => write!(f, "killed by {}", format!("{signal:?}").replace("Signal::", "SIG")),
+                // Its name is known to `Debug` only, in quotes and with its type.
+                Some(signal) => {
+                    let name = format!("{signal:?}");
+                    write!(f, "killed by {}", name.trim_matches('"').replace("Signal::", "SIG"))
+                }
                 None => write!(f, "killed by signal {number}"),
             },
         }
