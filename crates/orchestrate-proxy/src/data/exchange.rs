@@ -22,7 +22,8 @@ use super::leash::{Held, Leashes, Pulled};
 
 pub(super) struct Exchange {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<TcpStream>, RequestBody>,
+    /// Gone once it has failed; kept after an upgrade, for its socket.
+    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
     finished: bool,
     /// It has carried an answer before.
     pub used: bool,
@@ -52,7 +53,7 @@ impl Exchange {
         let handshake = Builder::new().handshake(TokioIo::new(tcp)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let leash = leashes.hold();
-        Ok(Box::new(Self { sender, connection, finished: false, used: false, idle_since: 0, leash }))
+        Ok(Box::new(Self { sender, connection: Some(connection), finished: false, used: false, idle_since: 0, leash }))
     }
 
     /// Whether it can carry another request.
@@ -63,9 +64,7 @@ impl Exchange {
     /// Lets the connection read and write what it can. It then wakes `cx`, so what it feeds (the answer, the body)
     /// may be polled with a waker that does nothing.
     pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.finished {
-            self.finished = self.connection.poll_without_shutdown(cx).is_ready();
-        }
+        drive(&mut self.connection, &mut self.finished, cx);
         self.finished
     }
 
@@ -77,11 +76,15 @@ impl Exchange {
             if let Some(why) = self.leash.watch(cx) {
                 return Poll::Ready(Err(Failure::Pulled(why)));
             }
-            if !self.finished {
-                self.finished = self.connection.poll_without_shutdown(cx).is_ready();
-            }
+            drive(&mut self.connection, &mut self.finished, cx);
             let mut nobody = Context::from_waker(Waker::noop());
-            answer.as_mut().poll(&mut nobody).map_err(|mut error| match error.take_message() {
+            let mut polled = answer.as_mut().poll(&mut nobody);
+            if polled.is_pending() && self.finished {
+                // A connection that ended before it took the request gives it back when it is dropped.
+                self.connection = None;
+                polled = answer.as_mut().poll(&mut nobody);
+            }
+            polled.map_err(|mut error| match error.take_message() {
                 Some(request) => Failure::Unsent(Box::new(request)),
                 None => Failure::Broken,
             })
@@ -92,11 +95,23 @@ impl Exchange {
     }
 
     /// After a 101: the socket, and what was read past the answer's head.
-    pub async fn into_tunnel(mut self: Box<Self>) -> (TcpStream, Bytes, Held) {
+    pub async fn into_tunnel(mut self: Box<Self>) -> Option<(TcpStream, Bytes, Held)> {
         poll_fn(|cx| if self.drive(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
         let this = *self;
-        let parts = this.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf, this.leash)
+        let parts = this.connection?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf, this.leash))
+    }
+}
+
+fn drive(
+    connection: &mut Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    finished: &mut bool,
+    cx: &mut Context<'_>,
+) {
+    if let Some(connection) = connection
+        && !*finished
+    {
+        *finished = connection.poll_without_shutdown(cx).is_ready();
     }
 }
 

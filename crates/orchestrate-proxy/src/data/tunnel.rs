@@ -31,7 +31,7 @@ pub(super) async fn splice(
     let joined = async {
         let Ok(upgraded) = on_upgrade.await else { return };
         let Ok(client) = upgraded.downcast::<Gate>() else { return };
-        let (mut instance, from_instance, _held) = exchange.into_tunnel().await;
+        let Some((mut instance, from_instance, _held)) = exchange.into_tunnel().await else { return };
         let mut socket = client.io.into_inner();
         let (client_read, client_write) = socket.split();
         let (instance_read, instance_write) = instance.split();
