@@ -1,6 +1,35 @@
-#[expect(dead_code, reason = "wired by the demo command")]
-mod demo;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired by the commands that read the config file"))]
-mod settings;
+//! `orchestrate`: reads the command line, calls one command, prints what came of it, and ends with its exit code.
 
-fn main() {}
+mod args;
+mod commands;
+mod daemon;
+mod daemon_client;
+mod demo;
+mod exit;
+mod home;
+mod host;
+mod printer;
+mod progress;
+mod settings;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Cli;
+use exit::Exit;
+use printer::Printer;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let printer = Printer::new(&cli.global, cli.format());
+    let ended = commands::run(cli, &printer);
+    match ended {
+        Ok(Exit(code)) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(printer.failure(&failure)),
+    }
+}

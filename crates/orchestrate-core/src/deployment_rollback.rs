@@ -4,7 +4,7 @@ mod preview;
 #[cfg(test)]
 mod tests;
 
-pub use preview::{Candidate, Preview, Readiness};
+pub use preview::{Candidate, Difference, Preview, Readiness, differences};
 
 use crate::database::Database;
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::database::Database;
+use crate::environment::DeployWindow;
 use crate::error::{Error, Result};
 use crate::execute::record::busy;
 use crate::name::{EnvironmentName, Version};
@@ -51,8 +52,9 @@ impl PreDeployValidator {
         &self,
         environment: &EnvironmentName,
         version: Option<&Version>,
+        windows: &[DeployWindow],
     ) -> Result<Vec<CheckResult>> {
-        let mut results = vec![self.no_other_operation(environment).await?, self.window(environment).await?];
+        let mut results = vec![self.no_other_operation(environment).await?, self.window(windows)];
         if let Some(version) = version {
             results.push(self.not_held(environment, version).await?);
         }
@@ -78,12 +80,8 @@ impl PreDeployValidator {
         })
     }
 
-    async fn window(&self, environment: &EnvironmentName) -> Result<CheckResult> {
+    fn window(&self, windows: &[DeployWindow]) -> CheckResult {
         let name = "deployment window".to_owned();
-        let Some(record) = self.db.find_environment(environment).await? else {
-            return Ok(CheckResult { name, passed: true, message: "a new environment".into(), hint: None });
-        };
-        let windows = &record.environment.settings.windows;
         let now = self.ports.clock.now();
         let passed = windows.is_empty() || windows.iter().any(|window| window.contains(now));
         let message = match (windows.is_empty(), passed) {
@@ -92,7 +90,7 @@ impl PreDeployValidator {
             (false, false) => format!("closed at {now}"),
         };
         let hint = (!passed).then(|| "wait for a window, or deploy with --skip-validation".to_owned());
-        Ok(CheckResult { name, passed, message, hint })
+        CheckResult { name, passed, message, hint }
     }
 
     async fn not_held(&self, environment: &EnvironmentName, version: &Version) -> Result<CheckResult> {

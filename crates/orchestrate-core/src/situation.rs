@@ -64,6 +64,7 @@ async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<
     let situation = Situation {
         environment: name.clone(),
         strategy: environment.environment.settings.strategy.kind,
+        warm_for: environment.environment.settings.strategy.warm_for,
         current,
         live,
         slots,

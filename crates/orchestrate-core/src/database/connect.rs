@@ -78,6 +78,16 @@ impl Database {
         Ok(database)
     }
 
+    /// Asks SQLite whether the file is whole; PostgreSQL looks after its own.
+    pub async fn check_integrity(&self) -> Result<()> {
+        if self.backend == Backend::Postgres {
+            return Ok(());
+        }
+        let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(&self.pool).await.map_err(store_error)?;
+        let found: String = row.try_get(0).map_err(store_error)?;
+        if found == "ok" { Ok(()) } else { Err(super::row::damaged(found)) }
+    }
+
     async fn migrate(&self, url: &DatabaseUrl) -> Result<()> {
         let migrator = match self.backend {
             Backend::Sqlite => &SQLITE,

@@ -1,5 +1,11 @@
 //! Rollbacks on a real SQLite file, with a world in memory that breaks the test when an invariant is broken.
 
+mod ends;
+mod targets;
+mod told;
+mod undo;
+mod ways;
+
 use crate::deployment::DeploymentStatus;
 use crate::error::ErrorKind;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType, Trigger};

@@ -10,6 +10,7 @@ use crate::ports::{Processes, RouterView};
 use crate::release::Release;
 use crate::rollback_event::{RollbackEvent, RollbackPath, RollbackType};
 use crate::slot::{Slot, SlotRecord, SlotState};
+use crate::time::Span;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Wanted {
 pub struct Situation {
     pub environment: EnvironmentName,
     pub strategy: StrategyKind,
+    /// How long a release that was left stays warm, so that `--undo` is a mere switch too.
+    pub warm_for: Span,
     /// The newest deployment that was not rolled back, with its release.
     pub current: Option<(Deployment, Release)>,
     pub live: Option<(Release, Slot)>,
@@ -240,13 +243,13 @@ impl Way {
                 _ if terms.distrust_warm => {
                     remarks.push(format!("{} was warm but not ready; it is started again", target.version));
                 }
-                Ok(()) => return Self::warm(situation, target, place, live, remarks),
+                Ok(()) => return Self::warm(situation, target, place, live, terms, remarks),
                 Err(why) => {
                     remarks.push(format!("{} was warm but {why}; it is started again", target.version))
                 }
             }
         }
-        Self::cold(situation, target, live, remarks)
+        Self::cold(situation, target, live, terms, remarks)
     }
 
     /// Users first: the traffic is switched before the workers, which did not run while it was warm.
@@ -255,6 +258,7 @@ impl Way {
         target: &Release,
         place: Place,
         live: Option<Place>,
+        terms: &Terms,
         remarks: Vec<String>,
     ) -> Self {
         let routed = touches_traffic(target, situation.live.as_ref().map(|(release, _)| release));
@@ -263,10 +267,17 @@ impl Way {
             steps.push(Step::Start(place.clone(), Processes::Unrouted));
             steps.push(Step::AwaitHealthy(place.clone(), Processes::Unrouted));
         }
-        Self { path: RollbackPath::Warm, plan: Some(rollback(place, live, steps)), remarks }
+        let afterwards = after(situation, live.as_ref(), terms);
+        Self { path: RollbackPath::Warm, plan: Some(rollback(place, live, steps, afterwards)), remarks }
     }
 
-    fn cold(situation: &Situation, target: &Release, live: Option<Place>, remarks: Vec<String>) -> Self {
+    fn cold(
+        situation: &Situation,
+        target: &Release,
+        live: Option<Place>,
+        terms: &Terms,
+        remarks: Vec<String>,
+    ) -> Self {
         // A live target that is sick is started again where it is, so that traffic finds it as soon as it is well.
         let same = live.as_ref().is_some_and(|place| place.release == target.id);
         let slot = match &live {
@@ -284,12 +295,26 @@ impl Way {
         if let (StrategyKind::Recreate, Some(live), false) = (situation.strategy, &live, same) {
             steps.insert(1, Step::Stop(live.clone(), Processes::All));
         }
-        Self { path: RollbackPath::Cold, plan: Some(rollback(place, live.filter(|_| !same), steps)), remarks }
+        let left = live.filter(|_| !same);
+        let afterwards = after(situation, left.as_ref(), terms);
+        Self { path: RollbackPath::Cold, plan: Some(rollback(place, left, steps, afterwards)), remarks }
     }
 }
 
-fn rollback(target: Place, from: Option<Place>, steps: Vec<Step>) -> Plan {
-    Plan { kind: OperationKind::Rollback, target, from, steps, afterwards: Afterwards::Retire }
+fn rollback(target: Place, from: Option<Place>, steps: Vec<Step>, afterwards: Afterwards) -> Plan {
+    Plan { kind: OperationKind::Rollback, target, from, steps, afterwards }
+}
+
+/// A release that a person left while it was well stays warm for a while; one that showed itself bad is stopped.
+fn after(situation: &Situation, left: Option<&Place>, terms: &Terms) -> Afterwards {
+    let release = situation.live.as_ref().map(|(release, _)| release);
+    let well = release.is_some_and(|release| ready(situation, left, release, true).is_ok());
+    match situation.strategy {
+        StrategyKind::BlueGreen if well && !terms.automatic => Afterwards::KeepWarm(situation.warm_for),
+        StrategyKind::BlueGreen | StrategyKind::Recreate | StrategyKind::Rolling | StrategyKind::Canary => {
+            Afterwards::Retire
+        }
+    }
 }
 
 /// Whether the router sees as many ready instances of each routed process type as the release wants.

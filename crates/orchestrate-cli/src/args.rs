@@ -1,0 +1,523 @@
+//! The command line, as INTERFACE promises it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use orchestrate_core::deployment_strategy::StrategyKind;
+use orchestrate_core::name::{EnvironmentName, Version};
+
+/// Deploys a service and can always take the deployment back.
+#[derive(Debug, Parser)]
+#[command(name = "orchestrate", version, max_term_width = 100)]
+#[command(after_help = "Start with `orchestrate demo`, then `orchestrate init`. At three in the morning: \
+    `orchestrate deploy rollback --env production`, with --dry-run to see it first.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The config file [default: ./orchestrate.yaml].
+    #[arg(long, global = true, value_name = "FILE", env = "ORCHESTRATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the state of this host is kept [default: $XDG_STATE_HOME/orchestrate or ~/.local/state/orchestrate].
+    #[arg(long, global = true, value_name = "DIR", env = "ORCHESTRATE_HOME")]
+    pub home: Option<PathBuf>,
+    /// The database [default: orchestrate.db in the home]; postgres://… lets several operators share it.
+    #[arg(long, global = true, value_name = "URL", env = "ORCHESTRATE_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// A SQLite file as the database.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "database_url")]
+    pub db_path: Option<PathBuf>,
+    /// Answers every question with yes.
+    #[arg(long, short = 'y', global = true)]
+    pub yes: bool,
+    /// Prints results and errors only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Prints more of what is done.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Output {
+    /// How results are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes a commented orchestrate.yaml.
+    Init(Init),
+    /// Shows the main job on a sample service: deploy, bad deploy, roll back under load.
+    Demo(Demo),
+    /// Environments: where a service runs.
+    Env(Env),
+    /// Deploys a version; see also its subcommands.
+    Deploy(Deploy),
+    /// The background process of this host; started by itself when needed.
+    Daemon(Daemon),
+    /// Shows the output of the instances.
+    Logs(Logs),
+    /// Notification channels and the outbox.
+    Notify(Notify),
+    /// The audit trail.
+    Audit(Audit),
+    /// Looks for what is wrong on this host, and says what to do.
+    Doctor(Output),
+    /// Prints completions for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Prints the manual page.
+    Man,
+    #[command(hide = true)]
+    Proxy(Proxy),
+    #[command(hide = true)]
+    SampleService,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The name of the service [default: the directory's].
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Overwrites files that are there.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Requests a second.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub rate: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Env {
+    #[command(subcommand)]
+    pub command: EnvCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// Lists the environments.
+    List(Output),
+    /// Shows the settings of one.
+    Show(NamedEnvironment),
+    /// Creates one without a config file.
+    Create(EnvCreate),
+    /// Takes the environments of the config file.
+    Apply(EnvApply),
+    /// Removes one that runs nothing; its history stays.
+    Delete(NamedEnvironment),
+    /// Looks whether everything in one is as recorded.
+    Check(NamedEnvironment),
+    /// Stops everything in one.
+    Stop(NamedEnvironment),
+}
+
+#[derive(Debug, Args)]
+pub struct NamedEnvironment {
+    pub name: EnvironmentName,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct EnvCreate {
+    pub name: EnvironmentName,
+    /// The service that runs there.
+    #[arg(long)]
+    pub service: String,
+    /// development, staging or production.
+    #[arg(long = "type", default_value = "development", value_parser = parse_type)]
+    pub kind: orchestrate_core::environment::EnvironmentType,
+    /// Where the proxy takes requests, e.g. 127.0.0.1:8080; without it the service gets no traffic.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub instances: u32,
+    #[arg(long, default_value = "blue_green", value_parser = parse_strategy)]
+    pub strategy: StrategyKind,
+    /// The path of the health check.
+    #[arg(long, default_value = "/healthz")]
+    pub health_path: String,
+    /// The program and its arguments, after `--`.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct EnvApply {
+    /// Only this one.
+    #[arg(long, short)]
+    pub env: Option<EnvironmentName>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Deploy {
+    #[command(subcommand)]
+    pub command: Option<DeployCommand>,
+    #[command(flatten)]
+    pub run: DeployRun,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployRun {
+    #[arg(long, short, required = true)]
+    pub env: Option<EnvironmentName>,
+    /// The version to deploy.
+    #[arg(long, required = true)]
+    pub version: Option<Version>,
+    /// Another strategy for this once: recreate or blue_green.
+    #[arg(long, value_parser = parse_strategy)]
+    pub strategy: Option<StrategyKind>,
+    /// The artifact, instead of the config file's `release`.
+    #[arg(long, value_name = "PATH")]
+    pub artifact: Option<PathBuf>,
+    /// Gives up after so long, and puts everything back.
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+    /// Leaves out the checks before the deployment.
+    #[arg(long)]
+    pub skip_validation: bool,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeployCommand {
+    /// What is live, what is warm, and whether a rollback is ready.
+    Status(InEnvironment),
+    /// Deployments and rollbacks, newest first.
+    History(Listing),
+    /// The checks before a deployment, without deploying.
+    Validate(Validate),
+    /// What a deployment of a version would change.
+    Diff(Diff),
+    /// The releases that a rollback could take.
+    Candidates(Listing),
+    /// Rolls back.
+    Rollback(Rollback),
+    /// Recorded rollbacks, newest first.
+    Rollbacks(Rollbacks),
+    /// Finishes or undoes an interrupted operation.
+    Resume(InEnvironment),
+    /// Forbids a version here.
+    Hold(HoldArgs),
+    /// Allows a held version again.
+    Unhold(HoldArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InEnvironment {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Listing {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Validate {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    #[arg(long)]
+    pub version: Option<Version>,
+    #[arg(long, value_name = "PATH")]
+    pub artifact: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    #[arg(long)]
+    pub version: Version,
+    #[arg(long, value_name = "PATH")]
+    pub artifact: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    /// The version to go back to [default: the newest good one before the current].
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Leaves out the checks before the rollback.
+    #[arg(long)]
+    pub skip_validation: bool,
+    /// Also rolls back a completed deployment, and goes to a held version.
+    #[arg(long)]
+    pub force: bool,
+    /// Shows the plan and changes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Takes the newest rollback back: goes forward again to where it came from.
+    #[arg(long, conflicts_with = "version")]
+    pub undo: bool,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Rollbacks {
+    #[command(subcommand)]
+    pub command: Option<RollbacksCommand>,
+    #[arg(long, short, required = true)]
+    pub env: Option<EnvironmentName>,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RollbacksCommand {
+    /// Shows one rollback, with its phases.
+    Show {
+        id: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    pub version: Version,
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Daemon {
+    #[command(subcommand)]
+    pub command: DaemonCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DaemonCommand {
+    /// Runs it in the foreground.
+    Run {
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Starts it in the background.
+    Start(Output),
+    /// Stops it; services and proxy go on.
+    Stop {
+        /// Stops services and proxy too.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Tells how it is.
+    Status(Output),
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[arg(long, short)]
+    pub env: EnvironmentName,
+    /// Only of this version [default: what is live].
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Goes on as more is written.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many lines of each instance to begin with.
+    #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub lines: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Notify {
+    #[command(subcommand)]
+    pub command: NotifyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Sends a test notice to every channel of an environment.
+    Test(InEnvironment),
+    /// What waits, what was delivered, what was given up on.
+    Status(Output),
+    /// Delivers what waits now, without waiting for its next attempt.
+    Flush {
+        /// Also what was given up on.
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Who did what, when and why, newest first.
+    List {
+        #[arg(long, short)]
+        env: Option<EnvironmentName>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Proxy {
+    #[arg(long)]
+    pub socket: PathBuf,
+    #[arg(long)]
+    pub state: PathBuf,
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+fn parse_strategy(text: &str) -> Result<StrategyKind, String> {
+    match text {
+        "recreate" => Ok(StrategyKind::Recreate),
+        "blue_green" | "blue-green" => Ok(StrategyKind::BlueGreen),
+        "rolling" | "canary" => Err(format!("`{text}` is not built yet; use `recreate` or `blue_green`")),
+        _ => Err("use `recreate` or `blue_green`".to_owned()),
+    }
+}
+
+fn parse_type(text: &str) -> Result<orchestrate_core::environment::EnvironmentType, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use `development`, `staging` or `production`".to_owned())
+}
+
+impl Cli {
+    /// The format in which this command's results and errors are printed.
+    pub fn format(&self) -> Format {
+        self.output().map_or(Format::Table, |output| output.format)
+    }
+
+    fn output(&self) -> Option<&Output> {
+        match &self.command {
+            Command::Init(args) => Some(&args.output),
+            Command::Demo(args) => Some(&args.output),
+            Command::Env(env) => Some(env.command.output()),
+            Command::Deploy(Deploy { command: None, run }) => Some(&run.output),
+            Command::Deploy(Deploy { command: Some(command), .. }) => Some(command.output()),
+            Command::Daemon(daemon) => daemon.command.output(),
+            Command::Notify(notify) => Some(notify.command.output()),
+            Command::Audit(Audit { command: AuditCommand::List { output, .. } }) => Some(output),
+            Command::Doctor(output) => Some(output),
+            Command::Logs(_)
+            | Command::Completions { .. }
+            | Command::Man
+            | Command::Proxy(_)
+            | Command::SampleService => None,
+        }
+    }
+}
+
+impl EnvCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::List(output) => output,
+            Self::Show(args) | Self::Delete(args) | Self::Check(args) | Self::Stop(args) => &args.output,
+            Self::Create(args) => &args.output,
+            Self::Apply(args) => &args.output,
+        }
+    }
+}
+
+impl DeployCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::Status(args) | Self::Resume(args) => &args.output,
+            Self::History(args) | Self::Candidates(args) => &args.output,
+            Self::Validate(args) => &args.output,
+            Self::Diff(args) => &args.output,
+            Self::Rollback(args) => &args.output,
+            Self::Rollbacks(Rollbacks { command: Some(RollbacksCommand::Show { output, .. }), .. }) => output,
+            Self::Rollbacks(args) => &args.output,
+            Self::Hold(args) | Self::Unhold(args) => &args.output,
+        }
+    }
+}
+
+impl DaemonCommand {
+    fn output(&self) -> Option<&Output> {
+        match self {
+            Self::Run { .. } => None,
+            Self::Start(output) | Self::Status(output) | Self::Stop { output, .. } => Some(output),
+        }
+    }
+}
+
+impl NotifyCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::Test(args) => &args.output,
+            Self::Status(output) | Self::Flush { output, .. } => output,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `orchestrate daemon …`: the background process of this host.
+
+use orchestrate_core::Error;
+
+use crate::args::Global;
+use crate::exit::{Ended, Exit};
+use crate::printer::Printer;
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, detached: bool) -> Ended {
+    log_to_stderr(global.verbose);
+    crate::daemon::run(global, detached).await?;
+    Ok(Exit::DONE)
+}
+
+/// What a background process has to say goes to its log, which is its standard error.
+pub fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "info,sqlx=warn",
+        1 => "debug,sqlx=warn,hyper=info",
+        _ => "trace,sqlx=warn,hyper=info",
+    };
+    let filter = std::env::var("ORCHESTRATE_LOG").unwrap_or_else(|_| level.to_owned());
+    let builder =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter);
+    // A second call has nothing to add.
+    let _ = builder.try_init();
+}
+
+pub async fn start(global: &Global, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let started = wiring.daemon.ensure().await?;
+    let status = wiring.daemon.status().await?;
+    let value = serde_json::json!({ "started": started, "status": status });
+    printer.result(&value, || {
+        let word = if started { "started" } else { "runs already" };
+        format!("{} {word}", printer.good("the daemon"))
+    });
+    Ok(Exit::DONE)
+}
+
+pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    if !wiring.daemon.is_running().await {
+        if !all {
+            let value = serde_json::json!({ "stopped": false });
+            printer.result(&value, || "the daemon does not run".into());
+            return Ok(Exit::DONE);
+        }
+        // Only a daemon can stop what an earlier one left running.
+        wiring.daemon.ensure().await?;
+    }
+    wiring.daemon.shutdown(all).await?;
+    let value = serde_json::json!({ "stopped": true, "all": all });
+    printer.result(&value, || {
+        let rest = if all { "services and proxy are stopped" } else { "services and proxy go on" };
+        format!("{} stopped; {rest}", printer.good("the daemon"))
+    });
+    Ok(Exit::DONE)
+}
+
+pub async fn status(global: &Global, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let Some(status) = wiring.daemon.status().await? else {
+        let value = serde_json::json!({ "daemon": null, "proxy": null });
+        printer.result(&value, || "the daemon does not run; it starts by itself when it is needed".into());
+        return Ok(Exit::DONE);
+    };
+    let field = |part: &str, name: &str| match &status[part][name] {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    if status["daemon"].is_null() {
+        return Err(Error::bug("the daemon says nothing of itself").into());
+    }
+    printer.result(&status, || {
+        let rows = ["daemon", "proxy"].map(|part| {
+            vec![part.to_owned(), field(part, "pid"), field(part, "version"), field(part, "started_at")]
+        });
+        printer.table(&["", "PID", "VERSION", "STARTED"], rows.to_vec())
+    });
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,183 @@
+//! `orchestrate deploy`: checks, takes the artifact in, deploys, and waits for the verdict of the bake.
+
+use std::sync::Arc;
+
+use orchestrate_core::database::Database;
+use orchestrate_core::deployment::{Deployment, DeploymentStatus};
+use orchestrate_core::deployment_executor::{Deployed, failed};
+use orchestrate_core::execute::{Limits, Outcome};
+use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
+use orchestrate_core::rollback_event::RollbackEvent;
+use orchestrate_core::time::{Span, Timestamp};
+use orchestrate_core::{DeployRequest, Error, Result};
+use serde::Serialize;
+
+use super::intake::{Intended, interrupt};
+use crate::args::{DeployRun, Global};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, took};
+use crate::progress::StepProgress;
+use crate::wiring::Wiring;
+
+/// What `deploy --format json` prints.
+#[derive(Serialize)]
+struct Report {
+    id: DeploymentId,
+    environment: EnvironmentName,
+    version: Version,
+    provider: orchestrate_core::environment::ProviderKind,
+    strategy: orchestrate_core::deployment_strategy::StrategyKind,
+    status: DeploymentStatus,
+    error_message: Option<String>,
+    started_at: Timestamp,
+    completed_at: Option<Timestamp>,
+    duration_ms: Option<u64>,
+    actor: String,
+    reason: Option<String>,
+    rollback: Option<RollbackEvent>,
+}
+
+pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
+    let (Some(environment), Some(version)) = (args.env.clone(), args.version.clone()) else {
+        return Err(Error::usage("ORC-0208", "deploy needs --env and --version").into());
+    };
+    let wiring = Wiring::open(global).await?;
+    let intended = Intended::read(global, &wiring, &environment, args.artifact.as_deref()).await?;
+    let progress = Arc::new(StepProgress::new(printer));
+    printer.progress(&format!("deploying {version} to {environment}"));
+    if !args.skip_validation {
+        super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await?;
+    }
+    let interrupt = interrupt();
+    progress.waiting("taking the artifact in");
+    let artifact = intended.take_in(&wiring, &version).await;
+    progress.finished();
+    let artifact = artifact?;
+    intended.apply(&wiring, &environment).await?;
+    let contents = intended.seal(&wiring, &environment, artifact).await?;
+    let request = DeployRequest {
+        environment: environment.clone(),
+        version: version.clone(),
+        contents,
+        strategy: args.strategy,
+        actor: crate::host::actor(),
+        reason: args.reason,
+        limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
+    };
+    wiring.daemon.ensure().await?;
+    let deployed = wiring.executor(Arc::clone(&progress) as _).deploy(&request).await;
+    progress.finished();
+    let mut deployed = deployed?;
+    wiring.hand_over().await?;
+    let waited = wait_for_verdict(&wiring, &deployed.deployment, &progress, interrupt).await?;
+    let (deployment, rollback) = reread(&wiring.db, deployed.deployment.id).await?;
+    deployed.deployment = deployment;
+    conclude(printer, deployed, rollback, waited)
+}
+
+/// Whether the wait was given up while the bake goes on.
+#[derive(PartialEq)]
+enum Waited {
+    Done,
+    GivenUp,
+}
+
+/// A release that bakes, or was condemned, is in the daemon's hands; the command waits for what comes of it.
+async fn wait_for_verdict(
+    wiring: &Wiring,
+    deployment: &Deployment,
+    progress: &StepProgress,
+    mut interrupt: tokio::sync::watch::Receiver<bool>,
+) -> Result<Waited> {
+    let live = wiring.db.environment(&deployment.environment).await?.live;
+    let is_live = live.is_some_and(|live| live.deployment == deployment.id);
+    let undecided = matches!(deployment.status, DeploymentStatus::InProgress | DeploymentStatus::Failed);
+    if !(is_live && undecided) {
+        return Ok(Waited::Done);
+    }
+    let text = match deployment.bake_until {
+        Some(until) => {
+            format!("{} is live; watching it until {}", deployment.version, crate::printer::moment(until))
+        }
+        None => format!("{} is live but bad; going back", deployment.version),
+    };
+    progress.waiting(&text);
+    let waited = tokio::select! {
+        settled = wiring.daemon.settle(deployment.id) => settled.map(|()| Waited::Done),
+        _ = interrupt.wait_for(|on| *on) => Ok(Waited::GivenUp),
+    };
+    progress.finished();
+    waited
+}
+
+async fn reread(db: &Database, id: DeploymentId) -> Result<(Deployment, Option<RollbackEvent>)> {
+    let deployment = db.deployment(id).await?.ok_or_else(|| Error::bug("a deployment vanished"))?;
+    Ok((deployment, db.rollback_of_deployment(id).await?))
+}
+
+fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEvent>, waited: Waited) -> Ended {
+    let error = failed(&deployed, rollback.as_ref());
+    let already_live = deployed.already_live && deployed.outcome == Outcome::Completed;
+    let deployment = deployed.deployment;
+    let rolled_back = deployment.status == DeploymentStatus::RolledBack;
+    if let Some(error) = error {
+        if !rolled_back {
+            return Err(error.into());
+        }
+        // A deployment that went back by itself has a result worth printing, and ends as a failure all the same.
+        let code = error.kind().exit_code();
+        if printer.json() {
+            printer.result(&report(deployment, rollback), String::new);
+            return Ok(Exit(code));
+        }
+        printer.out(&rolled_back_text(printer, &deployment, rollback.as_ref()));
+        return Err(error.into());
+    }
+    let text = if waited == Waited::GivenUp {
+        format!(
+            "{} {} to {} and still watched; see: orchestrate deploy status --env {}",
+            printer.noted("deployed"),
+            deployment.version,
+            deployment.environment,
+            deployment.environment
+        )
+    } else if already_live {
+        format!(
+            "{} {} is live in {} with the same content already; nothing was restarted",
+            printer.good("unchanged:"),
+            deployment.version,
+            deployment.environment
+        )
+    } else {
+        let duration = deployment.duration_ms().map_or_else(String::new, |ms| format!(" in {}", took(ms)));
+        format!("{} {} to {}{duration}", printer.good("deployed"), deployment.version, deployment.environment)
+    };
+    printer.result(&report(deployment, rollback), || text);
+    Ok(Exit::DONE)
+}
+
+fn rolled_back_text(printer: &Printer, deployment: &Deployment, rollback: Option<&RollbackEvent>) -> String {
+    let back = rollback.map_or_else(String::new, |event| {
+        let in_time = event.duration_ms.map_or_else(String::new, |ms| format!(" in {}", took(ms)));
+        format!(" to {}{in_time} (rollback {}, {})", event.target_version, event.id, event.path)
+    });
+    format!("{} {} in {}{back}", printer.bad("rolled back"), deployment.version, deployment.environment)
+}
+
+fn report(deployment: Deployment, rollback: Option<RollbackEvent>) -> Report {
+    Report {
+        id: deployment.id,
+        duration_ms: deployment.duration_ms(),
+        environment: deployment.environment,
+        version: deployment.version,
+        provider: deployment.provider,
+        strategy: deployment.strategy,
+        status: deployment.status,
+        error_message: deployment.error_message,
+        started_at: deployment.started_at,
+        completed_at: deployment.completed_at,
+        actor: deployment.actor,
+        reason: deployment.reason,
+        rollback,
+    }
+}

@@ -1,0 +1,38 @@
+//! `orchestrate deploy candidates`: the releases that a rollback could take, ready or why not.
+
+use std::sync::Arc;
+
+use orchestrate_core::ports::Silent;
+
+use crate::args::{Global, Listing};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, harmless, moment};
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, args: &Listing, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let rollback = wiring.rollback(Arc::new(Silent));
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let candidates = rollback.candidates(&args.env, limit).await?;
+    printer.result(&candidates, || {
+        if candidates.is_empty() {
+            return format!("nothing was live in {} yet", args.env);
+        }
+        let rows = candidates.iter().map(|candidate| {
+            let mark = match (candidate.default, candidate.live) {
+                (true, _) => printer.good("default"),
+                (false, true) => "live".to_owned(),
+                (false, false) => String::new(),
+            };
+            vec![
+                candidate.version.to_string(),
+                mark,
+                candidate.path.map_or_else(|| "-".to_owned(), |path| path.to_string()),
+                moment(candidate.sealed_at),
+                candidate.why_not.as_deref().map_or_else(String::new, harmless),
+            ]
+        });
+        printer.table(&["VERSION", "", "PATH", "SEALED (UTC)", "WHY IT IS NOT THE DEFAULT"], rows.collect())
+    });
+    Ok(Exit::DONE)
+}

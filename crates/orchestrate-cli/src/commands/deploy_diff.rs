@@ -1,0 +1,70 @@
+//! `orchestrate deploy diff`: what a deployment of a version would change.
+
+use orchestrate_core::deployment_rollback::{Difference, differences};
+use orchestrate_core::ports::{Clock as _, SystemClock};
+use orchestrate_core::release::Contents;
+use orchestrate_core::{Error, Result};
+
+use super::intake::Intended;
+use crate::args::{Diff, Global};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, harmless};
+use crate::wiring::{Wiring, secret_scope};
+
+pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
+    let artifact = intended.take_in(&wiring, &args.version).await?;
+    let new = Contents {
+        artifact,
+        processes: intended.settings.processes.clone(),
+        settings: intended.settings.sealed(),
+        variables: intended.settings.variables.clone(),
+        secrets: secret_versions(&wiring, &intended, &args.env).await?,
+    };
+    let live = match wiring.db.find_environment(&args.env).await?.and_then(|record| record.live) {
+        Some(live) => wiring.db.release(live.release).await?,
+        None => None,
+    };
+    let Some(live) = live else {
+        let value = serde_json::json!({ "environment": args.env, "from": null, "to": args.version, "differences": [] });
+        printer.result(&value, || {
+            format!("nothing is live in {}: all of {} would be new", args.env, args.version)
+        });
+        return Ok(Exit::DONE);
+    };
+    let found = differences(&live.contents, &new);
+    let value = serde_json::json!({
+        "environment": args.env, "from": live.version, "to": args.version, "differences": found,
+    });
+    printer.result(&value, || text(printer, &live.version.to_string(), args.version.as_str(), &found));
+    Ok(Exit::DONE)
+}
+
+/// The versions that the secrets would get, without keeping anything: a changed one gets the next number.
+async fn secret_versions(
+    wiring: &Wiring,
+    intended: &Intended,
+    environment: &orchestrate_core::name::EnvironmentName,
+) -> Result<std::collections::BTreeMap<String, i64>> {
+    if intended.secrets.is_empty() {
+        return Ok(std::collections::BTreeMap::new());
+    }
+    let key = wiring
+        .home
+        .key()
+        .map_err(|error| Error::failed("ORC-0404", "the key cannot be read").source(error))?;
+    wiring.db.keep_secrets(&key, &secret_scope(environment), &intended.secrets, SystemClock.now()).await
+}
+
+/// The differences for people, one a line.
+pub fn text(printer: &Printer, from: &str, to: &str, differences: &[Difference]) -> String {
+    if differences.is_empty() {
+        return format!("{from} and {to} have the same content");
+    }
+    let rows = differences.iter().map(|difference| {
+        let side = |side: &Option<String>| side.as_deref().map_or_else(|| "-".to_owned(), harmless);
+        vec![difference.what.clone(), side(&difference.from), side(&difference.to)]
+    });
+    printer.table(&["DIFFERS", from, to], rows.collect())
+}

@@ -1,0 +1,58 @@
+//! `orchestrate deploy resume`: finishes or undoes an interrupted operation.
+
+use std::sync::Arc;
+
+use orchestrate_core::deployment_executor::{Resumed, failed};
+use orchestrate_core::deployment_rollback::{self, RolledBack};
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::rollback_event::RollbackStatus;
+
+use crate::args::Global;
+use crate::exit::{Ended, Exit};
+use crate::printer::Printer;
+use crate::progress::StepProgress;
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    wiring.db.environment(environment).await?;
+    let progress = Arc::new(StepProgress::new(printer));
+    let resumed =
+        wiring.executor(Arc::clone(&progress) as _).resume(environment, &crate::host::actor()).await;
+    progress.finished();
+    let resumed = resumed?;
+    wiring.hand_over().await?;
+    match resumed {
+        Resumed::Deployment(deployed) => {
+            if let Some(error) = failed(&deployed, None) {
+                return Err(error.into());
+            }
+            let deployment = deployed.deployment;
+            printer.result(&deployment, || {
+                format!(
+                    "{} the deployment of {} to {environment}",
+                    printer.good("finished"),
+                    deployment.version
+                )
+            });
+        }
+        Resumed::Rollback(event) => {
+            if event.status != RollbackStatus::Completed {
+                let rolled = RolledBack { event: *event, remarks: Vec::new(), detail: None };
+                return Err(deployment_rollback::failed(&rolled).into());
+            }
+            printer.result(&event, || {
+                format!(
+                    "{} the rollback of {environment} to {}",
+                    printer.good("finished"),
+                    event.target_version
+                )
+            });
+        }
+        Resumed::Stopped => {
+            let value = serde_json::json!({ "environment": environment, "stopped": true });
+            printer.result(&value, || format!("{} stopping {environment}", printer.good("finished")));
+        }
+    }
+    Ok(Exit::DONE)
+}

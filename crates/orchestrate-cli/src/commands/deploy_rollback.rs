@@ -1,0 +1,117 @@
+//! `orchestrate deploy rollback`: args → settings → request; prints the result; decides nothing.
+
+use std::sync::Arc;
+
+use orchestrate_core::RollbackRequest;
+use orchestrate_core::deployment_rollback::{Asking, Preview, RolledBack, failed};
+use orchestrate_core::execute::Limits;
+use orchestrate_core::rollback_event::{RollbackEvent, RollbackPath, RollbackStatus, Trigger};
+
+use super::intake::interrupt;
+use crate::args::{Global, Rollback};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, took};
+use crate::progress::StepProgress;
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let progress = Arc::new(StepProgress::new(printer));
+    let rollback = wiring.rollback(Arc::clone(&progress) as _);
+    let request = RollbackRequest {
+        environment: args.env,
+        target_version: args.version,
+        skip_validation: args.skip_validation,
+        force: args.force,
+    };
+    let asking = Asking {
+        actor: crate::host::actor(),
+        reason: args.reason,
+        trigger: Trigger::Manual,
+        undo: args.undo,
+        limits: Limits { timeout: None, interrupt: Some(interrupt()) },
+    };
+    if args.dry_run {
+        let preview = rollback.preview(&request, &asking).await?;
+        printer.result(&preview, || preview_text(printer, &preview));
+        return Ok(Exit::DONE);
+    }
+    let rolled = rollback.rollback_as(&request, &asking).await;
+    progress.finished();
+    let rolled = rolled?;
+    // The rollback is done; that its notices and its drain wait for a daemon must not make it look failed.
+    if let Err(error) = wiring.hand_over().await {
+        printer.note(&format!(
+            "the daemon does not run, so nothing is told or stopped yet: {}",
+            error.full_message()
+        ));
+    }
+    conclude(printer, rolled)
+}
+
+fn conclude(printer: &Printer, rolled: RolledBack) -> Ended {
+    if rolled.event.status != RollbackStatus::Completed {
+        return Err(failed(&rolled).into());
+    }
+    printer.result(&rolled.event, || text(printer, &rolled.event));
+    Ok(Exit::DONE)
+}
+
+fn text(printer: &Printer, event: &RollbackEvent) -> String {
+    let RollbackEvent { id, environment, from_version, target_version, path, rollback_type, .. } = event;
+    let took = event.duration_ms.map_or_else(String::new, |ms| format!(" in {}", took(ms)));
+    let held = if event.undoes.is_some() || from_version == target_version {
+        String::new()
+    } else {
+        format!(
+            "\n{from_version} is held now; allow it again: orchestrate deploy unhold {from_version} --env {environment} --reason TEXT"
+        )
+    };
+    let what = match path {
+        RollbackPath::None => format!(
+            "{} {target_version} is live in {environment} already and healthy; {from_version} is rolled back",
+            printer.good("nothing to switch:")
+        ),
+        RollbackPath::Warm | RollbackPath::Cold => format!(
+            "{} {environment} from {from_version} to {target_version}{took} ({rollback_type}, {path}); the live address was answered by {target_version}",
+            printer.good("rolled back")
+        ),
+    };
+    format!("{what} [rollback {id}]{held}")
+}
+
+fn preview_text(printer: &Printer, preview: &Preview) -> String {
+    let mut text = format!(
+        "rollback of {} from {} to {} ({}, {})\n",
+        preview.environment,
+        preview.from_version,
+        preview.target_version,
+        preview.rollback_type,
+        preview.path
+    );
+    match preview.estimated_ms {
+        Some(ms) => text.push_str(&format!("estimated time: {}, from earlier ones here\n", took(ms))),
+        None => text.push_str("estimated time: not known, there was none like it here yet\n"),
+    }
+    let mut list = |title: &str, items: &[String]| {
+        if !items.is_empty() {
+            text.push_str(&format!("\n{title}\n"));
+            for item in items {
+                text.push_str(&format!("  - {item}\n"));
+            }
+        }
+    };
+    list("steps:", &preview.steps);
+    list("afterwards:", &preview.afterwards);
+    list("to know:", &preview.remarks);
+    list(&printer.bad("in the way:"), &preview.blockers);
+    text.push('\n');
+    text.push_str(&super::deploy_diff::text(
+        printer,
+        preview.from_version.as_str(),
+        preview.target_version.as_str(),
+        &preview.differences,
+    ));
+    text.push_str("\n\nnothing was changed");
+    text
+}

@@ -1,0 +1,230 @@
+//! `orchestrate deploy status`: what is live, what is warm, and whether a rollback is ready.
+
+use std::sync::Arc;
+
+use orchestrate_core::deployment::DeploymentStatus;
+use orchestrate_core::deployment_rollback::Readiness;
+use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
+use orchestrate_core::ports::{Router as _, RouterView, Silent};
+use orchestrate_core::slot::{Slot, SlotState};
+use orchestrate_core::time::Timestamp;
+use orchestrate_core::{Error, Result};
+use orchestrate_proxy::BuiltinRouter;
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, harmless, moment, took};
+use crate::wiring::Wiring;
+
+#[derive(Serialize)]
+struct Status {
+    environment: EnvironmentName,
+    live: Option<LiveStatus>,
+    latest: Option<Latest>,
+    traffic: Vec<Traffic>,
+    rollback: Readiness,
+    holds: Vec<orchestrate_core::database::HoldRecord>,
+    operation: Option<OperationStatus>,
+}
+
+#[derive(Serialize)]
+struct LiveStatus {
+    version: Version,
+    deployment_id: DeploymentId,
+    slot: Slot,
+    since: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Latest {
+    deployment_id: DeploymentId,
+    version: Version,
+    status: DeploymentStatus,
+    error_message: Option<String>,
+    bake_until: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Traffic {
+    version: Version,
+    slot: Slot,
+    state: SlotState,
+    weight: u8,
+    instances: u32,
+    healthy: u32,
+    in_flight: u64,
+    warm_until: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct OperationStatus {
+    id: OperationId,
+    kind: &'static str,
+    version: Version,
+    status: &'static str,
+    by: Option<String>,
+    since: Timestamp,
+    error_message: Option<String>,
+}
+
+pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let status = read(&wiring, environment).await?;
+    printer.result(&status, || text(printer, &status));
+    Ok(Exit::DONE)
+}
+
+async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
+    let db = &wiring.db;
+    let record = db.environment(environment).await?;
+    // Looking must not start anything: a router that does not run has nothing to say.
+    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(environment).await.unwrap_or_default();
+    let traffic = traffic(wiring, environment, &view).await?;
+    let live = record.live.and_then(|live| {
+        let here = traffic.iter().find(|row| row.state == SlotState::Live)?;
+        Some(LiveStatus {
+            version: here.version.clone(),
+            deployment_id: live.deployment,
+            slot: here.slot,
+            since: live.since,
+        })
+    });
+    let latest = db.list_deployments(environment, 1).await?.into_iter().next().map(|deployment| Latest {
+        deployment_id: deployment.id,
+        version: deployment.version,
+        status: deployment.status,
+        error_message: deployment.error_message,
+        bake_until: deployment.bake_until,
+    });
+    Ok(Status {
+        environment: environment.clone(),
+        live,
+        latest,
+        traffic,
+        rollback: wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
+        holds: db.list_holds(environment).await?,
+        operation: operation(wiring, environment).await?,
+    })
+}
+
+async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterView) -> Result<Vec<Traffic>> {
+    let mut rows = Vec::new();
+    for slot in wiring.db.slots(environment).await? {
+        let release =
+            wiring.db.release(slot.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
+        let seen = view.slot(slot.slot).filter(|seen| seen.release == slot.release);
+        let count = |field: fn(&orchestrate_core::ports::BackendView) -> u32| {
+            seen.map_or(0, |seen| seen.backends.iter().map(field).sum())
+        };
+        rows.push(Traffic {
+            version: release.version,
+            slot: slot.slot,
+            state: slot.state,
+            weight: seen.map_or(0, |seen| seen.weight),
+            instances: count(|backend| backend.instances),
+            healthy: count(|backend| backend.healthy),
+            in_flight: seen.map_or(0, |seen| seen.in_flight),
+            warm_until: slot.until,
+        });
+    }
+    rows.sort_by_key(|row| row.state != SlotState::Live);
+    Ok(rows)
+}
+
+async fn operation(wiring: &Wiring, environment: &EnvironmentName) -> Result<Option<OperationStatus>> {
+    let Some(operation) = wiring.db.open_operation(environment).await? else { return Ok(None) };
+    let lease = wiring.db.lease(environment).await?;
+    Ok(Some(OperationStatus {
+        id: operation.id,
+        kind: operation.kind.as_str(),
+        version: operation.plan.target().version.clone(),
+        status: operation.status.as_str(),
+        by: lease.and_then(|lease| lease.holder).map(|holder| holder.actor),
+        since: operation.started_at,
+        error_message: operation.error_message,
+    }))
+}
+
+fn text(printer: &Printer, status: &Status) -> String {
+    let mut lines = Vec::new();
+    match &status.live {
+        Some(live) => lines.push(format!(
+            "{}: {} is live in {} since {} UTC (deployment {})",
+            status.environment,
+            printer.good(live.version.as_str()),
+            live.slot,
+            moment(live.since),
+            live.deployment_id
+        )),
+        None => lines.push(format!("{}: nothing is live", status.environment)),
+    }
+    if let Some(latest) = &status.latest {
+        let bake = latest
+            .bake_until
+            .map_or_else(String::new, |until| format!(", watched until {} UTC", moment(until)));
+        let error =
+            latest.error_message.as_deref().map_or_else(String::new, |e| format!(": {}", harmless(e)));
+        lines.push(format!(
+            "latest deployment: {} of {}, {}{bake}{error}",
+            latest.deployment_id,
+            latest.version,
+            super::deploy_history::status(printer, latest.status)
+        ));
+    }
+    if let Some(operation) = &status.operation {
+        let by = operation.by.as_deref().map_or_else(String::new, |by| format!(" by {}", harmless(by)));
+        let error =
+            operation.error_message.as_deref().map_or_else(String::new, |e| format!(": {}", harmless(e)));
+        lines.push(printer.noted(&format!(
+            "operation {}: {} to {}{by} since {} UTC, {}{error}",
+            operation.id,
+            operation.kind,
+            operation.version,
+            moment(operation.since),
+            operation.status
+        )));
+    }
+    lines.push(rollback_line(printer, &status.rollback));
+    for hold in &status.holds {
+        lines.push(format!(
+            "held: {} since {} UTC: {}",
+            hold.version,
+            moment(hold.since),
+            harmless(&hold.reason)
+        ));
+    }
+    if !status.traffic.is_empty() {
+        let rows = status.traffic.iter().map(|row| {
+            vec![
+                row.version.to_string(),
+                row.slot.to_string(),
+                serde_json::to_value(row.state)
+                    .ok()
+                    .and_then(|v| v.as_str().map(str::to_owned))
+                    .unwrap_or_default(),
+                format!("{} %", row.weight),
+                format!("{}/{}", row.healthy, row.instances),
+                row.in_flight.to_string(),
+                row.warm_until.map_or_else(String::new, |until| format!("{} UTC", moment(until))),
+            ]
+        });
+        lines.push(String::new());
+        lines.push(printer.table(
+            &["VERSION", "SLOT", "STATE", "TRAFFIC", "HEALTHY", "IN FLIGHT", "WARM UNTIL"],
+            rows.collect(),
+        ));
+    }
+    lines.join("\n")
+}
+
+fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
+    match (&rollback.target_version, rollback.ready) {
+        (Some(target), true) => {
+            let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
+            let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
+            format!("rollback: {} to {target}{path}{time}", printer.good("ready"))
+        }
+        _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
+    }
+}

@@ -1,0 +1,303 @@
+//! `orchestrate deploy validate`, and the same checks before a deployment.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use orchestrate_core::environment::Check;
+use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::ports::Silent;
+use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
+use orchestrate_core::{Error, PreDeployValidator, Result};
+
+use super::intake::Intended;
+use crate::args::{Global, Validate};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, harmless};
+use crate::progress::StepProgress;
+use crate::settings::ReleaseSource;
+use crate::wiring::Wiring;
+
+/// Free space that a deployment must find, in bytes, beside twice its artifact's size.
+const SPARE: u64 = 64 << 20;
+
+pub async fn run(global: &Global, args: Validate, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
+    let results = results(&wiring, &intended, &args.env, args.version.as_ref()).await?;
+    let all_passed = results.iter().all(|result| result.passed);
+    printer.result(&results, || {
+        let rows = results.iter().map(|result| {
+            let mark = if result.passed { printer.good("ok") } else { printer.bad("failed") };
+            vec![
+                mark,
+                result.name.clone(),
+                harmless(&result.message),
+                result.hint.clone().unwrap_or_default(),
+            ]
+        });
+        printer.table(&["", "CHECK", "FOUND", "WHAT TO DO"], rows.collect())
+    });
+    Ok(if all_passed { Exit::DONE } else { Exit(1) })
+}
+
+/// Runs the checks; the first that failed is the refusal, and all that failed are named.
+pub async fn must_pass(
+    wiring: &Wiring,
+    intended: &Intended,
+    environment: &EnvironmentName,
+    version: &Version,
+    progress: &StepProgress,
+) -> Result<()> {
+    progress.waiting("checking");
+    let results = results(wiring, intended, environment, Some(version)).await;
+    progress.finished();
+    let results = results?;
+    let failed: Vec<&CheckResult> = results.iter().filter(|result| !result.passed).collect();
+    let Some(first) = failed.first() else { return Ok(()) };
+    let told: Vec<String> =
+        failed.iter().map(|result| format!("{}: {}", result.name, result.message)).collect();
+    let error = Error::refused(
+        "ORC-0127",
+        format!("{version} is not deployed to {environment}: {}", told.join("; ")),
+    );
+    Err(error.hint(first.hint.clone().unwrap_or_else(|| {
+        format!("see all checks: orchestrate deploy validate --env {environment} --version {version}")
+    })))
+}
+
+async fn results(
+    wiring: &Wiring,
+    intended: &Intended,
+    environment: &EnvironmentName,
+    version: Option<&Version>,
+) -> Result<Vec<CheckResult>> {
+    let mut checks: Vec<Box<dyn PreDeployCheck>> = vec![
+        Box::new(Reachable { wiring_home: wiring.home.directory().to_owned() }),
+        Box::new(DiskSpace {
+            home: wiring.home.directory().to_owned(),
+            artifact: artifact_path(intended, version),
+        }),
+    ];
+    if let Some(version) = version {
+        checks.insert(0, Box::new(Readable { source: intended.source_for(version)? }));
+    }
+    for (name, process) in &intended.settings.processes {
+        if let Some(address) = process.listen {
+            let ours = is_ours(wiring, address).await;
+            checks.push(Box::new(Port { process: name.clone(), address, ours }));
+        }
+    }
+    for check in &intended.settings.checks {
+        checks.push(Box::new(UserCommand {
+            check: check.clone(),
+            directory: intended
+                .config
+                .as_ref()
+                .map_or_else(|| PathBuf::from("."), |config| config.directory.clone()),
+            environment: environment.clone(),
+            version: version.cloned(),
+        }));
+    }
+    let validator = PreDeployValidator::new(wiring.db.clone(), wiring.ports(Arc::new(Silent)), checks);
+    validator.validate(environment, version, &intended.settings.windows).await
+}
+
+fn artifact_path(intended: &Intended, version: Option<&Version>) -> Option<PathBuf> {
+    match intended.source_for(version?).ok()? {
+        ReleaseSource::Artifact(path) => Some(PathBuf::from(path)),
+        ReleaseSource::Git { .. } => None,
+    }
+}
+
+/// Whether some environment of this database listens there already: then its proxy holds the address.
+async fn is_ours(wiring: &Wiring, address: SocketAddr) -> bool {
+    let environments = wiring.db.list_environments().await.unwrap_or_default();
+    let mut listening = environments.iter().filter(|record| record.live.is_some()).flat_map(|record| {
+        record.environment.settings.processes.values().filter_map(|process| process.listen)
+    });
+    listening.any(|listen| listen == address)
+}
+
+fn fails(message: impl Into<String>, hint: impl Into<String>) -> CheckFailure {
+    CheckFailure { message: message.into(), hint: Some(hint.into()) }
+}
+
+/// The artifact is there and can be read.
+struct Readable {
+    source: ReleaseSource,
+}
+
+#[async_trait]
+impl PreDeployCheck for Readable {
+    fn name(&self) -> String {
+        "artifact".into()
+    }
+
+    async fn run(&self) -> std::result::Result<String, CheckFailure> {
+        match &self.source {
+            ReleaseSource::Artifact(path) => {
+                let path = Path::new(path);
+                let found = std::fs::metadata(path).map_err(|_| {
+                    fails(
+                        format!("{} does not exist", path.display()),
+                        "build it, or mend `release` in the config file",
+                    )
+                })?;
+                if found.is_file() {
+                    std::fs::File::open(path).map_err(|error| {
+                        fails(format!("{} cannot be read: {error}", path.display()), "check its mode")
+                    })?;
+                }
+                Ok(path.display().to_string())
+            }
+            ReleaseSource::Git { repository, r#ref } => {
+                let output = tokio::process::Command::new("git")
+                    .args(["ls-remote", "--exit-code", "--", repository])
+                    .stdin(Stdio::null())
+                    .env("GIT_TERMINAL_PROMPT", "0")
+                    .output()
+                    .await
+                    .map_err(|error| fails(format!("git cannot be run: {error}"), "install git"))?;
+                if output.status.success() {
+                    return Ok(format!("{ref} of {repository}", r#ref = r#ref));
+                }
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Err(fails(
+                    format!("{repository} cannot be read: {said}"),
+                    "check `release.git` in the config file",
+                ))
+            }
+        }
+    }
+}
+
+/// The place where it would run takes writes.
+struct Reachable {
+    wiring_home: PathBuf,
+}
+
+#[async_trait]
+impl PreDeployCheck for Reachable {
+    fn name(&self) -> String {
+        "environment reachable".into()
+    }
+
+    async fn run(&self) -> std::result::Result<String, CheckFailure> {
+        let probe = self.wiring_home.join(format!(".probe-{}", std::process::id()));
+        let written = std::fs::write(&probe, b"probe");
+        let _ = std::fs::remove_file(&probe);
+        written.map(|()| "this machine".to_owned()).map_err(|error| {
+            fails(
+                format!("the home cannot be written: {error}"),
+                "free some space, or check the owner of the home",
+            )
+        })
+    }
+}
+
+/// Enough room for the artifact, its working copy, and then some.
+struct DiskSpace {
+    home: PathBuf,
+    artifact: Option<PathBuf>,
+}
+
+#[async_trait]
+impl PreDeployCheck for DiskSpace {
+    fn name(&self) -> String {
+        "disk space".into()
+    }
+
+    async fn run(&self) -> std::result::Result<String, CheckFailure> {
+        let stat = rustix::fs::statvfs(&self.home)
+            .map_err(|error| fails(format!("the disk cannot be asked: {error}"), "check the home"))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let size =
+            self.artifact.as_deref().map_or(0, |path| std::fs::metadata(path).map_or(0, |found| found.len()));
+        let wanted = size.saturating_mul(4) + SPARE;
+        if free < wanted {
+            return Err(fails(
+                format!("{} MiB are free, {} MiB are wanted", free >> 20, wanted >> 20),
+                "free some space on the disk of the home",
+            ));
+        }
+        Ok(format!("{} MiB are free", free >> 20))
+    }
+}
+
+/// The live address is free, or ours already.
+struct Port {
+    process: String,
+    address: SocketAddr,
+    ours: bool,
+}
+
+#[async_trait]
+impl PreDeployCheck for Port {
+    fn name(&self) -> String {
+        format!("address of {}", self.process)
+    }
+
+    async fn run(&self) -> std::result::Result<String, CheckFailure> {
+        if self.ours {
+            return Ok(format!("{} is ours", self.address));
+        }
+        TcpListener::bind(self.address).map(|_| format!("{} is free", self.address)).map_err(|error| {
+            fails(
+                format!("{} cannot be used: {error}", self.address),
+                format!("see who has it: ss -ltnp 'sport = :{}'", self.address.port()),
+            )
+        })
+    }
+}
+
+/// A command of the user's, which must end with status 0 within its time.
+struct UserCommand {
+    check: Check,
+    directory: PathBuf,
+    environment: EnvironmentName,
+    version: Option<Version>,
+}
+
+#[async_trait]
+impl PreDeployCheck for UserCommand {
+    fn name(&self) -> String {
+        self.check.name.clone()
+    }
+
+    async fn run(&self) -> std::result::Result<String, CheckFailure> {
+        let [program, arguments @ ..] = self.check.command.as_slice() else {
+            return Err(fails("its command is empty", "mend `checks` in the config file"));
+        };
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env("ORCHESTRATE_ENVIRONMENT", self.environment.as_str())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if let Some(version) = &self.version {
+            command.env("ORCHESTRATE_VERSION", version.as_str());
+        }
+        let timeout = self.check.timeout;
+        let output = tokio::time::timeout(timeout.duration(), command.output())
+            .await
+            .map_err(|_| fails(format!("it took longer than {timeout}"), "raise its `timeout`, or mend it"))?
+            .map_err(|error| {
+                fails(format!("{program} cannot be run: {error}"), "mend `checks` in the config file")
+            })?;
+        if output.status.success() {
+            return Ok("passed".into());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let last: Vec<&str> = said.lines().rev().take(5).collect();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+        Err(fails(
+            format!("{}: {last}", output.status),
+            "mend what it found, or deploy with --skip-validation",
+        ))
+    }
+}

@@ -1,0 +1,130 @@
+//! `orchestrate doctor`: looks for what is wrong on this host, and says what to do. Changes nothing.
+
+use orchestrate_core::database::{Database, DatabaseUrl};
+use orchestrate_proxy::BuiltinRouter;
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::exit::{Ended, Exit};
+use crate::home::Home;
+use crate::printer::{Printer, harmless};
+use crate::wiring::Wiring;
+
+#[derive(Serialize)]
+struct Finding {
+    name: &'static str,
+    passed: bool,
+    message: String,
+    hint: Option<String>,
+}
+
+pub async fn run(global: &Global, printer: &Printer) -> Ended {
+    let mut findings = Vec::new();
+    let home = Home::locate(global.home.as_deref())?;
+    findings.push(finding("home", home.prepare().map(|()| home.directory().display().to_string())));
+    if findings[0].passed {
+        look(global, &home, &mut findings).await;
+    }
+    let all = findings.iter().all(|finding| finding.passed);
+    printer.result(&findings, || {
+        let rows = findings.iter().map(|finding| {
+            let mark = if finding.passed { printer.good("ok") } else { printer.bad("failed") };
+            let hint = finding.hint.clone().unwrap_or_default();
+            vec![mark, finding.name.to_owned(), harmless(&finding.message), hint]
+        });
+        printer.table(&["", "CHECK", "FOUND", "WHAT TO DO"], rows.collect())
+    });
+    Ok(if all { Exit::DONE } else { Exit(1) })
+}
+
+async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
+    findings.push(finding("key", home.key().map(|_| "readable, and by its owner only".to_owned())));
+    let wiring = match Wiring::open(global).await {
+        Ok(wiring) => wiring,
+        Err(error) => return findings.push(finding("database", Err(error))),
+    };
+    findings.push(finding("database", integrity(&wiring.db, global, home).await));
+    let config = super::intake::config(global, None);
+    findings.push(match config {
+        Ok(Some(config)) => passed("config file", config.path.display().to_string()),
+        Ok(None) => passed("config file", "none here; `orchestrate init` writes one".into()),
+        Err(crate::exit::Failure::Config(error)) => {
+            failed("config file", error.to_string(), error.hint_text().map(str::to_owned))
+        }
+        Err(crate::exit::Failure::Told(error)) => finding("config file", Err(error)),
+    });
+    let running = wiring.daemon.is_running().await;
+    findings.push(passed(
+        "daemon",
+        if running { "answers" } else { "does not run; it starts when needed" }.into(),
+    ));
+    match BuiltinRouter::new(home.proxy_socket()).hello().await {
+        Ok(hello) => {
+            for (address, why) in &hello.unbound {
+                let hint = format!("see who has it: ss -ltnp 'sport = :{}'", address.port());
+                findings.push(failed("proxy", format!("{address} cannot be opened: {why}"), Some(hint)));
+            }
+            if let Some(aside) = &hello.set_aside {
+                findings.push(failed(
+                    "proxy",
+                    format!("its state file was unreadable and moved to {aside}"),
+                    None,
+                ));
+            }
+            findings.push(passed("proxy", format!("answers, {} addresses open", hello.listening.len())));
+        }
+        Err(_) if !running => {}
+        Err(error) => {
+            findings.push(failed(
+                "proxy",
+                error.to_string(),
+                Some("orchestrate daemon stop, then start".into()),
+            ));
+        }
+    }
+    operations(&wiring, findings).await;
+}
+
+async fn integrity(db: &Database, global: &Global, home: &Home) -> orchestrate_core::Result<String> {
+    let url = match (&global.database_url, &global.db_path) {
+        (Some(url), _) => DatabaseUrl::parse(url)?,
+        (None, Some(path)) => DatabaseUrl::Sqlite(path.clone()),
+        (None, None) => DatabaseUrl::Sqlite(home.database()),
+    };
+    db.check_integrity().await?;
+    Ok(format!("{url} is whole"))
+}
+
+async fn operations(wiring: &Wiring, findings: &mut Vec<Finding>) {
+    match wiring.db.list_open_operations().await {
+        Err(error) => findings.push(finding("operations", Err(error))),
+        Ok(open) if open.is_empty() => findings.push(passed("operations", "none is open".into())),
+        Ok(open) => {
+            for operation in open {
+                let what = format!(
+                    "{} in {} is {}",
+                    operation.kind.as_str(),
+                    operation.environment,
+                    operation.status.as_str()
+                );
+                let hint = format!("orchestrate deploy resume --env {}", operation.environment);
+                findings.push(failed("operations", what, Some(hint)));
+            }
+        }
+    }
+}
+
+fn passed(name: &'static str, message: String) -> Finding {
+    Finding { name, passed: true, message, hint: None }
+}
+
+fn failed(name: &'static str, message: String, hint: Option<String>) -> Finding {
+    Finding { name, passed: false, message, hint }
+}
+
+fn finding(name: &'static str, result: orchestrate_core::Result<String>) -> Finding {
+    match result {
+        Ok(message) => passed(name, message),
+        Err(error) => failed(name, error.full_message(), error.hint_text().map(str::to_owned)),
+    }
+}

@@ -1,0 +1,243 @@
+//! `orchestrate env …`: environments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orchestrate_core::environment::{EnvironmentSettings, HealthCheck, ProcessType};
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{Clock as _, Provider as _, Router as _, SystemClock};
+use orchestrate_core::slot::SlotState;
+use orchestrate_core::{Error, Result};
+use orchestrate_providers::process::ProcessProvider;
+use orchestrate_proxy::BuiltinRouter;
+use serde::Serialize;
+
+use super::intake;
+use crate::args::{EnvApply, EnvCommand, EnvCreate, Global};
+use crate::exit::{Ended, Exit};
+use crate::printer::Printer;
+use crate::progress::StepProgress;
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, command: EnvCommand, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    match command {
+        EnvCommand::List(_) => list(&wiring, printer).await,
+        EnvCommand::Show(args) => show(&wiring, &args.name, printer).await,
+        EnvCommand::Create(args) => create(&wiring, args, printer).await,
+        EnvCommand::Apply(args) => apply(global, &wiring, args, printer).await,
+        EnvCommand::Delete(args) => delete(&wiring, &args.name, printer).await,
+        EnvCommand::Check(args) => check(&wiring, &args.name, printer).await,
+        EnvCommand::Stop(args) => stop(&wiring, &args.name, printer).await,
+    }
+}
+
+async fn list(wiring: &Wiring, printer: &Printer) -> Ended {
+    let mut rows = Vec::new();
+    for record in wiring.db.list_environments().await? {
+        let live = match record.live {
+            Some(live) => wiring.db.release(live.release).await?.map(|release| release.version),
+            None => None,
+        };
+        rows.push(serde_json::json!({
+            "name": record.environment.name,
+            "service": record.environment.service,
+            "type": record.environment.settings.kind,
+            "provider": record.environment.settings.provider,
+            "strategy": record.environment.settings.strategy.kind,
+            "live": live,
+            "url": record.environment.settings.url,
+        }));
+    }
+    printer.result(&rows, || {
+        if rows.is_empty() {
+            return "there are no environments yet; write orchestrate.yaml with `orchestrate init`, then run `orchestrate env apply`".into();
+        }
+        let names = ["name", "service", "type", "provider", "strategy", "live", "url"];
+        let cells = rows.iter().map(|row| names.map(|name| row[name].as_str().unwrap_or("-").to_owned()).to_vec());
+        printer.table(&["NAME", "SERVICE", "TYPE", "PROVIDER", "STRATEGY", "LIVE", "URL"], cells.collect())
+    });
+    Ok(Exit::DONE)
+}
+
+async fn show(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
+    let record = wiring.db.environment(name).await?;
+    printer.result(&record.environment, || {
+        serde_json::to_string_pretty(&record.environment).unwrap_or_default()
+    });
+    Ok(Exit::DONE)
+}
+
+async fn create(wiring: &Wiring, args: EnvCreate, printer: &Printer) -> Ended {
+    if !orchestrate_core::name::is_plain_name(&args.service) {
+        return Err(Error::usage("ORC-0206", format!("{:?} is not the name of a service", args.service))
+            .hint("use letters, digits, `.`, `_` and `-`")
+            .into());
+    }
+    if wiring.db.find_environment(&args.name).await?.is_some() {
+        return Err(Error::refused("ORC-0128", format!("environment {} is there already", args.name))
+            .hint(format!("see it: orchestrate env show {}", args.name))
+            .into());
+    }
+    let process = ProcessType { command: args.command, instances: args.instances, listen: args.listen };
+    let mut settings: EnvironmentSettings = serde_json::from_value(serde_json::json!({
+        "type": args.kind, "processes": BTreeMap::from([("web", process)]),
+    }))
+    .map_err(|error| Error::bug(format!("defaults that do not hold: {error}")))?;
+    settings.url = args.listen.map(|address| format!("http://{address}"));
+    settings.strategy.kind = args.strategy;
+    settings.health_check = HealthCheck { path: args.health_path, ..HealthCheck::default() };
+    let (actor, now) = (crate::host::actor(), SystemClock.now());
+    wiring.db.apply_environment(&args.name, &args.service, &settings, &[], &actor, now).await?;
+    let record = wiring.db.environment(&args.name).await?;
+    printer.result(&record.environment, || {
+        format!(
+            "{} environment {}\nnext: orchestrate deploy --env {} --version V --artifact PATH",
+            printer.good("created"),
+            args.name,
+            args.name
+        )
+    });
+    Ok(Exit::DONE)
+}
+
+async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Printer) -> Ended {
+    let Some(config) = intake::config(global, args.env.as_ref())? else {
+        return Err(Error::usage("ORC-0213", "there is no orchestrate.yaml here")
+            .hint("write one with `orchestrate init`, or name one with --config FILE")
+            .into());
+    };
+    if let Some(only) = args.env.as_ref().filter(|only| !config.environments.contains_key(*only)) {
+        return Err(intake::unknown(only, &config).into());
+    }
+    let channels = intake::channels(wiring, &config).await?;
+    let (actor, now) = (crate::host::actor(), SystemClock.now());
+    let mut applied = Vec::new();
+    for (name, environment) in &config.environments {
+        let db = &wiring.db;
+        let changed = db
+            .apply_environment(name, &config.service, &environment.settings, &channels, &actor, now)
+            .await?;
+        applied.push(serde_json::json!({ "name": name, "changed": changed }));
+    }
+    printer.result(&applied, || {
+        let lines = applied.iter().map(|row| {
+            let word = if row["changed"] == true { printer.good("applied") } else { "unchanged".to_owned() };
+            format!("{word} {}", row["name"].as_str().unwrap_or_default())
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    Ok(Exit::DONE)
+}
+
+async fn delete(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
+    wiring.db.delete_environment(name, &crate::host::actor(), SystemClock.now()).await?;
+    let value = serde_json::json!({ "name": name, "deleted": true });
+    printer.result(&value, || format!("{} environment {name}; its history stays", printer.good("deleted")));
+    Ok(Exit::DONE)
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    passed: bool,
+    message: String,
+}
+
+async fn check(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
+    let findings = findings(wiring, name).await?;
+    let all = findings.iter().all(|finding| finding.passed);
+    printer.result(&findings, || {
+        let rows = findings.iter().map(|finding| {
+            let mark = if finding.passed { printer.good("ok") } else { printer.bad("failed") };
+            vec![mark, finding.name.clone(), finding.message.clone()]
+        });
+        printer.table(&["", "CHECK", "FOUND"], rows.collect())
+    });
+    Ok(if all { Exit::DONE } else { Exit(1) })
+}
+
+async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding>> {
+    let record = wiring.db.environment(name).await?;
+    let mut findings = Vec::new();
+    let mut found = |name: &str, passed: bool, message: String| {
+        findings.push(Finding { name: name.into(), passed, message });
+    };
+    let daemon = wiring.daemon.is_running().await;
+    found(
+        "daemon",
+        daemon,
+        if daemon { "answers".into() } else { "does not run; orchestrate daemon start".into() },
+    );
+    let slots = wiring.db.slots(name).await?;
+    let live = slots.iter().find(|slot| slot.state == SlotState::Live);
+    let (Some(live), Some(_)) = (live, record.live) else {
+        found("live", true, "nothing is deployed".into());
+        return Ok(findings);
+    };
+    let release =
+        wiring.db.release(live.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
+    match BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await {
+        Err(error) => found("traffic", false, error.to_string()),
+        Ok(view) => {
+            let right =
+                view.live().is_some_and(|seen| seen.slot == live.slot && seen.release == live.release);
+            let routed = release.contents.routed().next().is_some();
+            let message = match view.live() {
+                Some(seen) => format!("goes to {} in {}", seen.version, seen.slot),
+                None if routed => "goes nowhere".to_owned(),
+                None => "there is none to route".to_owned(),
+            };
+            found("traffic", right || !routed, format!("{message}; {} is recorded as live", release.version));
+        }
+    }
+    match ProcessProvider::new(wiring.home.daemon_socket()).instances(name).await {
+        Err(error) => found("instances", false, error.to_string()),
+        Ok(instances) => {
+            for (process, wanted) in &release.contents.processes {
+                let ready = instances
+                    .iter()
+                    .filter(|i| i.placement.release == release.id && i.process == *process)
+                    .filter(|i| i.state == orchestrate_core::ports::InstanceState::Ready)
+                    .count();
+                let passed = u32::try_from(ready).unwrap_or(u32::MAX) >= wanted.instances;
+                found(
+                    &format!("process {process}"),
+                    passed,
+                    format!("{ready} of {} ready", wanted.instances),
+                );
+            }
+        }
+    }
+    Ok(findings)
+}
+
+async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
+    let record = wiring.db.environment(name).await?;
+    if !confirmed(printer, &format!("stop everything in {}?", record.environment.name)) {
+        return Err(Error::refused("ORC-0129", "not confirmed; nothing was stopped")
+            .hint("answer y, or pass --yes")
+            .into());
+    }
+    wiring.daemon.ensure().await?;
+    let progress = Arc::new(StepProgress::new(printer));
+    let stopped =
+        wiring.executor(Arc::clone(&progress) as _).stop_environment(name, &crate::host::actor()).await;
+    progress.finished();
+    let version = stopped?;
+    let value = serde_json::json!({ "environment": name, "version": version, "stopped": true });
+    printer.result(&value, || format!("{} {version} in {name}", printer.good("stopped")));
+    Ok(Exit::DONE)
+}
+
+/// Asks a person; a script that did not say --yes is taken at its word.
+fn confirmed(printer: &Printer, question: &str) -> bool {
+    use std::io::{BufRead as _, IsTerminal as _};
+    if printer.yes || printer.json() || !std::io::stdin().is_terminal() {
+        return true;
+    }
+    printer.progress(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}

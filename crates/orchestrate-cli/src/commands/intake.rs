@@ -1,0 +1,203 @@
+//! What `deploy`, `validate` and `diff` share: from the config file and a version to sealed contents.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use orchestrate_core::environment::EnvironmentSettings;
+use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
+use orchestrate_core::ports::{Clock as _, SystemClock};
+use orchestrate_core::release::{Artifact, Contents};
+use orchestrate_core::secrets::SecretText;
+use orchestrate_core::{Error, Result};
+
+use crate::args::Global;
+use crate::exit::Ended;
+use crate::settings::{self, ConfigFile, ReleaseSource};
+use crate::wiring::{Wiring, secret_scope};
+
+/// The config file, if there is one: an explicitly named one must be there.
+pub fn config(global: &Global, only: Option<&EnvironmentName>) -> Ended<Option<ConfigFile>> {
+    let path = global.config.clone().unwrap_or_else(|| PathBuf::from("orchestrate.yaml"));
+    if global.config.is_none() && !path.exists() {
+        return Ok(None);
+    }
+    let lookup = |name: &str| std::env::var(name).ok();
+    Ok(Some(settings::load(&path, &lookup, only)?))
+}
+
+/// The settings of an environment: from the config file, else as they were recorded.
+pub struct Intended {
+    pub service: String,
+    pub settings: EnvironmentSettings,
+    pub secrets: BTreeMap<String, SecretText>,
+    pub source: Option<ReleaseSource>,
+    /// Where relative paths and commands of the config file start.
+    pub directory: PathBuf,
+    pub config: Option<ConfigFile>,
+}
+
+impl Intended {
+    pub async fn read(
+        global: &Global,
+        wiring: &Wiring,
+        environment: &EnvironmentName,
+        artifact: Option<&Path>,
+    ) -> Ended<Self> {
+        let config = config(global, Some(environment))?;
+        let named = artifact.map(|path| ReleaseSource::Artifact(path.display().to_string()));
+        if let Some(config) = config {
+            let Some(found) = config.environments.get(environment) else {
+                return Err(unknown(environment, &config).into());
+            };
+            return Ok(Self {
+                service: config.service.clone(),
+                settings: found.settings.clone(),
+                secrets: found.secrets.clone(),
+                source: named.clone().or_else(|| Some(config.release_of(environment).clone())),
+                // A path that was typed starts where it was typed.
+                directory: if named.is_some() { PathBuf::from(".") } else { config.directory.clone() },
+                config: Some(config),
+            });
+        }
+        let record = wiring.db.environment(environment).await?;
+        Ok(Self {
+            service: record.environment.service,
+            settings: record.environment.settings,
+            secrets: BTreeMap::new(),
+            source: named,
+            directory: PathBuf::from("."),
+            config: None,
+        })
+    }
+
+    /// Where the version's artifact is, as far as it is a path.
+    pub fn source_for(&self, version: &Version) -> Result<ReleaseSource> {
+        let source = self.source.as_ref().ok_or_else(|| {
+            Error::usage("ORC-0207", "there is no artifact to deploy")
+                .hint("name it with --artifact PATH, or write an orchestrate.yaml: orchestrate init")
+        })?;
+        Ok(match source.for_version(version) {
+            ReleaseSource::Artifact(path) => {
+                ReleaseSource::Artifact(self.directory.join(path).display().to_string())
+            }
+            ReleaseSource::Git { repository, r#ref } if is_local(&repository) => ReleaseSource::Git {
+                repository: self.directory.join(repository).display().to_string(),
+                r#ref,
+            },
+            git @ ReleaseSource::Git { .. } => git,
+        })
+    }
+
+    /// Copies the artifact into the home, once, and says what it is.
+    pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
+        let (store, source) = (wiring.store(), self.source_for(version)?);
+        tokio::task::spawn_blocking(move || match source {
+            ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path)),
+            ReleaseSource::Git { repository, r#ref } => store.take_in_git(&repository, &r#ref),
+        })
+        .await
+        .map_err(|_| Error::bug("a task ended early"))?
+    }
+
+    /// Records the environment as it is intended now.
+    pub async fn apply(&self, wiring: &Wiring, environment: &EnvironmentName) -> Result<bool> {
+        let Some(config) = &self.config else { return Ok(false) };
+        let channels = channels(wiring, config).await?;
+        let (actor, now) = (crate::host::actor(), SystemClock.now());
+        wiring.db.apply_environment(environment, &self.service, &self.settings, &channels, &actor, now).await
+    }
+
+    /// Keeps the secrets and seals everything that decides what runs.
+    pub async fn seal(
+        &self,
+        wiring: &Wiring,
+        environment: &EnvironmentName,
+        artifact: Artifact,
+    ) -> Result<Contents> {
+        let secrets = match (&self.config, self.secrets.is_empty()) {
+            (Some(_), true) => BTreeMap::new(),
+            (Some(_), false) => {
+                let (key, scope) = (wiring.home.key()?, secret_scope(environment));
+                wiring.db.keep_secrets(&key, &scope, &self.secrets, SystemClock.now()).await?
+            }
+            // Without a config file the newest release's secrets go on.
+            (None, _) => self.newest_secrets(wiring, environment).await?,
+        };
+        Ok(Contents {
+            artifact,
+            processes: self.settings.processes.clone(),
+            settings: self.settings.sealed(),
+            variables: self.settings.variables.clone(),
+            secrets,
+        })
+    }
+
+    async fn newest_secrets(
+        &self,
+        wiring: &Wiring,
+        environment: &EnvironmentName,
+    ) -> Result<BTreeMap<String, i64>> {
+        let newest = wiring.db.list_lineage(environment, None, 1).await?;
+        Ok(newest.into_iter().next().map(|release| release.contents.secrets).unwrap_or_default())
+    }
+}
+
+/// The config file's channels, with their secrets kept apart.
+pub async fn channels(wiring: &Wiring, config: &ConfigFile) -> Result<Vec<Channel>> {
+    let mut channels = Vec::new();
+    for (index, channel) in config.notifications.iter().enumerate() {
+        let secret = match &channel.secret {
+            Some(secret) => {
+                let name = format!("{}/{index}", config.service);
+                let values = BTreeMap::from([(name.clone(), secret.clone())]);
+                let versions = wiring
+                    .db
+                    .keep_secrets(&wiring.home.key()?, SECRET_SCOPE, &values, SystemClock.now())
+                    .await?;
+                versions.get(&name).map(|version| SecretRef { name, version: *version })
+            }
+            None => None,
+        };
+        channels.push(Channel::Webhook { url: channel.url.clone(), secret, on: channel.on.clone() });
+    }
+    Ok(channels)
+}
+
+pub fn unknown(environment: &EnvironmentName, config: &ConfigFile) -> Error {
+    let names: Vec<String> = config.environment_names.iter().map(ToString::to_string).collect();
+    let near = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, environment.as_str()), name))
+        .filter(|(distance, _)| *distance <= 3)
+        .min();
+    let hint = match near {
+        Some((_, near)) => format!("did you mean {near}? it has: {}", names.join(", ")),
+        None => format!("it has: {}", names.join(", ")),
+    };
+    Error::refused("ORC-0101", format!("{} has no environment {environment}", config.path.display()))
+        .hint(hint)
+}
+
+fn is_local(repository: &str) -> bool {
+    !repository.contains("://") && !repository.contains('@')
+}
+
+/// A receiver that becomes true when the person presses Ctrl-C; a second one ends the program at once.
+pub fn interrupt() -> tokio::sync::watch::Receiver<bool> {
+    let (sender, receiver) = tokio::sync::watch::channel(false);
+    let sender = Arc::new(sender);
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        loop {
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+            sender.send_replace(true);
+        }
+    });
+    receiver
+}

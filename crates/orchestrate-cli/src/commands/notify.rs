@@ -1,0 +1,127 @@
+//! `orchestrate notify …`: channels and the outbox.
+
+use orchestrate_core::database::{NewNotice, OutboxRecord, OutboxStatus};
+use orchestrate_core::notification::{Channel, NoticeKind};
+use orchestrate_core::ports::{Clock as _, SystemClock};
+use orchestrate_core::{Error, Result};
+
+use crate::args::{Global, NotifyCommand};
+use crate::exit::{Ended, Exit};
+use crate::printer::{Printer, harmless, moment};
+use crate::wiring::Wiring;
+
+pub async fn run(global: &Global, command: NotifyCommand, printer: &Printer) -> Ended {
+    let wiring = Wiring::open(global).await?;
+    match command {
+        NotifyCommand::Test(args) => test(&wiring, &args.env, printer).await,
+        NotifyCommand::Status(_) => status(&wiring, printer).await,
+        NotifyCommand::Flush { dead, .. } => flush(&wiring, dead, printer).await,
+    }
+}
+
+async fn test(
+    wiring: &Wiring,
+    environment: &orchestrate_core::name::EnvironmentName,
+    printer: &Printer,
+) -> Ended {
+    let record = wiring.db.environment(environment).await?;
+    if record.channels.is_empty() {
+        return Err(Error::refused("ORC-0131", format!("{environment} has no notification channels"))
+            .hint("add `notifications` to orchestrate.yaml, then run `orchestrate env apply`")
+            .into());
+    }
+    let now = SystemClock.now();
+    for (index, channel) in record.channels.iter().enumerate() {
+        let payload = serde_json::json!({
+            "service": record.environment.service, "environment": environment, "actor": crate::host::actor(),
+            "text": format!("a test notice of {} in {environment}", record.environment.service),
+        });
+        let notice = NewNotice {
+            key: format!("test-{environment}-{}-{}-{index}", std::process::id(), now.as_millis()),
+            environment: Some(environment.clone()),
+            kind: NoticeKind::Test,
+            channel: channel.clone(),
+            payload,
+            rollback: None,
+            now,
+        };
+        wiring.db.enqueue_notice(&notice).await?;
+    }
+    wiring.hand_over().await?;
+    let count = record.channels.len();
+    let value = serde_json::json!({ "environment": environment, "queued": count });
+    printer.result(&value, || {
+        format!(
+            "{} {count} test notices; see how they fare: orchestrate notify status",
+            printer.good("queued")
+        )
+    });
+    Ok(Exit::DONE)
+}
+
+async fn status(wiring: &Wiring, printer: &Printer) -> Ended {
+    let counts = wiring.db.count_notices().await?;
+    let count =
+        |wanted: OutboxStatus| counts.iter().find(|(status, _)| *status == wanted).map_or(0, |(_, n)| *n);
+    let records = wiring.db.list_notices(20).await?;
+    let rows: Vec<serde_json::Value> = records.iter().map(json).collect();
+    let value = serde_json::json!({
+        "pending": count(OutboxStatus::Pending), "delivered": count(OutboxStatus::Delivered),
+        "dead": count(OutboxStatus::Dead), "notices": rows,
+    });
+    printer.result(&value, || {
+        let head = format!(
+            "{} pending, {} delivered, {} given up on",
+            count(OutboxStatus::Pending),
+            count(OutboxStatus::Delivered),
+            count(OutboxStatus::Dead)
+        );
+        if records.is_empty() {
+            return head;
+        }
+        let lines = records.iter().map(|record| {
+            vec![
+                moment(record.notice.created_at),
+                record.notice.kind.to_string(),
+                place(&record.notice.channel),
+                record.status.as_str().to_owned(),
+                record.attempts.to_string(),
+                record.next_attempt_at.map_or_else(String::new, moment),
+                harmless(record.last_error.as_deref().unwrap_or_default()),
+            ]
+        });
+        let header = ["WRITTEN (UTC)", "KIND", "TO", "STATUS", "ATTEMPTS", "NEXT (UTC)", "ERROR"];
+        format!("{head}\n\n{}", printer.table(&header, lines.collect()))
+    });
+    Ok(Exit::DONE)
+}
+
+fn json(record: &OutboxRecord) -> serde_json::Value {
+    serde_json::json!({
+        "key": record.notice.key, "kind": record.notice.kind, "to": place(&record.notice.channel),
+        "environment": record.environment, "status": record.status, "attempts": record.attempts,
+        "created_at": record.notice.created_at, "next_attempt_at": record.next_attempt_at,
+        "delivered_at": record.delivered_at, "last_error": record.last_error,
+    })
+}
+
+/// Where a channel goes, without what may be a credential.
+fn place(channel: &Channel) -> String {
+    let Channel::Webhook { url, .. } = channel;
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}/…")
+}
+
+async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {
+    let due = wiring.db.flush_notices(dead).await?;
+    ring(wiring).await?;
+    let value = serde_json::json!({ "due": due });
+    printer.result(&value, || format!("{} {due} notices now", printer.good("delivering")));
+    Ok(Exit::DONE)
+}
+
+async fn ring(wiring: &Wiring) -> Result<()> {
+    wiring.hand_over().await
+}

@@ -1,0 +1,144 @@
+//! The daemon's process: takes the home, adopts what runs in it, keeps a proxy, and serves.
+
+mod proxy_keeper;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use orchestrate_core::plan::Step;
+use orchestrate_core::ports::{Ports, Progress, SystemClock};
+use orchestrate_core::time::Span;
+use orchestrate_core::{Error, Result};
+use orchestrate_notify::{WebhookNotifier, backoff};
+use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::process::{Supervisor, SupervisorOptions};
+use orchestrate_proxy::BuiltinRouter;
+use orchestrate_server::{DaemonOptions, Farewell};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::args::Global;
+use crate::daemon_client::{DaemonClient, READY};
+use crate::home::Home;
+use crate::host::ThisHost;
+use crate::wiring::{SealedSpecs, Wiring, lease_ttl};
+use proxy_keeper::ProxyKeeper;
+
+/// Runs until it is told to end. `detached`: it leaves the terminal that it was started from.
+pub async fn run(global: &Global, detached: bool) -> Result<()> {
+    if detached {
+        // It already leads a process group, so a new session can only be had by a child; the group is enough then.
+        let _ = rustix::process::setsid();
+    }
+    let home = Home::locate(global.home.as_deref())?;
+    home.prepare()?;
+    let Some(_lock) = lock(&home)? else { return already_running(&home, detached).await };
+    let wiring = Wiring::open(global).await?;
+    let key = home.key()?;
+    let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
+    let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), key: key.clone() });
+    let supervisor =
+        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
+    let keeper = ProxyKeeper::start(&home).await?;
+    let ports = Ports {
+        provider: Arc::clone(&supervisor) as _,
+        router: Arc::new(BuiltinRouter::new(home.proxy_socket())),
+        clock: Arc::new(SystemClock),
+        host: Arc::new(ThisHost),
+        progress: Arc::new(Logged),
+        lease_ttl: lease_ttl(),
+    };
+    let options = DaemonOptions {
+        socket: home.daemon_socket(),
+        wake: home.wake_socket(),
+        db: wiring.db,
+        ports,
+        notifier: Arc::new(WebhookNotifier::new()),
+        key,
+        backoff,
+        instances_changed: supervisor.subscribe(),
+        router_changed: keeper.changes(),
+        router_status: keeper.status(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let farewell = tokio::select! {
+        farewell = orchestrate_server::run(options, say_ready) => farewell?,
+        () = ended_by_signal() => Farewell::LeaveRunning,
+    };
+    match farewell {
+        Farewell::LeaveRunning => keeper.leave(),
+        Farewell::StopAll => {
+            // The proxy last, so that users are answered for as long as there is something to answer.
+            let stopped = supervisor.stop_everything().await;
+            keeper.stop().await?;
+            stopped.map_err(|error| {
+                Error::failed("ORC-0504", "not everything could be stopped").source(error)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn say_ready() {
+    // Nobody may be listening any more; that is no reason not to run.
+    let _ = writeln!(std::io::stdout(), "{READY}");
+    let _ = std::io::stdout().flush();
+}
+
+/// The home's lock, held as long as the daemon lives; none if another one has it.
+fn lock(home: &Home) -> Result<Option<std::fs::File>> {
+    let path = home.path("daemon.lock");
+    let cannot = |error: std::io::Error| {
+        Error::failed("ORC-0404", format!("{} cannot be opened", path.display()))
+            .hint("check the owner and mode of the home, and the space on its disk")
+            .source(error)
+    };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(cannot)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(cannot(error.into())),
+    }
+}
+
+/// Two commands started one at the same time: the second one's word is that the first one is ready.
+async fn already_running(home: &Home, detached: bool) -> Result<()> {
+    if !detached {
+        return Err(Error::refused("ORC-0505", "a daemon runs in this home already")
+            .hint("see it: orchestrate daemon status"));
+    }
+    let client = DaemonClient::new(home.clone(), Vec::new());
+    for _ in 0..500 {
+        if client.is_running().await {
+            say_ready();
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Err(Error::failed("ORC-0502", "another daemon holds the home but does not answer"))
+}
+
+async fn ended_by_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}
+
+/// The daemon's progress goes to its log.
+struct Logged;
+
+impl Progress for Logged {
+    fn started(&self, step: &Step) {
+        tracing::debug!("begins: {step}");
+    }
+
+    fn done(&self, step: &Step, took: Span) {
+        tracing::info!("done: {step} ({took})");
+    }
+
+    fn remark(&self, text: &str) {
+        tracing::info!("{text}");
+    }
+}

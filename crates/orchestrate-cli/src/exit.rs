@@ -1,0 +1,54 @@
+//! How a command ends: its exit code, or the error that decides it.
+
+use std::process::ExitCode;
+
+use orchestrate_core::Error;
+
+use crate::settings::ConfigError;
+
+/// The exit code of a command that ended as it should tell: mostly 0, also 3 or 4 where a result was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    pub const DONE: Self = Self(0);
+}
+
+/// What a command may fail with.
+#[derive(Debug)]
+pub enum Failure {
+    Told(Error),
+    /// A config file that cannot be used; it shows the place.
+    Config(Box<ConfigError>),
+}
+
+pub type Ended<T = Exit> = Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Told(error) => error.kind().exit_code(),
+            Self::Config(_) => 2,
+        }
+    }
+}
+
+/// What clap says: help and version are no errors, the rest is wrong usage.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let code = if error.use_stderr() { 2 } else { 0 };
+    // A closed pipe behind `orchestrate --help | head` is nobody's error.
+    let _ = error.print();
+    ExitCode::from(code)
+}

@@ -1,0 +1,64 @@
+//! This machine and its programs, as leases tell them: a pid alone may belong to another program by now.
+
+use orchestrate_core::database::Holder;
+use orchestrate_core::ports::Host;
+
+pub struct ThisHost;
+
+impl Host for ThisHost {
+    fn holder(&self, actor: &str) -> Holder {
+        let pid = std::process::id();
+        Holder {
+            actor: actor.to_owned(),
+            host: name(),
+            pid,
+            start_time: start_time(pid).unwrap_or(0),
+            boot_id: boot_id(),
+        }
+    }
+
+    fn runs(&self, holder: &Holder) -> Option<bool> {
+        if holder.host != name() {
+            return None;
+        }
+        Some(holder.boot_id == boot_id() && start_time(holder.pid) == Some(holder.start_time))
+    }
+}
+
+/// The name of this machine.
+pub fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who types, for the records: `ORCHESTRATE_ACTOR`, or the user and the machine.
+pub fn actor() -> String {
+    let named = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+    if let Some(actor) = named("ORCHESTRATE_ACTOR") {
+        return clean(&actor);
+    }
+    let user = named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"));
+    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    clean(&format!("{user}@{}", name()))
+}
+
+/// Records are read on terminals, so nothing in them may steer one.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+/// When a process started, in ticks since boot; none if it is gone, or only waits to be reaped.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, also spaces and parentheses.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}

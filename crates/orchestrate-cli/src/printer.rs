@@ -1,0 +1,176 @@
+//! What people and scripts see: results on stdout, everything else on stderr. The only place that prints.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use orchestrate_core::time::Timestamp;
+use serde::Serialize;
+
+use crate::args::{Color, Format, Global};
+use crate::exit::Failure;
+
+/// Prints in one format, with or without colour.
+#[derive(Clone, Debug)]
+pub struct Printer {
+    pub format: Format,
+    pub quiet: bool,
+    pub verbose: bool,
+    pub yes: bool,
+    color_out: bool,
+    color_err: bool,
+}
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Yellow.on_default();
+const FAINT: Style = Style::new().dimmed();
+
+impl Printer {
+    pub fn new(global: &Global, format: Format) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colored = |terminal: bool| match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !plain,
+        };
+        Self {
+            format,
+            quiet: global.quiet,
+            verbose: global.verbose > 0,
+            yes: global.yes,
+            color_out: colored(std::io::stdout().is_terminal()),
+            color_err: colored(std::io::stderr().is_terminal()),
+        }
+    }
+
+    pub fn json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    pub fn colors(&self) -> bool {
+        self.color_out
+    }
+
+    /// Whether a person watches: then progress may move.
+    pub fn animated(&self) -> bool {
+        self.color_err && !self.quiet && !self.json() && std::io::stderr().is_terminal()
+    }
+
+    /// A result: as JSON for scripts, else as the text that `text` makes.
+    pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        let output = if self.json() { serde_json::to_string(value).unwrap_or_default() } else { text() };
+        self.out(&output);
+    }
+
+    /// One piece of a result.
+    pub fn out(&self, text: &str) {
+        let text = text.trim_end_matches('\n');
+        if text.is_empty() {
+            return;
+        }
+        // A reader that went away, as in `| head`, is no error.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// What is going on, for people who wait.
+    pub fn progress(&self, text: &str) {
+        if !self.quiet && !self.json() {
+            self.err(text);
+        }
+    }
+
+    /// What should be known although it is no error.
+    pub fn note(&self, text: &str) {
+        if !self.json() {
+            self.err(&format!("{} {text}", self.paint_err(NOTE, "note:")));
+        }
+    }
+
+    fn err(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Prints an error in the chosen format and returns the exit code.
+    pub fn failure(&self, failure: &Failure) -> u8 {
+        let (code, message, hint, place) = match failure {
+            Failure::Told(error) => {
+                (error.code(), error.full_message(), error.hint_text().map(str::to_owned), None)
+            }
+            Failure::Config(error) => {
+                let place = (!self.json()).then(|| error.render(self.color_err));
+                (error.code(), error.to_string(), error.hint_text().map(str::to_owned), place)
+            }
+        };
+        if self.json() {
+            let line = serde_json::json!({ "error": { "code": code, "message": message, "hint": hint } });
+            self.err(&line.to_string());
+        } else if let Some(place) = place {
+            self.err(place.trim_end());
+        } else {
+            self.err(&format!("{} {message} [{code}]", self.paint_err(BAD, "error:")));
+            if let Some(hint) = hint {
+                self.err(&format!("{}  {hint}", self.paint_err(NOTE, "hint:")));
+            }
+        }
+        failure.exit_code()
+    }
+
+    pub fn good(&self, text: &str) -> String {
+        paint(self.color_out, GOOD, text)
+    }
+
+    pub fn bad(&self, text: &str) -> String {
+        paint(self.color_out, BAD, text)
+    }
+
+    pub fn noted(&self, text: &str) -> String {
+        paint(self.color_out, NOTE, text)
+    }
+
+    pub fn faint(&self, text: &str) -> String {
+        paint(self.color_out, FAINT, text)
+    }
+
+    fn paint_err(&self, style: Style, text: &str) -> String {
+        paint(self.color_err, style, text)
+    }
+
+    /// A table without lines, as wide as its content.
+    pub fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        table.set_header(header.iter().map(|name| self.faint(name)));
+        table.add_rows(rows);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn paint(color: bool, style: Style, text: &str) -> String {
+    if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// `2026-11-22 03:00:00` in UTC; the milliseconds are for scripts.
+pub fn moment(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..19).unwrap_or(&text).replace('T', " ")
+}
+
+/// `12 ms`, `3.4 s`, `2 min 5 s`.
+pub fn took(millis: u64) -> String {
+    match millis {
+        0..=999 => format!("{millis} ms"),
+        1_000..=59_999 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        _ => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000),
+    }
+}
+
+/// Text of unknown origin, made harmless for a terminal.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

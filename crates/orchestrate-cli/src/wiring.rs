@@ -1,0 +1,206 @@
+//! The only place that names adapters: puts core's ports and the programs behind them together.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use orchestrate_core::database::{Database, DatabaseUrl};
+use orchestrate_core::name::{EnvironmentName, ReleaseId};
+use orchestrate_core::ports::{
+    AwaitHealthy, Deregister, Drain, Drained, Instance, PortError, PortErrorKind, PortResult, Ports,
+    Progress, Proof, Prove, Provider, Register, Router, RouterView, StartRequest, StopRequest, Switch,
+    SystemClock,
+};
+use orchestrate_core::release::Digest;
+use orchestrate_core::secrets::SecretKey;
+use orchestrate_core::time::Span;
+use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
+use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::process::{ProcessProvider, RunSpec, RunSpecs};
+use orchestrate_proxy::BuiltinRouter;
+
+use crate::args::Global;
+use crate::daemon_client::DaemonClient;
+use crate::home::Home;
+use crate::host::ThisHost;
+
+/// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
+const LEASE_TTL: Span = Span::from_secs(15);
+
+/// What every command that touches state works with.
+pub struct Wiring {
+    pub home: Home,
+    pub db: Database,
+    pub daemon: DaemonClient,
+}
+
+impl Wiring {
+    /// Opens the home and the database that the command line names.
+    pub async fn open(global: &Global) -> Result<Self> {
+        let home = Home::locate(global.home.as_deref())?;
+        home.prepare()?;
+        let (url, passed_on) = database(global, &home)?;
+        let db = Database::open(&url).await?;
+        Ok(Self { daemon: DaemonClient::new(home.clone(), passed_on), db, home })
+    }
+
+    /// The ports of a command: the provider is in the daemon, which is started where it is needed.
+    pub fn ports(&self, progress: Arc<dyn Progress>) -> Ports {
+        let provider = ProcessProvider::new(self.home.daemon_socket());
+        let router = BuiltinRouter::new(self.home.proxy_socket());
+        Ports {
+            provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
+            router: Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
+            clock: Arc::new(SystemClock),
+            host: Arc::new(ThisHost),
+            progress,
+            lease_ttl: lease_ttl(),
+        }
+    }
+
+    pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
+        DeploymentExecutor::new(self.db.clone(), self.ports(progress))
+    }
+
+    pub fn rollback(&self, progress: Arc<dyn Progress>) -> DeploymentRollback {
+        DeploymentRollback::new(self.db.clone(), self.ports(progress))
+    }
+
+    pub fn store(&self) -> ArtifactStore {
+        ArtifactStore::new(self.home.directory(), ArtifactLimits::default())
+    }
+
+    /// Tells the daemon that there is work, and starts it if there is nobody to hear it.
+    pub async fn hand_over(&self) -> Result<()> {
+        if self.daemon.ring() && self.daemon.is_running().await {
+            return Ok(());
+        }
+        self.daemon.ensure().await.map(drop)
+    }
+}
+
+/// Which database, and how it is passed on to the daemon.
+fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String>)> {
+    match (&global.database_url, &global.db_path) {
+        (Some(url), _) => Ok((DatabaseUrl::parse(url)?, vec![url.clone()])),
+        (None, Some(path)) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            Ok((DatabaseUrl::Sqlite(path.clone()), vec!["--db-path".into(), path.display().to_string()]))
+        }
+        (None, None) => Ok((DatabaseUrl::Sqlite(home.database()), Vec::new())),
+    }
+}
+
+pub fn lease_ttl() -> Span {
+    let named = std::env::var("ORCHESTRATE_LEASE_TTL").ok().and_then(|text| text.parse::<Span>().ok());
+    named.filter(|span| *span >= Span::from_secs(1)).unwrap_or(LEASE_TTL)
+}
+
+/// A port behind the daemon: where nobody answers, the daemon is started, once, and asked again.
+struct Starting<P> {
+    daemon: DaemonClient,
+    port: P,
+}
+
+impl<P> Starting<P> {
+    async fn again<T>(
+        &self,
+        first: PortResult<T>,
+        second: impl Future<Output = PortResult<T>>,
+    ) -> PortResult<T> {
+        match first {
+            Err(error) if error.kind == PortErrorKind::Unreachable && !self.daemon.is_running().await => {
+                self.daemon.ensure().await.map_err(|error| PortError::unreachable(error.full_message()))?;
+                second.await
+            }
+            result => result,
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Provider> Provider for Starting<P> {
+    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
+        self.again(self.port.fetch(artifact).await, self.port.fetch(artifact)).await
+    }
+
+    async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
+        self.again(self.port.start(request).await, self.port.start(request)).await
+    }
+
+    async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
+        self.again(self.port.await_healthy(request).await, self.port.await_healthy(request)).await
+    }
+
+    async fn stop(&self, request: &StopRequest) -> PortResult<()> {
+        self.again(self.port.stop(request).await, self.port.stop(request)).await
+    }
+
+    async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
+        self.again(self.port.instances(environment).await, self.port.instances(environment)).await
+    }
+}
+
+#[async_trait]
+impl<P: Router> Router for Starting<P> {
+    async fn register(&self, request: &Register) -> PortResult<()> {
+        self.again(self.port.register(request).await, self.port.register(request)).await
+    }
+
+    async fn switch(&self, request: &Switch) -> PortResult<()> {
+        self.again(self.port.switch(request).await, self.port.switch(request)).await
+    }
+
+    async fn persisted(&self) -> PortResult<()> {
+        self.port.persisted().await
+    }
+
+    async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
+        self.again(self.port.observe(environment).await, self.port.observe(environment)).await
+    }
+
+    async fn prove(&self, request: &Prove) -> PortResult<Proof> {
+        self.again(self.port.prove(request).await, self.port.prove(request)).await
+    }
+
+    async fn drain(&self, request: &Drain) -> PortResult<Drained> {
+        self.again(self.port.drain(request).await, self.port.drain(request)).await
+    }
+
+    async fn deregister(&self, request: &Deregister) -> PortResult<()> {
+        self.again(self.port.deregister(request).await, self.port.deregister(request)).await
+    }
+}
+
+/// How a sealed release runs, read from the database whenever an instance of it is started.
+pub struct SealedSpecs {
+    pub db: Database,
+    pub key: SecretKey,
+}
+
+#[async_trait]
+impl RunSpecs for SealedSpecs {
+    async fn run_spec(&self, release: ReleaseId) -> PortResult<RunSpec> {
+        let told = |error: orchestrate_core::Error| PortError::failed(error.full_message());
+        let found = self.db.release(release).await.map_err(told)?;
+        let release = found.ok_or_else(|| {
+            PortError::new(PortErrorKind::Missing, format!("release {release} is not recorded"))
+        })?;
+        let scope = secret_scope(&release.environment);
+        let secrets =
+            self.db.open_secrets(&self.key, &scope, &release.contents.secrets).await.map_err(told)?;
+        Ok(RunSpec {
+            version: release.version,
+            digest: release.contents.artifact.digest,
+            processes: release.contents.processes,
+            health_check: release.contents.settings.health_check,
+            stop_timeout: release.contents.settings.stop_timeout,
+            variables: release.contents.variables,
+            secrets,
+        })
+    }
+}
+
+/// Under which name an environment's secrets are kept.
+pub fn secret_scope(environment: &EnvironmentName) -> String {
+    format!("environment/{environment}")
+}

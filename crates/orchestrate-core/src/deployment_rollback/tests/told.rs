@@ -1,0 +1,114 @@
+//! What is written to the outbox, and when a rollback counts as told.
+
+use crate::database::{OutboxRecord, OutboxStatus};
+use crate::notification::NoticeKind;
+use crate::stage::{Stage, hook, settings, v};
+
+use super::super::Asking;
+
+async fn of_rollbacks(stage: &Stage) -> Vec<OutboxRecord> {
+    let mut notices = stage.db.list_notices(100).await.unwrap();
+    notices.retain(|record| record.rollback.is_some());
+    notices.reverse();
+    notices
+}
+
+#[tokio::test]
+async fn a_rollback_is_told_to_those_who_want_it_and_counts_as_told_once_all_accepted() {
+    let channels = [
+        hook("http://all", &[]),
+        hook("http://rollbacks", &[NoticeKind::Rollback]),
+        hook("http://failures", &[NoticeKind::RollbackFailed, NoticeKind::DeploymentFailed]),
+    ];
+    let stage = Stage::with(settings(), &channels).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let asking = Asking { reason: Some("slow".into()), ..Asking::by("ada") };
+    let rolled = stage.rollback().rollback_as(&stage.forced(), &asking).await.unwrap();
+    assert!(!rolled.event.notification_sent);
+    let notices = of_rollbacks(&stage).await;
+    let [first, second] = &notices[..] else { panic!("{notices:?}") };
+    assert_eq!(first.notice.channel, channels[0]);
+    assert_eq!(second.notice.channel, channels[1]);
+    assert_ne!(first.notice.key, second.notice.key);
+    assert_eq!(first.notice.kind, NoticeKind::Rollback);
+    assert_eq!(
+        first.notice.payload["text"],
+        "shop in production was rolled back from 1.1 to 1.0 by ada: slow"
+    );
+    assert_eq!(first.notice.payload["target_version"], "1.0");
+    assert_eq!(first.notice.payload["service"], "shop");
+    assert_eq!(first.notice.payload["status"], "completed");
+
+    let (id, now) = (rolled.event.id, stage.world.clock.read());
+    let sent = async || stage.rollback().get_rollback(id).await.unwrap().notification_sent;
+    stage.db.notice_delivered(first.id, first.rollback, now).await.unwrap();
+    assert!(!sent().await, "one has not accepted it yet");
+    stage.db.notice_failed(second.id, "status 503", Some(now)).await.unwrap();
+    assert!(!sent().await);
+    stage.db.notice_delivered(second.id, second.rollback, now).await.unwrap();
+    assert!(sent().await);
+}
+
+#[tokio::test]
+async fn a_rollback_that_nobody_wants_to_hear_of_is_not_told() {
+    let stage = Stage::with(settings(), &[hook("http://x", &[NoticeKind::NeedsAttention])]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let event = stage.rollback().rollback(&stage.forced()).await.unwrap();
+    assert!(of_rollbacks(&stage).await.is_empty());
+    assert!(!event.notification_sent);
+}
+
+#[tokio::test]
+async fn a_failed_rollback_and_one_that_needs_attention_are_told_as_such() {
+    let stage = Stage::with(settings(), &[hook("http://all", &[])]).await;
+    stage.deploy_all(&["1.0", "1.1", "1.2"]).await;
+    stage.world.never_healthy(&v("1.0"));
+    stage.rollback().rollback(&stage.back_to("1.0")).await.unwrap_err();
+    stage.world.answers_wrongly(&v("1.1"));
+    stage.rollback().rollback(&stage.forced()).await.unwrap_err();
+    let told: Vec<_> = of_rollbacks(&stage).await.into_iter().map(|record| record.notice.kind).collect();
+    assert_eq!(told, [NoticeKind::RollbackFailed, NoticeKind::NeedsAttention]);
+    // Finished later, it is told again, as what it became.
+    stage.world.answers_rightly(&v("1.1"));
+    stage.executor().resume(&stage.environment, "bob").await.unwrap();
+    let last = of_rollbacks(&stage).await.pop().unwrap();
+    assert_eq!((last.notice.kind, last.status), (NoticeKind::Rollback, OutboxStatus::Pending));
+}
+
+#[tokio::test]
+async fn a_notice_that_was_given_up_on_is_not_told() {
+    let stage = Stage::with(settings(), &[hook("http://a", &[]), hook("http://b", &[])]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let event = stage.rollback().rollback(&stage.forced()).await.unwrap();
+    let notices = of_rollbacks(&stage).await;
+    stage.db.notice_failed(notices[0].id, "status 400", None).await.unwrap();
+    stage.db.notice_delivered(notices[1].id, notices[1].rollback, event.started_at).await.unwrap();
+    assert!(!stage.rollback().get_rollback(event.id).await.unwrap().notification_sent);
+}
+
+#[tokio::test]
+async fn every_effect_is_in_the_audit_trail() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    let mut actions: Vec<_> = stage
+        .db
+        .list_audit(Some(&stage.environment), 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|record| record.action)
+        .collect();
+    actions.reverse();
+    assert_eq!(
+        actions,
+        [
+            "environment_created",
+            "deployment_started",
+            "deployment_completed",
+            "deployment_started",
+            "deployment_completed",
+            "rollback_completed",
+        ]
+    );
+}
