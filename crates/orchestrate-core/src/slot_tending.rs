@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
-use crate::ports::{Placement, PortErrorKind, PortResult, Ports, Processes, Register, Switch};
+use crate::ports::{Placement, PortErrorKind, PortResult, Ports, Processes, Register, SlotView, Switch};
 use crate::situation::known;
 use crate::slot::SlotState;
 use crate::time::Timestamp;
@@ -17,7 +17,9 @@ pub async fn tend(db: &Database, ports: &Ports) -> Result<Option<Timestamp>> {
         match record.state {
             SlotState::Warm => {
                 if record.until.is_some_and(|until| until <= ports.clock.now()) {
-                    if db.retire_slot_if_due(&placement, ports.clock.now()).await? {
+                    if may_go(ports, &placement).await
+                        && db.retire_slot_if_due(&placement, ports.clock.now()).await?
+                    {
                         retire(db, ports, &placement, fence).await?;
                     }
                 } else {
@@ -25,7 +27,11 @@ pub async fn tend(db: &Database, ports: &Ports) -> Result<Option<Timestamp>> {
                     next = [next, record.until].into_iter().flatten().min();
                 }
             }
-            SlotState::Retiring => retire(db, ports, &placement, fence).await?,
+            SlotState::Retiring => {
+                if may_go(ports, &placement).await {
+                    retire(db, ports, &placement, fence).await?;
+                }
+            }
             SlotState::Live | SlotState::Filling => {}
         }
     }
@@ -40,6 +46,26 @@ async fn park_workers(db: &Database, ports: &Ports, placement: &Placement, fence
         told(ports, perform(ports, &placement.environment, fence, &release, &step).await);
     }
     Ok(())
+}
+
+/// The last healthy release is never stopped: what could still serve stays while what is live cannot.
+async fn may_go(ports: &Ports, placement: &Placement) -> bool {
+    let view = match ports.router.observe(&placement.environment).await {
+        Ok(view) => view,
+        Err(error) => return told(ports, Err(error)),
+    };
+    let whole = |slot: &SlotView| {
+        !slot.backends.is_empty() && slot.backends.iter().all(|backend| backend.healthy >= backend.instances)
+    };
+    let spare = view.slot(placement.slot).filter(|slot| slot.release == placement.release);
+    let needed = spare.is_some_and(whole) && view.live().is_some_and(|live| !whole(live));
+    if needed {
+        let Placement { version, environment, .. } = placement;
+        ports.progress.remark(&format!(
+            "{version} keeps running in {environment}, because what is live there is not ready"
+        ));
+    }
+    !needed
 }
 
 /// Workers, then drain, then the rest; a newer operation's fence ends it at any point.

@@ -20,12 +20,13 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
-    /// Every slot that is warm or retiring, with its environment's fence: the daemon's work list.
+    /// Every slot that is warm or retiring, with its environment's fence: the daemon's work list. Where an operation is
+    /// open, the slots are its business.
     pub async fn list_leaving_slots(&self) -> Result<Vec<(Placement, SlotRecord, Fence)>> {
         let rows = sqlx::query(
             "SELECT s.*, r.version AS version, l.fence AS fence FROM slots s \
              JOIN releases r ON r.id = s.release_id JOIN leases l ON l.environment = s.environment \
-             WHERE s.state IN ('warm', 'retiring')",
+             WHERE s.state IN ('warm', 'retiring') AND l.operation_id IS NULL",
         )
         .fetch_all(&self.pool)
         .await
