@@ -99,7 +99,7 @@ impl DeploymentExecutor {
         strategy.kind = request.strategy.unwrap_or(strategy.kind);
         let from = live.as_ref().map(|(release, slot)| (release, *slot));
         let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
-            self.nothing_to_do(release, from).await?
+            self.nothing_to_do(release, from, strategy.kind).await?
         } else {
             let situation =
                 plan::deploy::Situation { release, live: from, slots: &seen.slots, strategy: &strategy };
@@ -127,18 +127,20 @@ impl DeploymentExecutor {
         self.conclude(&mut operation, outcome, already_live).await
     }
 
-    /// The very release is live and answers: a deployment of it is recorded, nothing is restarted.
+    /// The very release is live and whole: a deployment of it is recorded, nothing is restarted.
     async fn nothing_to_do(
         &self,
         release: &Release,
         live: Option<(&Release, crate::slot::Slot)>,
+        strategy: StrategyKind,
     ) -> Result<Option<Plan>> {
         let Some((_, slot)) = live else { return Ok(None) };
-        let place = Place::of(release, slot);
-        let routed = release.contents.routed().next().is_some();
-        let serves = !routed
-            || execute::traffic_is_on(&self.ports, &release.environment, &place).await.unwrap_or(false);
-        Ok(if serves { None } else { Some(Plan::restore(place, release)) })
+        let serves = release.contents.routed().next().is_none() || {
+            let view = self.ports.router.observe(&release.environment).await.unwrap_or_default();
+            let there = view.live().filter(|there| there.slot == slot && there.release == release.id);
+            there.is_some_and(|there| plan::rollback::has_enough(there, release).is_ok())
+        };
+        Ok(if serves { None } else { Some(Plan::restore(Place::of(release, slot), release, strategy)) })
     }
 
     async fn conclude(

@@ -101,7 +101,7 @@ async fn last_rollback(
     db: &Database,
     name: &EnvironmentName,
 ) -> Result<Option<(crate::rollback_event::RollbackEvent, Option<Release>)>> {
-    let Some(event) = db.last_completed_rollback(name).await? else { return Ok(None) };
+    let Some(event) = db.last_standing_rollback(name).await? else { return Ok(None) };
     let release = match event.from_release {
         Some(id) => db.release(id).await?,
         None => None,

@@ -143,6 +143,20 @@ pub(crate) async fn set_status(
     Ok(())
 }
 
+/// A deployment whose rollback was taken back stands again, as good or as bad as it was.
+pub(crate) async fn reinstate(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "UPDATE deployments SET status = CASE WHEN error_message IS NULL THEN 'completed' ELSE 'failed' END, \
+         completed_at = COALESCE(completed_at, $2), updated_at = $2 WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(now.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
 pub(crate) async fn went_live(
     tx: &mut Tx,
     id: DeploymentId,

@@ -76,14 +76,15 @@ impl Database {
         Ok(())
     }
 
-    /// The newest completed rollback.
-    pub async fn last_completed_rollback(
+    /// The newest completed rollback that neither was taken back nor took one back.
+    pub async fn last_standing_rollback(
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<RollbackEvent>> {
         let row = sqlx::query(
-            "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND status = 'completed' \
-             ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM deployment_rollback_events e WHERE e.environment = $1 AND e.status = 'completed' \
+             AND e.undoes_id IS NULL AND NOT EXISTS (SELECT 1 FROM deployment_rollback_events u \
+             WHERE u.undoes_id = e.id AND u.status = 'completed') ORDER BY e.id DESC LIMIT 1",
         )
         .bind(environment.to_string())
         .fetch_optional(&self.pool)

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::database::{Database, OperationRecord};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
-use crate::plan::{OperationKind, Step};
+use crate::plan::{OperationKind, Place, Step};
 use crate::ports::{PortError, PortErrorKind, Ports};
 use crate::release::Release;
 use crate::rollback_event::Phase;
@@ -143,6 +143,12 @@ impl Operation {
             Some(from) if from.id == step.place().release => from,
             _ => &self.target,
         }
+    }
+
+    /// Whether the place is the one that a deployment or a rollback fills.
+    fn is_fresh(&self, place: &Place) -> bool {
+        let plan = &self.record.plan;
+        plan.kind() != OperationKind::Stop && plan.target() == place
     }
 
     /// Entries that are not on disk yet, for the transaction that concludes.

@@ -87,6 +87,8 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
             }
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
         }
+        // It was stopped to be started anew, and had no traffic to lose.
+        Step::Stop(place, _) if operation.is_fresh(place) => Ok(()),
         Step::Stop(_, processes) => {
             let release = operation.release_of(step);
             for again in

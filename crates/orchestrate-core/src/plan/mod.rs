@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment_strategy::StrategyKind;
 use crate::name::{ReleaseId, Version};
 use crate::ports::{Placement, Processes};
 use crate::release::Release;
@@ -197,10 +198,15 @@ impl Plan {
         Self { kind: OperationKind::Deploy, from: None, target: live, steps, afterwards: Afterwards::Retire }
     }
 
-    /// What is deployed should serve already, but does not: it is started again where it is.
-    pub(crate) fn restore(live: Place, release: &Release) -> Self {
+    /// What is deployed should serve already, but does not: it is started beside itself, and then takes over.
+    pub(crate) fn restore(live: Place, release: &Release, strategy: StrategyKind) -> Self {
         let routed = release.contents.routed().next().is_some();
-        let steps = deploy::beside(&live, release, routed);
-        Self { kind: OperationKind::Deploy, from: None, target: live, steps, afterwards: Afterwards::Retire }
+        let target = Place { slot: live.slot.other(), ..live.clone() };
+        let mut steps = deploy::beside(&target, release, routed);
+        if strategy == StrategyKind::Recreate {
+            steps.insert(1, Step::Stop(live.clone(), Processes::All));
+        }
+        let afterwards = Afterwards::Retire;
+        Self { kind: OperationKind::Deploy, from: Some(live), target, steps, afterwards }
     }
 }

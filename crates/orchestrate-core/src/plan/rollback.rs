@@ -6,7 +6,7 @@ use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Version};
-use crate::ports::{Processes, RouterView};
+use crate::ports::{Processes, RouterView, SlotView};
 use crate::release::Release;
 use crate::rollback_event::{RollbackEvent, RollbackPath, RollbackType};
 use crate::slot::{Slot, SlotRecord, SlotState};
@@ -37,7 +37,7 @@ pub struct Situation {
     pub older: Vec<Release>,
     /// The newest release of the version that was asked for, if there is one.
     pub requested: Option<Release>,
-    /// The newest completed rollback, with the release that it left.
+    /// The newest completed rollback that was not taken back, with the release that it left.
     pub last_rollback: Option<(RollbackEvent, Option<Release>)>,
     /// What the router says, or why it says nothing.
     pub router: std::result::Result<RouterView, String>,
@@ -191,12 +191,13 @@ fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
     };
     let (event, release) = situation.last_rollback.as_ref().ok_or_else(|| nothing(""))?;
     let release = release.as_ref().ok_or_else(|| nothing(": the release it left is not known"))?;
-    if release.lineage.is_none() {
-        return Err(nothing(&format!(": {} never was live", release.version)));
+    if event.path == RollbackPath::None || release.lineage.is_none() {
+        return Err(nothing(&format!(": rollback {} moved no traffic", event.id)));
     }
     // Only the newest step can be taken back; after another deployment it would not lead to where one came from.
     let stands = situation.live.as_ref().is_some_and(|(live, _)| Some(live.id) == event.target_release);
-    if !stands {
+    let deployed = situation.current.as_ref().and_then(|(deployment, _)| deployment.went_live_at);
+    if !stands || deployed > event.completed_at {
         return Err(nothing(&format!(": since rollback {} something else went live", event.id)));
     }
     Ok((event, release))
@@ -278,10 +279,8 @@ impl Way {
         terms: &Terms,
         remarks: Vec<String>,
     ) -> Self {
-        // A live target that is sick is started again where it is, so that traffic finds it as soon as it is well.
-        let same = live.as_ref().is_some_and(|place| place.release == target.id);
+        // A live target that is sick is started beside itself: what is left of it serves until then.
         let slot = match &live {
-            Some(place) if same => place.slot,
             Some(place) => place.slot.other(),
             None => situation
                 .slots
@@ -292,12 +291,17 @@ impl Way {
         let place = Place::of(target, slot);
         let routed = touches_traffic(target, situation.live.as_ref().map(|(release, _)| release));
         let mut steps = beside(&place, target, routed);
-        if let (StrategyKind::Recreate, Some(live), false) = (situation.strategy, &live, same) {
+        let there = |record: &SlotRecord| record.slot == slot && record.release == target.id;
+        let sick = || terms.distrust_warm || ready(situation, Some(&place), target, false).is_err();
+        if situation.slots.iter().any(there) && sick() {
+            // To start it would leave what runs but does not answer as it is.
+            steps.insert(1, Step::Stop(place.clone(), Processes::All));
+        }
+        if let (StrategyKind::Recreate, Some(live)) = (situation.strategy, &live) {
             steps.insert(1, Step::Stop(live.clone(), Processes::All));
         }
-        let left = live.filter(|_| !same);
-        let afterwards = after(situation, left.as_ref(), terms);
-        Self { path: RollbackPath::Cold, plan: Some(rollback(place, left, steps, afterwards)), remarks }
+        let afterwards = after(situation, live.as_ref(), terms);
+        Self { path: RollbackPath::Cold, plan: Some(rollback(place, live, steps, afterwards)), remarks }
     }
 }
 
@@ -324,8 +328,7 @@ fn ready(
     release: &Release,
     must_serve: bool,
 ) -> std::result::Result<(), String> {
-    let mut routed = release.contents.routed().peekable();
-    if routed.peek().is_none() {
+    if release.contents.routed().next().is_none() {
         return Ok(());
     }
     let view = situation.router.as_ref().map_err(|why| format!("the proxy does not answer ({why})"))?;
@@ -336,7 +339,12 @@ fn ready(
     if must_serve && slot.weight == 0 {
         return Err("has no traffic".into());
     }
-    for (name, process, _) in routed {
+    has_enough(slot, release)
+}
+
+/// Whether the router sees as many ready instances as the release wants, of each routed process type.
+pub(crate) fn has_enough(slot: &SlotView, release: &Release) -> std::result::Result<(), String> {
+    for (name, process, _) in release.contents.routed() {
         let healthy = slot.healthy(name);
         if healthy < process.instances {
             return Err(format!("only {healthy} of {} instances of {name} are ready", process.instances));

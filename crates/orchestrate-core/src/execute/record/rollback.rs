@@ -226,7 +226,7 @@ async fn completed(
             holds::remove_of_rollback(tx, undone).await?;
             deployments::unpass(tx, undone).await?;
             if let Some(back) = rollbacks::deployment_of(tx, undone).await? {
-                deployments::set_status(tx, back, DeploymentStatus::Completed, now).await?;
+                deployments::reinstate(tx, back, now).await?;
             }
         }
         None => {
