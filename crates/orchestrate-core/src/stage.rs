@@ -42,6 +42,7 @@ pub(crate) fn settings() -> EnvironmentSettings {
     EnvironmentSettings {
         processes: BTreeMap::from([("web".to_owned(), web)]),
         url: Some("http://127.0.0.1:8080".into()),
+        drain: Span::from_secs(30),
         ..EnvironmentSettings::default()
     }
 }

@@ -59,31 +59,48 @@ pub(super) fn assert_drains_nothing_live(site: &Site, placement: &Placement) {
     );
 }
 
-/// Nobody may ask for less than the release wants.
-pub(super) fn assert_needs(request: &Switch, release: &Release) {
+/// Nobody may ask for less than the release wants; only what was live before may get its traffic back in any state.
+pub(super) fn assert_needs(request: &Switch, release: &Release, in_operation: bool) {
     let wanted = release.contents.routed().map(|(name, process, _)| (name.to_owned(), process.instances));
-    assert_eq!(request.needs, wanted.collect(), "a switch to {} needs something else", release.version);
+    if in_operation || !request.needs.is_empty() {
+        assert_eq!(request.needs, wanted.collect(), "a switch to {} needs something else", release.version);
+    }
 }
 
-/// No effect without a `Started` on disk; and outside of an operation, only what is on its way out is touched.
-pub(super) async fn assert_journaled(world: &World, placement: &Placement, fence: Fence) {
-    let Some(db) = world.lock().db.clone() else { return };
+/// What a call may be about outside of an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// It takes something down: only what is on its way out.
+    Leaving,
+    /// It tells the router what is recorded: not what is on its way out.
+    Standing,
+}
+
+/// No effect without a `Started` on disk, or else only what is recorded. True inside of an operation.
+pub(super) async fn assert_journaled(
+    world: &World,
+    placement: &Placement,
+    fence: Fence,
+    touch: Touch,
+) -> bool {
+    let Some(db) = world.lock().db.clone() else { return false };
     let environment = &placement.environment;
     let open = db.open_operation(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
     let lease = db.lease(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
     if lease.is_none_or(|lease| lease.fence != fence) {
         // An outdated caller: refusing it is the port's own business.
-        return;
+        return false;
     }
     let Some(operation) = open else {
         let slots = db.slots(environment).await.unwrap_or_else(|error| panic!("{error:?}"));
         let record = slots.iter().find(|record| record.slot == placement.slot);
-        let leaving = record.is_some_and(|record| {
-            matches!(record.state, SlotState::Warm | SlotState::Retiring)
-                && record.release == placement.release
-        });
-        assert!(leaving, "{} is touched outside of an operation: {record:?}", placement.version);
-        return;
+        let meant = record.filter(|record| record.release == placement.release).map(|record| record.state);
+        let allowed = match touch {
+            Touch::Leaving => matches!(meant, Some(SlotState::Warm | SlotState::Retiring)),
+            Touch::Standing => matches!(meant, Some(SlotState::Warm | SlotState::Live)),
+        };
+        assert!(allowed, "{} is touched outside of an operation: {record:?}", placement.version);
+        return false;
     };
     let entries = db.journal(operation.id).await.unwrap_or_else(|error| panic!("{error:?}"));
     let steps = operation.plan.steps();
@@ -94,4 +111,5 @@ pub(super) async fn assert_journaled(world: &World, placement: &Placement, fence
         same && matches!(state, StepState::Started | StepState::Undoing)
     });
     assert!(announced, "{} in {} is touched without a journal entry", placement.version, placement.slot);
+    true
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 
-use super::invariants::{assert_journaled, assert_may_stop};
+use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
@@ -41,7 +41,7 @@ impl Provider for World {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let release = self.release(request.placement.release).await?;
-        assert_journaled(self, &request.placement, request.fence).await;
+        assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
         self.call(Call::at(Kind::Start, &request.placement), |state| start(state, request, &release)).await
     }
 
@@ -54,7 +54,7 @@ impl Provider for World {
     }
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
-        assert_journaled(self, &request.placement, request.fence).await;
+        assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
         self.call(Call::at(Kind::Stop, &request.placement), |state| {
             admit(&mut state.site(&request.placement.environment).provider_fence, request.fence)?;
             if request.processes == Processes::All {

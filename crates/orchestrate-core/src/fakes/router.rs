@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::invariants::{assert_drains_nothing_live, assert_journaled, assert_needs};
+use super::invariants::{Touch, assert_drains_nothing_live, assert_journaled, assert_needs};
 use super::{Call, Kind, Routed, Site, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
@@ -15,14 +15,15 @@ use crate::ports::{
 #[async_trait]
 impl Router for World {
     async fn register(&self, request: &Register) -> PortResult<()> {
-        assert_journaled(self, &request.placement, request.fence).await;
-        self.call(Call::at(Kind::Register, &request.placement), |state| register(state, request)).await
+        let planned = assert_journaled(self, &request.placement, request.fence, Touch::Standing).await;
+        self.call(Call::at(Kind::Register, &request.placement), |state| register(state, request, planned))
+            .await
     }
 
     async fn switch(&self, request: &Switch) -> PortResult<()> {
         let release = self.release(request.placement.release).await?;
-        assert_needs(request, &release);
-        assert_journaled(self, &request.placement, request.fence).await;
+        let planned = assert_journaled(self, &request.placement, request.fence, Touch::Standing).await;
+        assert_needs(request, &release, planned);
         self.call(Call::at(Kind::Switch, &request.placement), |state| switch(state, request)).await
     }
 
@@ -39,7 +40,7 @@ impl Router for World {
     }
 
     async fn drain(&self, request: &Drain) -> PortResult<Drained> {
-        assert_journaled(self, &request.placement, request.fence).await;
+        assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
         self.call(Call::at(Kind::Drain, &request.placement), |state| {
             let site = state.site(&request.placement.environment);
             admit(&mut site.router_fence, request.fence)?;
@@ -72,7 +73,7 @@ impl Router for World {
     }
 }
 
-fn register(state: &mut State, request: &Register) -> PortResult<()> {
+fn register(state: &mut State, request: &Register, planned: bool) -> PortResult<()> {
     let placement = &request.placement;
     let site = state.site(&placement.environment);
     admit(&mut site.router_fence, request.fence)?;
@@ -91,7 +92,7 @@ fn register(state: &mut State, request: &Register) -> PortResult<()> {
     for backend in &request.backends {
         for id in backend.instances.keys() {
             let ready = site.instances.get(id).is_some_and(|running| {
-                running.placement == *placement && running.state == InstanceState::Ready
+                running.placement == *placement && (running.state == InstanceState::Ready || !planned)
             });
             assert!(ready, "{id} of {} was registered and is not ready", placement.version);
         }

@@ -118,8 +118,7 @@ async fn a_version_that_was_never_live_is_refused_with_the_candidates() {
 #[tokio::test]
 async fn an_unknown_environment_is_refused_with_the_nearest_name() {
     let stage = Stage::new().await;
-    let request =
-        RollbackRequest { environment: EnvironmentName::new("prodution").unwrap(), ..stage.back() };
+    let request = RollbackRequest { environment: EnvironmentName::new("prodution").unwrap(), ..stage.back() };
     let error = stage.rollback().rollback(&request).await.unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), ("ORC-0101", "there is no environment prodution"));
     assert_eq!(error.hint_text(), Some("did you mean production? known: production"));
@@ -161,14 +160,8 @@ async fn a_preview_touches_nothing_and_says_what_stands_in_the_way() {
     let preview = stage.rollback().preview(&stage.back(), &asking).await.unwrap();
     assert_eq!((preview.from_version, preview.target_version), (v("1.1"), v("1.0")));
     assert_eq!((preview.rollback_type, preview.path), (RollbackType::BlueGreenSwitch, RollbackPath::Warm));
-    assert_eq!(
-        preview.steps,
-        ["switch all traffic to 1.0 in blue", "see the live address answered by 1.0"]
-    );
-    assert_eq!(
-        preview.blockers,
-        ["deployment 2 of 1.1 is completed; use --force to roll it back"]
-    );
+    assert_eq!(preview.steps, ["switch all traffic to 1.0 in blue", "see the live address answered by 1.0"]);
+    assert_eq!(preview.blockers, ["deployment 2 of 1.1 is completed; use --force to roll it back"]);
     let differing: Vec<_> = preview.differences.iter().map(|difference| difference.what.as_str()).collect();
     assert_eq!(differing, ["artifact"]);
     let ready = stage.rollback().readiness(&stage.environment).await.unwrap();
@@ -199,7 +192,7 @@ async fn candidates_say_why_not() {
                 false,
                 false,
                 false,
-                "cannot be restored as it was sealed: the artifact 0e5bbe5cc4cb is not here"
+                "cannot be restored as it was sealed: the artifact 8139b3395240 is not here"
             ),
         ]
     );

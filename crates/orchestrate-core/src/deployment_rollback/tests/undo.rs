@@ -15,7 +15,7 @@ async fn an_undo_returns_to_where_the_rollback_came_from_and_rolling_back_works_
     let first = stage.rollback().rollback(&stage.forced()).await.unwrap();
     let rolled = stage.undo().await.unwrap();
     assert_eq!(rolled.event.rollback_type, RollbackType::Specific);
-    assert_eq!((rolled.event.undoes, rolled.event.path), (Some(first.id), RollbackPath::Cold));
+    assert_eq!((rolled.event.undoes, rolled.event.path), (Some(first.id), RollbackPath::Warm));
     assert_eq!((rolled.event.from_version, rolled.event.target_version), (v("1.1"), v("1.2")));
     assert_eq!(stage.live().await.as_deref(), Some("1.2"));
     assert_eq!(stage.current().await, before);

@@ -20,7 +20,10 @@ async fn a_warm_target_that_is_gone_or_sick_is_started_anew() {
         }
         let rolled = stage.rollback().rollback_as(&stage.forced(), &Asking::by("ada")).await.unwrap();
         assert_eq!(rolled.event.status, RollbackStatus::Completed, "{what}: {:?}", rolled.event);
-        assert_eq!((rolled.event.path, rolled.event.rollback_type), (RollbackPath::Cold, RollbackType::Previous));
+        assert_eq!(
+            (rolled.event.path, rolled.event.rollback_type),
+            (RollbackPath::Cold, RollbackType::Previous)
+        );
         assert_eq!(
             rolled.remarks,
             ["1.0 was warm but only 0 of 2 instances of web are ready; it is started again"]
@@ -113,6 +116,7 @@ async fn recreate_goes_both_ways() {
     stage.deploy_all(&["1.0", "1.1"]).await;
     assert_eq!(stage.live().await.as_deref(), Some("1.1"));
     assert!(stage.world.running(&stage.environment).iter().all(|id| id.ends_with("@1.1")));
+    crate::slot_tending::tend(&stage.db, &stage.world.ports()).await.unwrap();
     let event = stage.rollback().rollback(&stage.forced()).await.unwrap();
     let phases: Vec<_> = event.phases.iter().map(|phase| phase.name.as_str()).collect();
     assert_eq!(phases, ["fetch", "stop", "start", "await_healthy", "switch_traffic", "prove_live"]);
