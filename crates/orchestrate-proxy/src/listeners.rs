@@ -93,6 +93,12 @@ impl Listeners {
         }
     }
 
+    /// Lets go of every socket; holders keep theirs.
+    pub fn leave(&mut self) {
+        self.open.clear();
+        self.inherited.clear();
+    }
+
     /// Closes what the parent handed over and no route uses.
     pub fn forget_inherited(&mut self) {
         self.inherited.clear();

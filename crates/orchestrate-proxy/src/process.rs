@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::control;
-use crate::data::{Command, Shared, WorkerHandle, start};
+use crate::data::{Shared, WorkerHandle, start};
 use crate::hold::inherit;
 use crate::options::{ProxyError, ProxyOptions};
 use crate::registry::Registry;
@@ -72,7 +72,7 @@ async fn serve(registry: Arc<Registry>, listener: UnixListener) -> Result<Arc<Re
     }
     control.abort();
     binding.abort();
-    registry.workers().iter().for_each(|worker| worker.tell(Command::Finish));
+    registry.finish();
     if let Err(error) = registry.persisted().await {
         tracing::error!(%error, "the last state was not written");
     }

@@ -14,7 +14,7 @@ use orchestrate_core::slot::Slot;
 use tokio::sync::mpsc;
 
 use crate::check::Check;
-use crate::data::{Shared, WorkerHandle};
+use crate::data::{Command, Shared, WorkerHandle};
 use crate::listeners::{Listeners, News};
 use crate::saved::{Edition, Saved, SavedEnvironment, SavedPlaced, Saver};
 use crate::stats::Counters;
@@ -73,8 +73,10 @@ impl Registry {
         &mut self.workers
     }
 
-    pub fn workers(&self) -> &[WorkerHandle] {
-        &self.workers
+    /// Listens no more, and has the workers finish what is under way.
+    pub fn finish(&self) {
+        self.workers.iter().for_each(|worker| worker.tell(Command::Finish));
+        self.lock().listeners.leave();
     }
 
     pub fn token(&self) -> &str {

@@ -53,7 +53,14 @@ impl Exchange {
         let handshake = Builder::new().handshake(TokioIo::new(tcp)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let leash = leashes.hold();
-        Ok(Box::new(Self { sender, connection: Some(connection), finished: false, used: false, idle_since: 0, leash }))
+        Ok(Box::new(Self {
+            sender,
+            connection: Some(connection),
+            finished: false,
+            used: false,
+            idle_since: 0,
+            leash,
+        }))
     }
 
     /// Whether it can carry another request.

@@ -16,6 +16,8 @@ use super::guard::{Guard, Violation};
 /// Breaks whatever line it is put into, so that the parser answers 400.
 const POISON: &[u8] = b"\0\r\n\r\n";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for the first read, which most heads fit into.
+const EARLY: usize = 2 * 1024;
 /// The most that one read takes.
 const READ: usize = 64 * 1024;
 
@@ -66,6 +68,7 @@ impl Gate {
                 self.guard = Guard::open();
                 return Some(Protocol::Http2);
             }
+            self.early.reserve(EARLY);
             if self.tcp.read_buf(&mut self.early).await.ok()? == 0 {
                 return None;
             }

@@ -45,7 +45,9 @@ impl Refusal {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self == TOO_LONG {
+        // Who asks so wrongly may mean something else by what comes next.
+        let wrong = [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::PAYLOAD_TOO_LARGE];
+        if wrong.contains(&self.status) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
