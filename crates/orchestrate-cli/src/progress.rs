@@ -51,6 +51,8 @@ impl Progress for StepProgress {
         // A switch is over before a spinner would be seen.
         if self.printer.animated() && !matches!(step, Step::SwitchTraffic(_) | Step::ProveLive(_)) {
             self.waiting(&step.to_string());
+        } else if self.printer.verbose {
+            self.printer.progress(&format!("  {step} …"));
         }
     }
 

@@ -26,6 +26,7 @@ const PAUSE_BETWEEN_CONNECTS: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// As soon as it has its answer.
+    #[cfg(test)]
     ClosedLoop,
     /// So many requests a second, all clients together.
     PerSecond(u32),
@@ -133,6 +134,7 @@ impl Load {
 impl Pace {
     fn interval(self, number: u32, connections: u32) -> Option<Interval> {
         match self {
+            #[cfg(test)]
             Self::ClosedLoop => None,
             Self::PerSecond(rate) => {
                 let between_all = Duration::from_secs(1) / rate.max(1);
