@@ -1,5 +1,7 @@
 //! What a new supervisor makes of what an earlier one left, however that one ended.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::fs;
@@ -101,7 +103,8 @@ async fn a_pid_that_now_means_another_process_is_never_signalled() {
     let bystander = Bystander::new();
     world.edit_record(|record| {
         // Only its start time tells it from the instance.
-        record.pointer_mut(INSTANCE).unwrap()["mark"]["pid"] = bystander.0.id().into();
+        record.pointer_mut(INSTANCE).unwrap()["mark"] =
+            serde_json::json!({"pid": bystander.0.id(), "started": start_time(bystander.0.id()) - 1});
     });
     world.open().await;
     let now = world.healthy(&release, SOON).await.unwrap();

@@ -1,5 +1,7 @@
 //! The supervisor with real processes: start, health, restart, stop, fences.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::fs;
@@ -286,4 +288,71 @@ async fn an_artifact_that_changed_in_the_store_is_not_started() {
 fn kill(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn the_log_of_a_running_instance_is_rotated_without_losing_a_line() {
+    let mut world = World::new().await;
+    world.close();
+    world.logs.bytes = 32 * 1024;
+    world.logs.parts = 200;
+    world.open().await;
+    let release = world.release(1, "#!/bin/sh\nseq 1 100000\necho end > end\nexec sleep 1000\n", 0, 1);
+    world.start(&release, 1).await.unwrap();
+    world.line_in(&world.home.path().join("run/production/blue-1/end")).await;
+    let log = world.log(&release, "work");
+    until(|| fs::metadata(&log).ok().filter(|about| about.len() < 32 * 1024)).await;
+    world.stop(&release, 1).await.unwrap();
+    let part = |number: u32| fs::read_to_string(format!("{}.{number}", log.display())).unwrap_or_default();
+    let whole: String = (1..=200).rev().map(part).collect::<String>() + &fs::read_to_string(&log).unwrap();
+    let expected: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
+    assert!(whole == expected, "{} bytes instead of {}", whole.len(), expected.len());
+}
+
+#[tokio::test]
+async fn a_command_that_the_shell_does_not_find_fails_at_once() {
+    let world = World::new().await;
+    let release = world.release(1, "#!/bin/sh\nno-such-command\n", 1, 0);
+    world.start(&release, 1).await.unwrap();
+    let error = world.healthy(&release, Span::from_secs(600)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Failed);
+    assert!(error.message.contains("cannot be started: it exited with status 127"), "{error}");
+    assert!(error.detail.unwrap().contains("no-such-command"));
+    assert_eq!(world.instances().await[0].restarts, 0);
+    world.stop(&release, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_goes_on_when_the_one_who_asked_is_gone() {
+    let world = World::new().await;
+    let release = world.release(1, SLEEPER, 0, 1);
+    // Polled once, then dropped, like the request of a client that was killed.
+    let request = StartRequest { placement: release.clone(), processes: Processes::All, fence: Fence(1) };
+    let asked = tokio::time::timeout(std::time::Duration::ZERO, world.supervisor().start(&request));
+    assert!(asked.await.is_err());
+    world.until(|now| now.len() == 1).await;
+    world.healthy(&release, SOON).await.unwrap();
+    world.stop(&release, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_home_without_space_starts_nothing_and_stops_everything() {
+    let world = World::new().await;
+    let (first, second) = (world.release(1, SLEEPER, 0, 1), world.release(2, SLEEPER, 0, 1));
+    let pid = world.start(&first, 1).await.unwrap()[0].pid.unwrap();
+    // The record cannot be replaced, as on a full disk.
+    let obstacle = world.home.path().join("instances.json.next");
+    fs::create_dir(&obstacle).unwrap();
+    let mut green = second.clone();
+    green.slot = orchestrate_core::slot::Slot::Green;
+    let error = world.start(&green, 1).await.unwrap_err();
+    assert!(error.message.contains("instances.json cannot be written"), "{error}");
+    assert_eq!(world.instances().await.len(), 1);
+    let error = world.stop(&first, 1).await.unwrap_err();
+    assert!(error.message.contains("instances.json cannot be written"), "{error}");
+    assert!(!is_alive(pid));
+    fs::remove_dir(&obstacle).unwrap();
+    // Asked again, it is also written down.
+    world.stop(&first, 1).await.unwrap();
+    assert_eq!(world.record()["slots"].as_array().unwrap().len(), 0);
 }

@@ -39,7 +39,6 @@ pub(super) fn unpack(stream: impl Read, tree: &mut TreeWriter) -> Result<()> {
         // Whatever is left of it would otherwise be read under the header's allowance.
         io::copy(&mut entry, &mut io::sink()).map_err(|cause| tree.broken(&cause))?;
     }
-    drop(entries);
     gauge.allowance.set(tree.limits.bytes);
     // To the very end: the checksum of a compressed stream comes last.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|cause| tree.broken(&cause))?;

@@ -162,7 +162,7 @@ impl TreeWriter {
             return Err(self.refused(name, "stands for the tree itself"));
         }
         if let Some(parent) = parent(&path) {
-            self.ensure_directory(&parent.to_vec(), name)?;
+            self.ensure_directory(parent, name)?;
         }
         match self.entries.get(&path) {
             None => self.count()?,

@@ -143,6 +143,12 @@ impl Book {
         Ok(result)
     }
 
+    /// Returns once every change so far is on disk.
+    pub async fn flush(self: &Arc<Self>) -> PortResult<()> {
+        let number = self.pages().change;
+        self.write(number).await
+    }
+
     async fn write(self: &Arc<Self>, number: u64) -> PortResult<()> {
         let mut written = self.written.lock().await;
         if *written >= number {

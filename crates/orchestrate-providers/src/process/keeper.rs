@@ -56,8 +56,9 @@ pub(super) struct Status {
     pub last_miss: Option<String>,
     /// Checks that were made of this run.
     pub checks: u64,
-    /// Where its output begins in its log.
+    /// Where the output of this run begins in its log, and that of the run before.
     pub output_from: u64,
+    pub earlier_output_from: Option<u64>,
     /// It does not run and will not.
     pub gone: bool,
 }
@@ -104,6 +105,7 @@ impl Keeper {
             last_miss: None,
             checks: 0,
             output_from: held.as_ref().map_or(0, |held| held.output_from),
+            earlier_output_from: None,
             gone: false,
         };
         let keeper = Arc::new(Self {
@@ -144,10 +146,15 @@ impl Keeper {
         }
     }
 
-    /// Its last output, for an error's detail.
+    /// Its last output. That of a run that goes on may be nothing yet, so the one before counts too.
     pub fn last_output(&self, shared: &Shared, lines: usize) -> Vec<String> {
-        let log = shared.log(&self.placement, &self.process, self.number);
-        last_lines(&log, self.status.borrow().output_from, lines)
+        let status = self.status();
+        let earlier = status.pid.and(status.earlier_output_from);
+        self.output_since(shared, earlier.unwrap_or(status.output_from), lines)
+    }
+
+    fn output_since(&self, shared: &Shared, from: u64, lines: usize) -> Vec<String> {
+        last_lines(&shared.log(&self.placement, &self.process, self.number), from, lines)
     }
 
     pub fn check_now(&self) {
@@ -213,13 +220,8 @@ async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>, mut held: Option<Held>) 
                 Err(error) => {
                     // What does not answer may do so next time; what was understood and failed will fail again.
                     let hopeless = matches!(error.kind, PortErrorKind::Failed | PortErrorKind::Missing);
-                    note_end(
-                        &shared,
-                        &keeper,
-                        format!("was not started: {}", error.message),
-                        hopeless,
-                        false,
-                    );
+                    let why = format!("was not started: {}", error.message);
+                    note_end(&shared, &keeper, why, hopeless.then_some(error.message), false);
                     Outcome::EndedByItself
                 }
             },
@@ -236,14 +238,14 @@ async fn keep(shared: Arc<Shared>, keeper: Arc<Keeper>, mut held: Option<Held>) 
     });
 }
 
-fn note_end(shared: &Shared, keeper: &Keeper, why: String, hopeless: bool, forgiven: bool) {
+fn note_end(shared: &Shared, keeper: &Keeper, why: String, cannot_start: Option<String>, forgiven: bool) {
     tracing::warn!(environment = %keeper.placement.environment, version = %keeper.placement.version,
         instance = %keeper.id, "the instance {why}");
     keeper.note(shared, |status| {
         status.state = InstanceState::BackingOff;
         status.pid = None;
         status.exits_in_row = if forgiven { 1 } else { status.exits_in_row + 1 };
-        status.cannot_start = hopeless.then(|| why.clone());
+        status.cannot_start = cannot_start;
         status.last_exit = Some(why);
     });
 }
@@ -295,6 +297,7 @@ async fn relaunch(shared: &Arc<Shared>, keeper: &Keeper) -> PortResult<Held> {
         status.restarts += 1;
         status.started_at = Timestamp::system_now();
         status.cannot_start = None;
+        status.earlier_output_from = Some(status.output_from);
         status.output_from = held.output_from;
     });
     let status = keeper.status();
@@ -335,11 +338,12 @@ async fn attend(shared: &Arc<Shared>, keeper: &Keeper, held: Held) -> Outcome {
     let ending = running.how_it_ended();
     let mut why = ending
         .map_or_else(|| "ended while another daemon watched it".to_owned(), |ending| ending.to_string());
-    if let Some(line) = keeper.last_output(shared, 1).pop() {
+    if let Some(line) = keeper.output_since(shared, held.output_from, 1).pop() {
         why = format!("{why}: {line}");
     }
     let hopeless = matches!(ending, Some(Ending::Exited(status)) if NO_SUCH_COMMAND.contains(&status));
-    note_end(shared, keeper, why, hopeless, began.elapsed() >= shared.restart.forgiven_after);
+    let cannot_start = hopeless.then(|| format!("it {why}"));
+    note_end(shared, keeper, why, cannot_start, began.elapsed() >= shared.restart.forgiven_after);
     // Its children may still hold its port.
     running.end_group(shared.restart.orphan_patience).await;
     Outcome::EndedByItself

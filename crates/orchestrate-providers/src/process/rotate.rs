@@ -133,3 +133,67 @@ fn copy_and_empty(file: &File, log: &Path) -> io::Result<()> {
     }
     file.set_len(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const SMALL: LogLimits = LogLimits { bytes: 16 * 1024, parts: 400, check_every: Duration::from_secs(1) };
+
+    /// All parts of a log, oldest first.
+    fn whole(log: &Path, parts: u32) -> String {
+        let older = (1..=parts).rev().map(|number| fs::read_to_string(part(log, number)).unwrap_or_default());
+        older.chain([fs::read_to_string(log).unwrap()]).collect()
+    }
+
+    #[test]
+    fn no_line_is_lost_while_somebody_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("web.1.log");
+        let mut writer = OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        let lines = 60_000;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || (0..lines).for_each(|n| writeln!(writer, "line {n}").unwrap()));
+            while !writing.is_finished() {
+                rotate(&log, SMALL).unwrap();
+            }
+        });
+        rotate(&log, SMALL).unwrap();
+        assert!(part(&log, 2).exists(), "nothing was rotated");
+        assert!(fs::metadata(&log).unwrap().len() < SMALL.bytes);
+        let expected: String = (0..lines).map(|n| format!("line {n}\n")).collect();
+        assert!(whole(&log, SMALL.parts) == expected, "the parts are not what was written");
+    }
+
+    #[test]
+    fn only_so_many_parts_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("web.1.log");
+        let limits = LogLimits { parts: 2, ..SMALL };
+        for _ in 0..5 {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&log)
+                .unwrap()
+                .write_all(&[b'x'; 20_000])
+                .unwrap();
+            rotate(&log, limits).unwrap();
+        }
+        assert!(part(&log, 1).exists() && part(&log, 2).exists() && !part(&log, 3).exists());
+    }
+
+    #[test]
+    fn where_the_front_cannot_be_cut_off_the_whole_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("web.1.log");
+        let mut writer = OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        writeln!(writer, "before").unwrap();
+        copy_and_empty(&OpenOptions::new().read(true).write(true).open(&log).unwrap(), &log).unwrap();
+        writeln!(writer, "after").unwrap();
+        assert_eq!(fs::read_to_string(part(&log, 1)).unwrap(), "before\n");
+        assert_eq!(fs::read_to_string(&log).unwrap(), "after\n");
+    }
+}

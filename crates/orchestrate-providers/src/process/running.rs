@@ -1,6 +1,5 @@
 //! A process that runs, held by its pidfd: whether it is our child or was adopted makes no difference.
 
-use std::future::Future as _;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
@@ -83,16 +82,10 @@ impl Running {
         self.reap();
     }
 
-    fn has_ended(&self) -> bool {
-        let mut readable = std::pin::pin!(self.pidfd.readable());
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        readable.as_mut().poll(&mut context).is_ready()
-    }
-
     /// The group's number cannot mean another group while its leader is not reaped or any member lives.
     fn signal_group(&self, signal: Signal) {
         let leader = proc_table::stat(self.mark.pid).is_some_and(|stat| stat.started == self.mark.started);
-        if !leader && (!self.has_ended() || self.members().is_empty()) {
+        if !leader && self.members().is_empty() {
             return;
         }
         if let Some(group) = raw_pid(self.mark.pid)

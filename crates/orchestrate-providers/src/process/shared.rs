@@ -149,6 +149,13 @@ impl Shared {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
+    /// Whether it is still the one that keeps its instance. Only who holds the slot's gate can rely on it.
+    pub fn is_current(&self, keeper: &Arc<Keeper>) -> bool {
+        let key = (keeper.placement.environment.clone(), keeper.id.clone());
+        let keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.get(&key).is_some_and(|current| Arc::ptr_eq(current, keeper))
+    }
+
     /// How long after SIGTERM its instances are killed.
     pub fn stop_timeout(&self, placement: &Placement) -> Duration {
         let recorded = |record: &Record| {

@@ -43,6 +43,8 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
         shared.check_fence(&placement.environment, request.fence)?;
         start_missing(shared, placement, &spec, request.processes, &missing).await?;
     }
+    // Also where an earlier start was done and could not be written down.
+    shared.book.flush().await?;
     Ok(shared
         .keepers_in(&placement.environment, placement.slot)
         .iter()

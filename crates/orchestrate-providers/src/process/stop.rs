@@ -25,7 +25,8 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     if request.processes == Processes::All {
         clear_up(shared, placement).await?;
     }
-    Ok(())
+    // Also where an earlier stop was done and could not be written down.
+    shared.book.flush().await
 }
 
 /// Stops all instances of all environments, every slot at its gate.
@@ -53,8 +54,11 @@ pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
     outcome
 }
 
-/// Stops all of them at once, and forgets them.
+/// Stops all of them at once, and forgets them. The caller holds the gate of their slot.
 pub(super) async fn stop_keepers(shared: &Arc<Shared>, keepers: &[Arc<Keeper>]) -> PortResult<()> {
+    // Another may have stopped them, and started others of the same name, while the gate was awaited.
+    let keepers: Vec<Arc<Keeper>> =
+        keepers.iter().filter(|keeper| shared.is_current(keeper)).cloned().collect();
     if keepers.is_empty() {
         return Ok(());
     }
@@ -68,10 +72,10 @@ pub(super) async fn stop_keepers(shared: &Arc<Shared>, keepers: &[Arc<Keeper>]) 
         // A full disk must not keep anything running.
         tracing::warn!(%error, "a stop is not recorded beforehand");
     }
-    for keeper in keepers {
+    for keeper in &keepers {
         keeper.order_stop(shared.stop_timeout(&keeper.placement));
     }
-    for keeper in keepers {
+    for keeper in &keepers {
         keeper.gone().await;
         shared.remove_keeper(keeper);
     }

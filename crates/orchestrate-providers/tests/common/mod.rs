@@ -1,5 +1,6 @@
 //! A home, releases made of small scripts, and a supervisor over them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::{BTreeMap, HashMap};
