@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, Deregister, Drain, Drained, Instance, PortError, PortErrorKind, PortResult, Ports,
+    AwaitHealthy, Close, Deregister, Drain, Drained, Instance, PortError, PortErrorKind, PortResult, Ports,
     Progress, Proof, Prove, Provider, Register, Router, RouterView, StartRequest, StopRequest, Switch,
     SystemClock,
 };
@@ -164,6 +164,10 @@ impl<P: Router> Router for Starting<P> {
 
     async fn drain(&self, request: &Drain) -> PortResult<Drained> {
         self.again(self.port.drain(request).await, self.port.drain(request)).await
+    }
+
+    async fn close(&self, request: &Close) -> PortResult<()> {
+        self.again(self.port.close(request).await, self.port.close(request)).await
     }
 
     async fn deregister(&self, request: &Deregister) -> PortResult<()> {

@@ -50,6 +50,8 @@ pub trait Router: Send + Sync {
     async fn drain(&self, request: &Drain) -> PortResult<Drained>;
     /// Forgets the slot, and closes addresses that no slot uses any more. A slot with traffic is refused.
     async fn deregister(&self, request: &Deregister) -> PortResult<()>;
+    /// Forgets the whole environment, traffic or not, and closes its addresses.
+    async fn close(&self, request: &Close) -> PortResult<()>;
 }
 
 /// Tells people. A failed delivery is retried by the outbox, never by the caller.
@@ -209,6 +211,12 @@ pub struct Deregister {
     pub environment: EnvironmentName,
     pub slot: Slot,
     pub release: ReleaseId,
+    pub fence: Fence,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close {
+    pub environment: EnvironmentName,
     pub fence: Fence,
 }
 

@@ -72,6 +72,7 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
         Request::Weights(request) => done(registry.set_weights(&request)),
         Request::Drain(request) => registry.drain(&request).await.map(Reply::Drained),
         Request::Deregister(request) => done(registry.deregister(&request).await),
+        Request::Close(request) => done(registry.close(&request).await),
         Request::Persisted => done(registry.persisted().await),
         Request::Stats => Ok(Reply::Stats(registry.stats())),
         Request::Hold | Request::Shutdown => {

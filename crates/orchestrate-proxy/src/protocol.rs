@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use orchestrate_core::name::{EnvironmentName, Fence};
-use orchestrate_core::ports::{Deregister, Drain, Drained, PortError, Register, RouterView, Switch};
+use orchestrate_core::ports::{Close, Deregister, Drain, Drained, PortError, Register, RouterView, Switch};
 use orchestrate_core::slot::Slot;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ pub(crate) enum Request {
     Weights(SetWeights),
     Drain(Drain),
     Deregister(Deregister),
+    Close(Close),
     Persisted,
     Stats,
     /// From here on the connection carries [`Held`] messages and listening sockets.

@@ -7,7 +7,8 @@ use std::sync::{Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, Router, RouterView, Switch,
+    Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, Router, RouterView,
+    Switch,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -183,6 +184,10 @@ impl Router for BuiltinRouter {
             Reply::Drained(drained) => Ok(drained),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn close(&self, request: &Close) -> PortResult<()> {
+        self.ask_done(&Request::Close(request.clone())).await
     }
 
     async fn deregister(&self, request: &Deregister) -> PortResult<()> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
 use crate::ports::{
-    AwaitHealthy, Backend, Deregister, Drain, Instance, PortResult, Ports, Processes, Prove, Register,
+    AwaitHealthy, Backend, Close, Deregister, Drain, Instance, PortResult, Ports, Processes, Prove, Register,
     StartRequest, StopRequest, Switch,
 };
 use crate::release::Release;
@@ -51,6 +51,7 @@ pub async fn perform(
                 .deregister(&Deregister { environment: environment.clone(), slot, release, fence })
                 .await
         }
+        Step::Close(_) => ports.router.close(&Close { environment: environment.clone(), fence }).await,
         Step::Stop(_, processes) => {
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
         }

@@ -47,7 +47,7 @@ pub(super) async fn undo(
 
 fn changes_something(step: &Step) -> bool {
     match step {
-        Step::Start(..) | Step::Stop(..) => true,
+        Step::Start(..) | Step::Stop(..) | Step::Close(_) => true,
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
         | Step::SwitchTraffic(_)
@@ -87,12 +87,22 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
             }
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
         }
-        // It was stopped to be started anew, and had no traffic to lose.
-        Step::Stop(place, _) if operation.is_fresh(place) => Ok(()),
+        // It was in the way or sick, and had no traffic to lose.
+        Step::Stop(place, _) if !operation.was_live(place) => Ok(()),
         Step::Stop(_, processes) => {
             let release = operation.release_of(step);
             for again in
                 [Step::Start(place.clone(), *processes), Step::AwaitHealthy(place.clone(), *processes)]
+            {
+                perform(ports, environment, fence, release, &again).await?;
+            }
+            Ok(())
+        }
+        // Its instances run and are known again by now; they get their traffic back.
+        Step::Close(place) => {
+            let release = operation.release_of(step);
+            for again in
+                [Step::AwaitHealthy(place.clone(), Processes::All), Step::SwitchTraffic(place.clone())]
             {
                 perform(ports, environment, fence, release, &again).await?;
             }

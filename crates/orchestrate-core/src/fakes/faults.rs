@@ -21,10 +21,11 @@ pub enum Kind {
     Prove,
     Drain,
     Deregister,
+    Close,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fetch,
         Self::Start,
         Self::AwaitHealthy,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Prove,
         Self::Drain,
         Self::Deregister,
+        Self::Close,
     ];
 }
 
@@ -104,13 +106,15 @@ impl Faults {
         self.0.push((when, times, fault));
     }
 
+    /// One for this very call goes before one for its kind.
     pub fn pick(&mut self, kind: Kind, number: usize) -> Option<Fault> {
-        let hit = |when: When| match when {
-            When::Call(wanted) => wanted == number,
-            When::Kind(wanted) => wanted == kind,
-        };
-        let (_, times, fault) = self.0.iter_mut().find(|(when, times, _)| *times > 0 && hit(*when))?;
-        *times -= 1;
-        Some(fault.clone())
+        for hit in [When::Call(number), When::Kind(kind)] {
+            let found = self.0.iter_mut().find(|(when, times, _)| *times > 0 && *when == hit);
+            if let Some((_, times, fault)) = found {
+                *times -= 1;
+                return Some(fault.clone());
+            }
+        }
+        None
     }
 }

@@ -8,8 +8,8 @@ use super::invariants::{Touch, assert_drains_nothing_live, assert_journaled, ass
 use super::{Call, Kind, Routed, Site, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    BackendView, Deregister, Drain, Drained, InstanceState, Placement, PortError, PortErrorKind, PortResult,
-    Proof, Prove, Register, Router, RouterView, SlotView, Switch,
+    BackendView, Close, Deregister, Drain, Drained, InstanceState, Placement, PortError, PortErrorKind,
+    PortResult, Proof, Prove, Register, Router, RouterView, SlotView, Switch,
 };
 
 #[async_trait]
@@ -46,6 +46,17 @@ impl Router for World {
             admit(&mut site.router_fence, request.fence)?;
             assert_drains_nothing_live(site, &request.placement);
             Ok(Drained { cut: 0 })
+        })
+        .await
+    }
+
+    async fn close(&self, request: &Close) -> PortResult<()> {
+        let call = Call { kind: Kind::Close, slot: None, version: None };
+        self.call(call, |state| {
+            let site = state.site(&request.environment);
+            admit(&mut site.router_fence, request.fence)?;
+            site.routed.clear();
+            Ok(())
         })
         .await
     }

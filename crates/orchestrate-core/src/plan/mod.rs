@@ -11,7 +11,7 @@ use crate::deployment_strategy::StrategyKind;
 use crate::name::{ReleaseId, Version};
 use crate::ports::{Placement, Processes};
 use crate::release::Release;
-use crate::slot::Slot;
+use crate::slot::{Slot, SlotRecord};
 use crate::time::Span;
 
 /// What kind of operation a plan is for.
@@ -54,6 +54,8 @@ pub enum Step {
     ProveLive(Place),
     /// Nothing is in flight to them, and the router has forgotten them.
     Drain(Place),
+    /// Nobody asks for the environment any more: the router has forgotten it.
+    Close(Place),
     /// They do not run.
     Stop(Place, Processes),
 }
@@ -90,6 +92,7 @@ impl Step {
             Self::SwitchTraffic(_) => "switch_traffic",
             Self::ProveLive(_) => "prove_live",
             Self::Drain(_) => "drain",
+            Self::Close(_) => "close",
             Self::Stop(..) => "stop",
         }
     }
@@ -102,6 +105,7 @@ impl Step {
             | Self::AwaitHealthy(..)
             | Self::SwitchTraffic(_)
             | Self::Drain(_)
+            | Self::Close(_)
             | Self::Stop(..) => true,
         }
     }
@@ -114,6 +118,7 @@ impl Step {
             | Self::SwitchTraffic(place)
             | Self::ProveLive(place)
             | Self::Drain(place)
+            | Self::Close(place)
             | Self::Stop(place, _) => place,
         }
     }
@@ -133,6 +138,7 @@ impl fmt::Display for Step {
             Self::SwitchTraffic(_) => write!(f, "switch all traffic to {version} in {slot}"),
             Self::ProveLive(_) => write!(f, "see the live address answered by {version}"),
             Self::Drain(_) => write!(f, "let the requests in flight to {version} end"),
+            Self::Close(_) => write!(f, "take no more requests"),
             Self::Stop(_, Processes::All) => write!(f, "stop {version} in {slot}"),
             Self::Stop(_, Processes::Unrouted) => write!(f, "stop the workers of {version} in {slot}"),
         }
@@ -180,6 +186,12 @@ impl Plan {
         self.afterwards
     }
 
+    /// What was in the target's slot before, and is made to leave it.
+    pub(crate) fn occupant(&self) -> Option<&Place> {
+        let other = |place: &Place| place.slot == self.target.slot && place.release != self.target.release;
+        self.steps.iter().map(Step::place).find(|place| other(place))
+    }
+
     /// Whether this is a mere switch to what runs already.
     pub fn is_warm(&self) -> bool {
         matches!(self.steps.first(), Some(Step::SwitchTraffic(_)))
@@ -187,7 +199,7 @@ impl Plan {
 
     /// Takes everything of an environment down, in the order given.
     pub fn stop(live: Place, others: impl IntoIterator<Item = Place>) -> Self {
-        let mut steps = vec![Step::Stop(live.clone(), Processes::All)];
+        let mut steps = vec![Step::Close(live.clone()), Step::Stop(live.clone(), Processes::All)];
         steps.extend(others.into_iter().map(|place| Step::Stop(place, Processes::All)));
         Self { kind: OperationKind::Stop, from: None, target: live, steps, afterwards: Afterwards::Retire }
     }
@@ -199,13 +211,19 @@ impl Plan {
     }
 
     /// What is deployed should serve already, but does not: it is started beside itself, and then takes over.
-    pub(crate) fn restore(live: Place, release: &Release, strategy: StrategyKind) -> Self {
+    pub(crate) fn restore(
+        live: Place,
+        release: &Release,
+        strategy: StrategyKind,
+        slots: &[SlotRecord],
+    ) -> Self {
         let routed = release.contents.routed().next().is_some();
         let target = Place { slot: live.slot.other(), ..live.clone() };
         let mut steps = deploy::beside(&target, release, routed);
         if strategy == StrategyKind::Recreate {
             steps.insert(1, Step::Stop(live.clone(), Processes::All));
         }
+        deploy::make_room(&mut steps, &target, slots, routed);
         let afterwards = Afterwards::Retire;
         Self { kind: OperationKind::Deploy, from: Some(live), target, steps, afterwards }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use orchestrate_core::name::is_plain_name;
 use orchestrate_core::ports::{
-    Backend, Deregister, Drain, Drained, Placement, PortError, PortErrorKind, PortResult, Register, Switch,
+    Backend, Close, Deregister, Drain, Drained, Placement, PortError, PortErrorKind, PortResult, Register,
+    Switch,
 };
 
 use super::{Known, Registry, State};
@@ -137,6 +138,22 @@ impl Registry {
     /// Forgets the release; returns once that outlives a loss of power.
     pub async fn deregister(&self, request: &Deregister) -> PortResult<()> {
         let edition = self.deregister_now(request)?;
+        self.saver.durable(edition).await
+    }
+
+    /// Forgets all releases of an environment and closes its addresses; its fence is kept.
+    pub async fn close(&self, request: &Close) -> PortResult<()> {
+        let edition = {
+            let state = &mut *self.lock();
+            let known = state.admit(&request.environment, request.fence)?;
+            let table = known.table();
+            known.environment.swap(Table { placed: Default::default() });
+            for placed in &table.placed {
+                known.retire(&placed.lanes);
+            }
+            state.close_unused(&self.workers);
+            self.save(state)
+        };
         self.saver.durable(edition).await
     }
 
