@@ -58,7 +58,7 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
         started_at: now,
         ended_at: None,
     };
-    Operation::new(record, new.release.clone(), new.from.cloned(), &entries)
+    Operation::new(db, record, new.release.clone(), new.from.cloned(), &entries).await
 }
 
 async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<DeploymentId> {
@@ -113,7 +113,7 @@ pub(crate) async fn conclude_deploy(
                 .await?;
         }
         Outcome::Undone(failure) => {
-            unmark_filling(&mut tx, &name, &operation.record.plan).await?;
+            unmark_filling(&mut tx, &name, &operation.record.plan, now).await?;
             operations::set_status(
                 &mut tx,
                 operation.record.id,
@@ -161,6 +161,7 @@ pub(super) async fn move_slots(
     let live = SlotRecord {
         slot: target.slot,
         release: target.release,
+        version: target.version.clone(),
         state: SlotState::Live,
         since: now,
         until: None,
@@ -173,7 +174,8 @@ pub(super) async fn move_slots(
             }
             Afterwards::KeepWarm(_) | Afterwards::Retire => (SlotState::Retiring, None),
         };
-        let left = SlotRecord { slot: from.slot, release: from.release, state, since: now, until };
+        let (slot, release, version) = (from.slot, from.release, from.version.clone());
+        let left = SlotRecord { slot, release, version, state, since: now, until };
         slots::put(tx, environment, &left).await?;
     }
     Ok(())
@@ -230,7 +232,7 @@ pub(crate) async fn finish_bake(
     .bind(now.to_string())
     .execute(&mut *tx)
     .await
-    .map_err(|error| Error::failed("ORC-0405", "the end of a bake could not be recorded").source(error))?;
+    .map_err(crate::database::store_error)?;
     if still.rows_affected() == 0 {
         return Ok(None);
     }
