@@ -1,7 +1,6 @@
 //! The command's end of the daemon's socket; starts the daemon where it does not run.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -65,8 +64,7 @@ impl DaemonClient {
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0);
+            .stderr(log);
         // A URL may hold a password, and command lines can be read by everyone.
         if let Some(url) = self.database.iter().find(|part| part.contains("://")) {
             command.env("ORCHESTRATE_DATABASE_URL", url);

@@ -71,7 +71,7 @@ impl Wiring {
 
     /// Tells the daemon that there is work, and starts it if there is nobody to hear it.
     pub async fn hand_over(&self) -> Result<()> {
-        if self.daemon.ring() && self.daemon.is_running().await {
+        if self.daemon.ring() {
             return Ok(());
         }
         self.daemon.ensure().await.map(drop)

@@ -26,7 +26,7 @@ use proxy_keeper::ProxyKeeper;
 /// Runs until it is told to end. `detached`: it leaves the terminal that it was started from.
 pub async fn run(global: &Global, detached: bool) -> Result<()> {
     if detached {
-        // It already leads a process group, so a new session can only be had by a child; the group is enough then.
+        // A session of its own: what happens to the terminal it was started from is nothing to it.
         let _ = rustix::process::setsid();
     }
     let home = Home::locate(global.home.as_deref())?;
