@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use orchestrate_core::{Error, Result};
@@ -26,18 +26,20 @@ impl Incoming {
     pub fn begin(store: &Path) -> Result<Self> {
         let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         private(store).map_err(|cause| error::store(store, cause))?;
+        // Until it has its own lock, a new place cannot be told from a leftover: one after the other.
+        let gate = store.with_extension("lock");
+        let _turn = lock(&gate, FlockOperation::LockExclusive).map_err(|cause| error::store(&gate, cause))?;
         clear_leftovers(store);
-        for _ in 0..16 {
-            let mut random = [0; 8];
-            getrandom::fill(&mut random).map_err(|cause| Error::bug(format!("no randomness: {cause}")))?;
-            let path = store.join(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
-            private(&path.join("tree")).map_err(|cause| error::store(&path, cause))?;
-            // Another process may have taken the new place for a leftover; then the next try gets another.
-            if let Some(lock) = try_lock(&path) {
-                return Ok(Self { path, _lock: lock });
-            }
-        }
-        Err(Error::bug(format!("no place for a new artifact in {}", store.display())))
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|cause| Error::bug(format!("no randomness: {cause}")))?;
+        let path = store.join(format!("{PREFIX}{:016x}", u64::from_ne_bytes(random)));
+        let make = || {
+            fs::DirBuilder::new().mode(0o700).create(&path)?;
+            fs::DirBuilder::new().mode(0o700).create(path.join("tree"))?;
+            lock(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)
+        };
+        let lock = make().map_err(|cause| error::store(&path, cause))?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub fn tree(&self) -> PathBuf {
@@ -96,22 +98,20 @@ impl Drop for Incoming {
     }
 }
 
-/// The lock of the place, if nobody has it and the place is still there.
-fn try_lock(path: &Path) -> Option<File> {
-    let name = path.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let same =
-        fs::metadata(&name).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
-    same.then_some(file)
+fn lock(path: &Path, how: FlockOperation) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    flock(&file, how)?;
+    Ok(file)
 }
 
 fn clear_leftovers(store: &Path) {
     for entry in fs::read_dir(store).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        if let Some(_lock) = try_lock(&entry.path()) {
+        let is_place = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let is_busy = || {
+            let lock = File::open(entry.path().join("lock"));
+            lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+        };
+        if is_place && !is_busy() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

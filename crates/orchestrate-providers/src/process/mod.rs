@@ -8,6 +8,7 @@ mod client;
 mod command;
 
 mod health;
+mod keep;
 mod keeper;
 mod open;
 mod output;
