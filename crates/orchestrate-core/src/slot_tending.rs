@@ -5,7 +5,11 @@ use crate::error::Result;
 use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
-use crate::ports::{Placement, PortErrorKind, PortResult, Ports, Processes, Register, SlotView, Switch};
+use crate::ports::{
+    AwaitHealthy, Instance, Placement, PortErrorKind, PortResult, Ports, Processes, Register, SlotView,
+    StartRequest, Switch,
+};
+use crate::release::Release;
 use crate::situation::known;
 use crate::slot::SlotState;
 use crate::time::Timestamp;
@@ -141,30 +145,49 @@ async fn reconcile_environment(
     };
     for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm)) {
         let release = known(db, slot.release).await?;
-        if release.contents.routed().next().is_none() {
-            continue;
-        }
-        let place = Place::of(&release, slot.slot);
-        let ours: Vec<_> =
-            instances.iter().filter(|i| i.placement == place.placement(name)).cloned().collect();
-        let backends = backends(&release, &ours);
-        if backends.iter().any(|backend| backend.instances.is_empty()) {
-            // Nothing runs yet: there is nothing to tell, and what the router knows may still be right.
-            continue;
-        }
-        let placement = place.placement(name);
-        if let Err(error) =
-            ports.router.register(&Register { placement: placement.clone(), backends, fence }).await
-        {
-            return Ok(Err(error));
-        }
-        if slot.state == SlotState::Live
-            && let Err(error) = restore_traffic(ports, placement, fence).await
-        {
+        let placement = Place::of(&release, slot.slot).placement(name);
+        let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
+        if let Err(error) = tell_router(ports, slot.state, &release, placement, ours, fence).await {
             return Ok(Err(error));
         }
     }
     Ok(Ok(()))
+}
+
+async fn tell_router(
+    ports: &Ports,
+    state: SlotState,
+    release: &Release,
+    placement: Placement,
+    mut instances: Vec<Instance>,
+    fence: Fence,
+) -> PortResult<()> {
+    if instances.is_empty() && state == SlotState::Live {
+        instances = start_again(ports, release, &placement, fence).await?;
+    }
+    let backends = backends(release, &instances);
+    if backends.is_empty() || backends.iter().any(|backend| backend.instances.is_empty()) {
+        // There is nothing to tell, and what the router knows may still be right.
+        return Ok(());
+    }
+    ports.router.register(&Register { placement: placement.clone(), backends, fence }).await?;
+    match state {
+        SlotState::Live => restore_traffic(ports, placement, fence).await,
+        SlotState::Warm | SlotState::Retiring | SlotState::Filling => Ok(()),
+    }
+}
+
+/// What is recorded as live was stopped with the daemon, or its records were lost: it runs again.
+async fn start_again(
+    ports: &Ports,
+    release: &Release,
+    placement: &Placement,
+    fence: Fence,
+) -> PortResult<Vec<Instance>> {
+    let (placement, processes) = (placement.clone(), Processes::All);
+    ports.provider.start(&StartRequest { placement: placement.clone(), processes, fence }).await?;
+    let deadline = release.contents.settings.health_check.deadline;
+    ports.provider.await_healthy(&AwaitHealthy { placement, processes, deadline }).await
 }
 
 /// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
