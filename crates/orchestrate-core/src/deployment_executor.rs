@@ -99,7 +99,7 @@ impl DeploymentExecutor {
         strategy.kind = request.strategy.unwrap_or(strategy.kind);
         let from = live.as_ref().map(|(release, slot)| (release, *slot));
         let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
-            self.nothing_to_do(release, from, strategy.kind).await?
+            self.nothing_to_do(release, from, strategy.kind, &seen.slots).await?
         } else {
             let situation =
                 plan::deploy::Situation { release, live: from, slots: &seen.slots, strategy: &strategy };
@@ -133,6 +133,7 @@ impl DeploymentExecutor {
         release: &Release,
         live: Option<(&Release, crate::slot::Slot)>,
         strategy: StrategyKind,
+        slots: &[crate::slot::SlotRecord],
     ) -> Result<Option<Plan>> {
         let Some((_, slot)) = live else { return Ok(None) };
         let serves = release.contents.routed().next().is_none() || {
@@ -140,7 +141,11 @@ impl DeploymentExecutor {
             let there = view.live().filter(|there| there.slot == slot && there.release == release.id);
             there.is_some_and(|there| plan::rollback::has_enough(there, release).is_ok())
         };
-        Ok(if serves { None } else { Some(Plan::restore(Place::of(release, slot), release, strategy)) })
+        Ok(if serves {
+            None
+        } else {
+            Some(Plan::restore(Place::of(release, slot), release, strategy, slots))
+        })
     }
 
     async fn conclude(
@@ -215,7 +220,7 @@ impl DeploymentExecutor {
             Some(place) => Some(known(&self.db, place.release).await?),
             None => None,
         };
-        Operation::new(record, target, from, &entries)
+        Operation::new(&self.db, record, target, from, &entries).await
     }
 
     async fn conclude_resumed(&self, operation: &mut Operation, outcome: Outcome) -> Result<Resumed> {
@@ -334,7 +339,14 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
             let served = match deployed.outcome {
                 Outcome::Undone(Failure { kind: FailureKind::Interrupted, .. }) => "; it was put back",
                 Outcome::Undone(_) => "; users are served as before",
-                _ => "; it is live all the same",
+                // Nothing was put back, so a person has to.
+                Outcome::Completed | Outcome::NeedsAttention(_) => {
+                    let message = format!("{what} {verb} and is live all the same: {why}{detail}");
+                    return Some(
+                        Error::needs_attention(code, message)
+                            .hint(format!("go back: orchestrate deploy rollback --env {environment}")),
+                    );
+                }
             };
             Some(Error::failed(code, format!("{what} {verb}{served}: {why}{detail}")).hint(format!(
                 "look at its output: orchestrate logs --env {environment} --version {version}"

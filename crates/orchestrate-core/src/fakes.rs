@@ -142,6 +142,10 @@ impl World {
         self.lock().faults.add(when, times, fault);
     }
 
+    pub fn forget_faults(&self) {
+        self.lock().faults = Faults::default();
+    }
+
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
     }

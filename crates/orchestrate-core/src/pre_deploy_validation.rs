@@ -87,7 +87,7 @@ impl PreDeployValidator {
         let message = match (windows.is_empty(), passed) {
             (true, _) => "none is configured".to_owned(),
             (false, true) => "open".to_owned(),
-            (false, false) => format!("closed at {now}"),
+            (false, false) => format!("no deployment window is open at {now}"),
         };
         let hint = (!passed).then(|| "wait for a window, or deploy with --skip-validation".to_owned());
         CheckResult { name, passed, message, hint }

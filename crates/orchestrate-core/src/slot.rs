@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::ReleaseId;
+use crate::name::{ReleaseId, Version};
 use crate::time::Timestamp;
 
 /// Two places an environment, so that never more than two releases take up the machine.
@@ -80,6 +80,7 @@ impl SlotState {
 pub struct SlotRecord {
     pub slot: Slot,
     pub release: ReleaseId,
+    pub version: Version,
     pub state: SlotState,
     pub since: Timestamp,
     /// When a warm period ends.

@@ -6,8 +6,8 @@ use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
 use crate::ports::{
-    AwaitHealthy, Instance, Placement, PortErrorKind, PortResult, Ports, Processes, Register, SlotView,
-    StartRequest, Switch,
+    AwaitHealthy, Backend, BackendView, Instance, Placement, PortErrorKind, PortResult, Ports, Processes,
+    Register, RouterView, SlotView, StartRequest, Switch,
 };
 use crate::release::Release;
 use crate::situation::known;
@@ -108,9 +108,35 @@ fn told(ports: &Ports, result: PortResult<()>) -> bool {
     }
 }
 
-/// Makes the router know what is recorded: the instances of live and warm slots, and who has the traffic. Environments
-/// with an open operation are left to it. True if the router took everything.
-pub async fn reconcile(db: &Database, ports: &Ports) -> Result<bool> {
+/// What the router was told. It takes what it is told as seen ready, so it is told again only where something changed:
+/// an instance that ends and is started again is the business of its own health checks.
+#[derive(Debug, Default)]
+pub struct Told(Vec<Register>);
+
+impl Told {
+    fn covers(&self, register: &Register, view: &RouterView) -> bool {
+        let placement = &register.placement;
+        let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
+        let count = |backend: &Backend| u32::try_from(backend.instances.len()).unwrap_or(u32::MAX);
+        let knows = there.is_some_and(|there| {
+            register.backends.iter().all(|backend| {
+                let same = |seen: &BackendView| seen.process == backend.process && seen.instances == count(backend);
+                there.backends.iter().any(same)
+            })
+        });
+        knows && self.0.contains(register)
+    }
+
+    fn note(&mut self, register: Register) {
+        let Placement { environment, slot, .. } = &register.placement;
+        self.0.retain(|old| old.placement.environment != *environment || old.placement.slot != *slot);
+        self.0.push(register);
+    }
+}
+
+/// Makes sure that what is recorded as live or warm runs, and that the router knows it and who has the traffic.
+/// Environments with an open operation are left to it. True if nothing is left to do.
+pub async fn reconcile(db: &Database, ports: &Ports, told: &mut Told) -> Result<bool> {
     let mut all = true;
     for record in db.list_environments().await? {
         let name = &record.environment.name;
@@ -118,10 +144,10 @@ pub async fn reconcile(db: &Database, ports: &Ports) -> Result<bool> {
         if lease.operation.is_some() {
             continue;
         }
-        if let Err(error) = reconcile_environment(db, ports, name, lease.fence).await? {
+        if let Err(error) = reconcile_environment(db, ports, told, name, lease.fence).await? {
             // A newer fence means that an operation began meanwhile, which sees to it.
             if error.kind != PortErrorKind::Fenced {
-                ports.progress.remark(&format!("the router does not know {name} yet: {error}"));
+                ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
                 all = false;
             }
         }
@@ -132,37 +158,44 @@ pub async fn reconcile(db: &Database, ports: &Ports) -> Result<bool> {
 async fn reconcile_environment(
     db: &Database,
     ports: &Ports,
+    told: &mut Told,
     name: &EnvironmentName,
     fence: Fence,
 ) -> Result<PortResult<()>> {
-    let slots = db.slots(name).await?;
+    let mut slots = db.slots(name).await?;
+    slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm));
     if slots.is_empty() {
         return Ok(Ok(()));
     }
+    // Users wait for what is live, and for nothing else.
+    slots.sort_by_key(|slot| slot.state != SlotState::Live);
     let instances = match ports.provider.instances(name).await {
         Ok(instances) => instances,
         Err(error) => return Ok(Err(error)),
     };
-    for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm)) {
+    for slot in slots {
         let release = known(db, slot.release).await?;
         let placement = Place::of(&release, slot.slot).placement(name);
         let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
-        if let Err(error) = tell_router(ports, slot.state, &release, placement, ours, fence).await {
+        if let Err(error) = keep_placed(ports, told, slot.state, &release, placement, ours, fence).await {
             return Ok(Err(error));
         }
     }
     Ok(Ok(()))
 }
 
-async fn tell_router(
+async fn keep_placed(
     ports: &Ports,
+    told: &mut Told,
     state: SlotState,
     release: &Release,
     placement: Placement,
     mut instances: Vec<Instance>,
     fence: Fence,
 ) -> PortResult<()> {
-    if instances.is_empty() && state == SlotState::Live {
+    // The workers of a warm release must not run again, and a rollback to it may as well be a cold one.
+    let wanted = state == SlotState::Live || !release.contents.has_unrouted();
+    if instances.is_empty() && wanted {
         instances = start_again(ports, release, &placement, fence).await?;
     }
     let backends = backends(release, &instances);
@@ -170,14 +203,19 @@ async fn tell_router(
         // There is nothing to tell, and what the router knows may still be right.
         return Ok(());
     }
-    ports.router.register(&Register { placement: placement.clone(), backends, fence }).await?;
+    let register = Register { placement: placement.clone(), backends, fence };
+    let view = ports.router.observe(&placement.environment).await?;
+    if !told.covers(&register, &view) {
+        ports.router.register(&register).await?;
+        told.note(register);
+    }
     match state {
-        SlotState::Live => restore_traffic(ports, placement, fence).await,
+        SlotState::Live => restore_traffic(ports, view, placement, fence).await,
         SlotState::Warm | SlotState::Retiring | SlotState::Filling => Ok(()),
     }
 }
 
-/// What is recorded as live was stopped with the daemon, or its records were lost: it runs again.
+/// What is recorded was stopped with the daemon, or its records were lost: it runs again.
 async fn start_again(
     ports: &Ports,
     release: &Release,
@@ -191,8 +229,12 @@ async fn start_again(
 }
 
 /// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
-async fn restore_traffic(ports: &Ports, placement: Placement, fence: Fence) -> PortResult<()> {
-    let view = ports.router.observe(&placement.environment).await?;
+async fn restore_traffic(
+    ports: &Ports,
+    view: RouterView,
+    placement: Placement,
+    fence: Fence,
+) -> PortResult<()> {
     if view.live().is_some_and(|live| live.slot == placement.slot && live.release == placement.release) {
         return Ok(());
     }

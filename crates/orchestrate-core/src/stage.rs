@@ -70,13 +70,18 @@ pub(crate) fn hook(url: &str, on: &[NoticeKind]) -> Channel {
     Channel::Webhook { url: url.into(), secret: None, on: on.to_vec() }
 }
 
+/// In memory where there is such a place: the sweeps write many thousand times.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 impl Stage {
     pub async fn new() -> Self {
         Self::with(settings(), &[]).await
     }
 
     pub async fn with(settings: EnvironmentSettings, channels: &[Channel]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let db = Database::open(&DatabaseUrl::Sqlite(dir.path().join("state.db"))).await.unwrap();
         let (world, environment) = (World::new(&db), EnvironmentName::new("production").unwrap());
         if settings.strategy.kind == StrategyKind::Recreate {
@@ -89,7 +94,7 @@ impl Stage {
 
     /// A copy that goes its own way, as it is now.
     pub async fn fork(&self) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let path = dir.path().join("state.db");
         self.sql(&format!("VACUUM INTO '{}'", path.display())).await;
         let db = Database::open(&DatabaseUrl::Sqlite(path)).await.unwrap();
@@ -123,6 +128,11 @@ impl Stage {
             reason: None,
             limits: Limits::default(),
         }
+    }
+
+    /// A handle of its own, as another program has one.
+    pub async fn another_handle(&self) -> Database {
+        Database::open(&DatabaseUrl::Sqlite(self.dir.path().join("state.db"))).await.unwrap()
     }
 
     pub fn executor(&self) -> DeploymentExecutor {

@@ -5,14 +5,17 @@ use sqlx::any::AnyRow;
 use super::row::{RowExt as _, store_error};
 use super::{Database, Tx};
 use crate::error::Result;
-use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
+use crate::name::{EnvironmentName, Fence, ReleaseId};
 use crate::ports::Placement;
 use crate::slot::{Slot, SlotRecord, SlotState};
 use crate::time::Timestamp;
 
+const SELECT: &str = "SELECT s.*, r.version AS version FROM slots s JOIN releases r ON r.id = s.release_id \
+                      WHERE s.environment = $1 ORDER BY s.slot";
+
 impl Database {
     pub async fn slots(&self, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
-        let rows = sqlx::query("SELECT * FROM slots WHERE environment = $1 ORDER BY slot")
+        let rows = sqlx::query(SELECT)
             .bind(environment.to_string())
             .fetch_all(&self.pool)
             .await
@@ -38,7 +41,7 @@ impl Database {
                     environment: row.environment("environment")?,
                     slot: record.slot,
                     release: record.release,
-                    version: Version::new(row.text("version")?)?,
+                    version: record.version.clone(),
                 };
                 Ok((placement, record, Fence(row.int("fence")?)))
             })
@@ -105,11 +108,8 @@ pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, slot: Slo
 }
 
 pub(crate) async fn fetch_all(tx: &mut Tx, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
-    let rows = sqlx::query("SELECT * FROM slots WHERE environment = $1 ORDER BY slot")
-        .bind(environment.to_string())
-        .fetch_all(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    let rows =
+        sqlx::query(SELECT).bind(environment.to_string()).fetch_all(&mut **tx).await.map_err(store_error)?;
     rows.iter().map(read).collect()
 }
 
@@ -117,6 +117,7 @@ fn read(row: &AnyRow) -> Result<SlotRecord> {
     Ok(SlotRecord {
         slot: row.parsed("slot", Slot::parse)?,
         release: ReleaseId(row.int("release_id")?),
+        version: row.version("version")?,
         state: row.parsed("state", SlotState::parse)?,
         since: row.time("since")?,
         until: row.opt_time("until")?,

@@ -3,6 +3,8 @@
 pub mod journal;
 pub(crate) mod record;
 mod step;
+#[cfg(test)]
+mod tests;
 mod undo;
 
 pub(crate) use step::backends;
@@ -104,6 +106,8 @@ pub struct Operation {
     pub(crate) record: OperationRecord,
     pub(crate) target: Release,
     pub(crate) from: Option<Release>,
+    /// What else its steps are about: releases that are in the way.
+    others: Vec<Release>,
     states: Vec<StepState>,
     /// How many journal entries are on disk.
     written: usize,
@@ -113,7 +117,8 @@ pub struct Operation {
 }
 
 impl Operation {
-    pub(crate) fn new(
+    pub(crate) async fn new(
+        db: &Database,
         record: OperationRecord,
         target: Release,
         from: Option<Release>,
@@ -122,10 +127,12 @@ impl Operation {
         let states = journal::fold(record.plan.steps().len(), entries).map_err(|error| {
             Error::failed("ORC-0402", "the journal of the operation is damaged").source(error)
         })?;
+        let others = others(db, &record, &target, from.as_ref()).await?;
         Ok(Self {
             record,
             target,
             from,
+            others,
             states,
             written: entries.len(),
             pending: Vec::new(),
@@ -139,16 +146,14 @@ impl Operation {
 
     /// The release that a step is about.
     fn release_of(&self, step: &Step) -> &Release {
-        match &self.from {
-            Some(from) if from.id == step.place().release => from,
-            _ => &self.target,
-        }
+        let mut known = self.from.iter().chain(&self.others);
+        known.find(|release| release.id == step.place().release).unwrap_or(&self.target)
     }
 
-    /// Whether the place is the one that a deployment or a rollback fills.
-    fn is_fresh(&self, place: &Place) -> bool {
+    /// Whether the place had the traffic when the operation began.
+    fn was_live(&self, place: &Place) -> bool {
         let plan = &self.record.plan;
-        plan.kind() != OperationKind::Stop && plan.target() == place
+        plan.from() == Some(place) || (plan.kind() == OperationKind::Stop && plan.target() == place)
     }
 
     /// Entries that are not on disk yet, for the transaction that concludes.
@@ -181,6 +186,23 @@ impl Operation {
         let record = &self.record;
         db.append_journal(&record.environment, record.id, record.fence, first, &entries).await
     }
+}
+
+async fn others(
+    db: &Database,
+    record: &OperationRecord,
+    target: &Release,
+    from: Option<&Release>,
+) -> Result<Vec<Release>> {
+    let mut others: Vec<Release> = Vec::new();
+    for step in record.plan.steps() {
+        let id = step.place().release;
+        let known = target.id == id || from.is_some_and(|from| from.id == id);
+        if !known && others.iter().all(|other| other.id != id) {
+            others.push(crate::situation::known(db, id).await?);
+        }
+    }
+    Ok(others)
 }
 
 /// Runs, or resumes: both start from what the journal says. An error means that the operation is still open.

@@ -12,6 +12,7 @@ use super::journal::{Entry, StepEvent};
 use super::{Failure, Operation};
 use crate::database::{
     Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, slots,
+    store_error,
 };
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Fence, RollbackId};
@@ -34,20 +35,23 @@ pub(crate) const MOVED: &str = "ORC-0115";
 /// Takes the lease if nobody holds it and nothing happened since the plan was made.
 async fn take_lease(
     db: &Database,
-    tx: &mut Tx,
+    mut tx: Tx,
     ports: &Ports,
     environment: &EnvironmentName,
     actor: &str,
     seen: &Seen,
-) -> Result<Fence> {
+) -> Result<(Tx, Fence)> {
     let holder = ports.host.holder(actor);
-    let Some(fence) = leases::take(tx, environment, &holder, ports.clock.now(), ports.lease_ttl).await?
-    else {
+    let taken = leases::take(&mut tx, environment, &holder, ports.clock.now(), ports.lease_ttl).await?;
+    let Some(fence) = taken else {
+        // Others wait for the lock that this transaction holds, with every other connection of the pool.
+        tx.rollback().await.map_err(store_error)?;
         return Err(busy(db, ports, environment).await?);
     };
-    let unchanged = fence.0 == seen.fence.0 + 1 && slots::fetch_all(tx, environment).await? == seen.slots;
+    let unchanged =
+        fence.0 == seen.fence.0 + 1 && slots::fetch_all(&mut tx, environment).await? == seen.slots;
     if unchanged {
-        Ok(fence)
+        Ok((tx, fence))
     } else {
         Err(Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again"))
     }
@@ -105,6 +109,7 @@ async fn mark_filling(
     let record = SlotRecord {
         slot: target.slot,
         release: target.release,
+        version: target.version.clone(),
         state: SlotState::Filling,
         since: now,
         until: None,
@@ -112,14 +117,28 @@ async fn mark_filling(
     slots::put(tx, environment, &record).await
 }
 
-/// The slot of an operation that was undone: what filled it is gone again.
-async fn unmark_filling(tx: &mut Tx, environment: &EnvironmentName, plan: &Plan) -> Result<()> {
+/// The slot of an operation that was undone: what filled it is gone again. What was there before it may have been stopped
+/// or not, so the daemon makes sure of that.
+async fn unmark_filling(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<()> {
     let records = slots::fetch_all(tx, environment).await?;
-    let filling = |r: &SlotRecord| r.slot == plan.target().slot && r.state == SlotState::Filling;
-    if records.iter().any(filling) {
-        slots::remove(tx, environment, plan.target().slot).await?;
+    let (slot, filling) = (plan.target().slot, SlotState::Filling);
+    if !records.iter().any(|record| record.slot == slot && record.state == filling) {
+        return Ok(());
     }
-    Ok(())
+    match plan.occupant() {
+        None => slots::remove(tx, environment, slot).await,
+        Some(place) => {
+            let (release, version) = (place.release, place.version.clone());
+            let state = SlotState::Retiring;
+            let record = SlotRecord { slot, release, version, state, since: now, until: None };
+            slots::put(tx, environment, &record).await
+        }
+    }
 }
 
 /// Opens every concluding transaction: the lease is still ours, and the last journal entries are written.

@@ -54,11 +54,11 @@ impl Provider for World {
     }
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
-        assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
+        let planned = assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
         self.call(Call::at(Kind::Stop, &request.placement), |state| {
             admit(&mut state.site(&request.placement.environment).provider_fence, request.fence)?;
             if request.processes == Processes::All {
-                assert_may_stop(state, &request.placement);
+                assert_may_stop(state, &request.placement, planned);
             }
             let site = state.site(&request.placement.environment);
             site.instances.retain(|_, running| {
@@ -95,7 +95,7 @@ fn start(state: &mut State, request: &StartRequest, release: &Release) -> PortRe
         .filter(|other| other.slot == placement.slot && other.release != placement.release)
         .collect();
     if let Some(other) = others.first() {
-        assert_may_stop(state, other);
+        panic!("{} is in the way of {}: its requests get no time to end", other.version, placement.version);
     }
     let sick = state.never_healthy.contains(&placement.version);
     let mut port = state.next_port;

@@ -23,7 +23,7 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
     let slot = live.as_ref().map_or_else(|| free_slot(situation.slots), |place| place.slot.other());
     let target = Place::of(situation.release, slot);
     let routed = touches_traffic(situation.release, situation.live.map(|(release, _)| release));
-    let (steps, afterwards) = match situation.strategy.kind {
+    let (mut steps, afterwards) = match situation.strategy.kind {
         StrategyKind::BlueGreen => {
             (beside(&target, situation.release, routed), Afterwards::KeepWarm(situation.strategy.warm_for))
         }
@@ -40,7 +40,19 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
                 .hint("use blue_green or recreate"));
         }
     };
+    make_room(&mut steps, &target, situation.slots, routed);
     Ok(Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards })
+}
+
+/// Another release in the target's slot gets its drain time before it goes: it may still have requests in flight.
+pub(super) fn make_room(steps: &mut Vec<Step>, target: &Place, slots: &[SlotRecord], routed: bool) {
+    let other = |record: &&SlotRecord| record.slot == target.slot && record.release != target.release;
+    let Some(record) = slots.iter().find(other) else { return };
+    let place = Place { slot: record.slot, release: record.release, version: record.version.clone() };
+    steps.insert(1, Step::Stop(place.clone(), Processes::All));
+    if routed {
+        steps.insert(1, Step::Drain(place));
+    }
 }
 
 /// Start it, see it ready, give it the traffic, see it answer.

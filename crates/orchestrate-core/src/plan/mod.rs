@@ -186,10 +186,12 @@ impl Plan {
         self.afterwards
     }
 
-    /// What was in the target's slot before, and is made to leave it.
+    /// What was in the target's slot before, and is made to leave it: another release, or the target itself, sick.
     pub(crate) fn occupant(&self) -> Option<&Place> {
-        let other = |place: &Place| place.slot == self.target.slot && place.release != self.target.release;
-        self.steps.iter().map(Step::place).find(|place| other(place))
+        self.steps.iter().find_map(|step| match step {
+            Step::Stop(place, _) if place.slot == self.target.slot => Some(place),
+            _ => None,
+        })
     }
 
     /// Whether this is a mere switch to what runs already.

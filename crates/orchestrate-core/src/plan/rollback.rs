@@ -1,6 +1,6 @@
 //! What a rollback goes back to, and how; or why it is refused.
 
-use super::deploy::{beside, free_slot, switch, touches_traffic};
+use super::deploy::{beside, free_slot, make_room, switch, touches_traffic};
 use super::{Afterwards, OperationKind, Place, Plan, Step};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -300,6 +300,7 @@ impl Way {
         if let (StrategyKind::Recreate, Some(live)) = (situation.strategy, &live) {
             steps.insert(1, Step::Stop(live.clone(), Processes::All));
         }
+        make_room(&mut steps, &place, &situation.slots, routed);
         let afterwards = after(situation, live.as_ref(), terms);
         Self { path: RollbackPath::Cold, plan: Some(rollback(place, live, steps, afterwards)), remarks }
     }

@@ -61,6 +61,7 @@ async fn a_cold_target_that_does_not_come_up_leaves_users_where_they_are() {
     assert_eq!(stage.live().await.as_deref(), Some("1.1"));
     assert_eq!(stage.world.running(&stage.environment), ["green-web-1@1.1", "green-web-2@1.1"]);
     assert!(stage.db.list_holds(&stage.environment).await.unwrap().is_empty());
+    crate::slot_tending::tend(&stage.db, &stage.world.ports()).await.unwrap();
     assert_eq!(stage.slots().await.len(), 1);
 }
 
@@ -181,7 +182,8 @@ async fn of_many_rollbacks_in_the_same_instant_no_two_have_effects_together() {
     stage.deploy("1.3").await;
     stage.world.answers_rightly(&v("1.3"));
     let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
+    // More than the pool has connections, so that all but one wait for the same lock.
+    for _ in 0..24 {
         let (rollback, request) = (stage.rollback(), stage.back());
         tasks.spawn(async move { rollback.rollback(&request).await });
     }

@@ -36,8 +36,7 @@ pub(crate) struct NewDeploy<'a> {
 /// One transaction: the lease, the deployment, its operation and its first journal entry.
 pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_>) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.release.environment);
-    let mut tx = db.begin().await?;
-    let fence = take_lease(db, &mut tx, ports, environment, new.actor, &new.seen).await?;
+    let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let deployment = create(&mut tx, &new, now).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
     let id = operations::create(&mut tx, open).await?;

@@ -64,13 +64,12 @@ pub(crate) async fn begin_rollback(
     steps: &Plan,
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.plan.deployment.environment);
-    let mut tx = db.begin().await?;
-    let fence = take_lease(db, &mut tx, ports, environment, new.actor, &new.seen).await?;
+    let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let rollback = rollbacks::create(&mut tx, &new.event()).await?;
     rollbacks::set_status(&mut tx, rollback, RollbackStatus::InProgress, None, None, now).await?;
     let record = open(&mut tx, new, steps, rollback, fence, now).await?;
     commit(tx).await?;
-    Operation::new(record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))
+    Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now)).await
 }
 
 async fn open(
@@ -126,7 +125,8 @@ pub(crate) async fn replan_rollback(
     let record = open(&mut tx, new, steps, rollback, operation.record.fence, now).await?;
     commit(tx).await?;
     let mut next =
-        Operation::new(record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))?;
+        Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))
+            .await?;
     next.phases = std::mem::take(&mut operation.phases);
     Ok(next)
 }
@@ -153,7 +153,7 @@ pub(crate) async fn conclude_rollback(
             completed(&mut tx, &environment, &mut event, now).await?;
         }
         Outcome::Undone(failure) => {
-            unmark_filling(&mut tx, &name, &operation.record.plan).await?;
+            unmark_filling(&mut tx, &name, &operation.record.plan, now).await?;
             operations::set_status(
                 &mut tx,
                 operation_id,
@@ -189,8 +189,7 @@ pub(crate) async fn record_no_move(
 ) -> Result<RollbackEvent> {
     let (now, name) = (ports.clock.now(), &new.plan.deployment.environment);
     let environment = db.environment(name).await?;
-    let mut tx = db.begin().await?;
-    take_lease(db, &mut tx, ports, name, new.actor, &new.seen).await?;
+    let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
     let id = rollbacks::create(&mut tx, &new.event()).await?;
     let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
         .bind(id.0)

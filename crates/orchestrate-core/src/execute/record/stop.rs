@@ -22,8 +22,7 @@ pub(crate) async fn begin_stop(
     seen: &Seen,
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &live.environment);
-    let mut tx = db.begin().await?;
-    let fence = take_lease(db, &mut tx, ports, environment, actor, seen).await?;
+    let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, actor, seen).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &plan, fence, now };
     let id = operations::create(&mut tx, open).await?;
     let entries = first_entry(&plan, now);
@@ -45,7 +44,7 @@ pub(crate) async fn begin_stop(
         started_at: now,
         ended_at: None,
     };
-    Operation::new(record, live.clone(), None, &entries)
+    Operation::new(db, record, live.clone(), None, &entries).await
 }
 
 pub(crate) async fn conclude_stop(

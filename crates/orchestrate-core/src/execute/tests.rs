@@ -1,0 +1,226 @@
+//! Operations that are cut short or disturbed at every point, and what is true afterwards.
+
+mod crashes;
+mod faults;
+
+use std::collections::BTreeSet;
+
+use crate::database::{Database, OperationStatus};
+use crate::deployment::DeploymentStatus;
+use crate::deployment_executor::DeploymentExecutor;
+use crate::deployment_rollback::{Asking, DeploymentRollback};
+use crate::error::Error;
+use crate::fakes::{Fault, Kind, When};
+use crate::ports::Ports;
+use crate::rollback_event::RollbackStatus;
+use crate::slot::SlotState;
+use crate::slot_tending::tend;
+use crate::stage::{Stage, recreate, v, with_worker};
+use crate::time::Span;
+
+/// What is done, and what the stage looks like before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    FirstDeploy,
+    Deploy,
+    RecreateDeploy,
+    WarmRollback,
+    ColdRollback,
+    RecreateRollback,
+    /// The warm target turns sick at the moment of the switch.
+    SickRollback,
+    /// The live release is the target, and sick.
+    SickLive,
+    Undo,
+}
+
+impl Scene {
+    async fn stage(self) -> Stage {
+        let settings = match self {
+            Self::RecreateDeploy | Self::RecreateRollback => recreate(),
+            Self::FirstDeploy
+            | Self::Deploy
+            | Self::WarmRollback
+            | Self::ColdRollback
+            | Self::SickRollback
+            | Self::SickLive
+            | Self::Undo => with_worker(),
+        };
+        let stage = Stage::with(settings, &[]).await;
+        stage
+            .deploy_all(match self {
+                Self::FirstDeploy => &[],
+                Self::Deploy | Self::RecreateDeploy => &["1.0"],
+                Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
+                    &["1.0", "1.1"]
+                }
+                Self::ColdRollback => &["1.0", "1.1", "1.2"],
+                Self::Undo => &["1.0", "1.1"],
+            })
+            .await;
+        tend(&stage.db, &stage.world.ports()).await.unwrap();
+        match self {
+            Self::Undo => {
+                stage.rollback().rollback(&stage.forced()).await.unwrap();
+            }
+            Self::SickLive => {
+                stage.world.never_healthy(&v("1.2"));
+                stage.deploy("1.2").await;
+                stage.world.put_instances(&v("1.1"), crate::ports::InstanceState::Unhealthy);
+            }
+            _ => {}
+        }
+        stage.world.clock.advance(Span::from_secs(60));
+        stage
+    }
+
+    /// The versions between which it moves.
+    const fn versions(self) -> (Option<&'static str>, &'static str) {
+        match self {
+            Self::FirstDeploy => (None, "1.0"),
+            Self::Deploy | Self::RecreateDeploy => (Some("1.0"), "1.1"),
+            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback => (Some("1.1"), "1.0"),
+            Self::ColdRollback => (Some("1.2"), "1.0"),
+            Self::SickLive => (Some("1.1"), "1.1"),
+            Self::Undo => (Some("1.0"), "1.1"),
+        }
+    }
+
+    const fn is_deploy(self) -> bool {
+        matches!(self, Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy)
+    }
+
+    /// What is made to go wrong by the scene itself.
+    fn arrange(self, stage: &Stage) {
+        stage.world.forget_calls();
+        if self == Self::SickRollback {
+            stage.world.fault(When::Kind(Kind::Switch), 1, Fault::Sicken);
+        }
+    }
+
+    async fn play(self, stage: &Stage, db: Database, ports: Ports) -> Result<(), Error> {
+        let rollback = DeploymentRollback::new(db.clone(), ports.clone());
+        let target = self.versions().1;
+        match self {
+            Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy => {
+                DeploymentExecutor::new(db, ports).deploy(&stage.to_deploy(target)).await.map(drop)
+            }
+            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
+                rollback.rollback_as(&stage.forced(), &Asking::by("ada")).await.map(drop)
+            }
+            Self::ColdRollback => {
+                rollback.rollback_as(&stage.back_to(target), &Asking::by("ada")).await.map(drop)
+            }
+            Self::Undo => {
+                let asking = Asking { undo: true, ..Asking::by("ada") };
+                rollback.rollback_as(&stage.back(), &asking).await.map(drop)
+            }
+        }
+    }
+
+    /// How many calls it makes when nothing goes wrong.
+    async fn calls(self, template: &Stage) -> usize {
+        let stage = template.fork().await;
+        self.arrange(&stage);
+        self.play(&stage, stage.db.clone(), stage.world.ports()).await.unwrap();
+        let calls = stage.world.calls().len();
+        assert_eq!(self.look(&stage, "undisturbed").await, End::Done);
+        calls
+    }
+
+    /// Looks that everything is as it is recorded, then lets the daemon clear up, and looks again.
+    async fn look(self, stage: &Stage, what: &str) -> End {
+        let what = format!("{self:?}, {what}");
+        let environment = &stage.environment;
+        assert!(stage.db.open_operation(environment).await.unwrap().is_none(), "{what}: still open");
+        let lease = stage.db.lease(environment).await.unwrap().unwrap();
+        assert_eq!((lease.operation, lease.holder), (None, None), "{what}: the lease");
+        let (from, to) = self.versions();
+        let live = stage.live().await;
+        assert!(
+            [from, Some(to)].contains(&live.as_deref()),
+            "{what}: neither before nor after, but {live:?}"
+        );
+        let end = self.recorded_end(stage, &what).await;
+        let expected = if end == End::Done { Some(to) } else { from };
+        assert_eq!(live.as_deref(), expected, "{what}: {end:?}");
+        check_instances(stage, &what).await;
+        stage.world.clock.advance(Span::from_secs(3600));
+        for _ in 0..2 {
+            tend(&stage.db, &stage.world.ports()).await.unwrap();
+        }
+        assert_eq!(stage.live().await.as_deref(), expected, "{what}: after tending");
+        check_instances(stage, &what).await;
+        let slots = stage.slots().await;
+        assert!(slots.iter().all(|slot| slot.state == SlotState::Live), "{what}: {slots:?}");
+        assert_eq!(stage.world.routed(environment).len(), slots.len(), "{what}: the router's slots");
+        end
+    }
+
+    async fn recorded_end(self, stage: &Stage, what: &str) -> End {
+        let deployments = stage.db.list_deployments(&stage.environment, 100).await.unwrap();
+        let open = |status| matches!(status, DeploymentStatus::Pending | DeploymentStatus::InProgress);
+        assert!(deployments.iter().all(|d| !open(d.status)), "{what}: {deployments:?}");
+        let events = stage.db.list_deployment_rollback_events(&stage.environment, 100).await.unwrap();
+        assert!(
+            events.iter().all(|e| matches!(e.status, RollbackStatus::Completed | RollbackStatus::Failed)),
+            "{what}: {events:?}"
+        );
+        let (_, to) = self.versions();
+        let done = if self.is_deploy() {
+            deployments
+                .first()
+                .is_some_and(|newest| newest.version == v(to) && newest.status == DeploymentStatus::Completed)
+        } else {
+            let before = usize::from(self == Self::Undo);
+            assert!(events.len() <= before + 1, "{what}: more than one event: {events:?}");
+            events.len() > before && events[0].status == RollbackStatus::Completed
+        };
+        if done {
+            assert_eq!(stage.current().await.version, v(to), "{what}: current");
+        }
+        if done { End::Done } else { End::Before }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Before,
+}
+
+/// Everything that should run runs, and nothing runs of which there is no record.
+async fn check_instances(stage: &Stage, what: &str) {
+    let running: BTreeSet<String> = stage.world.running(&stage.environment).into_iter().collect();
+    let (mut wanted, mut allowed) = (BTreeSet::new(), BTreeSet::new());
+    for slot in stage.slots().await {
+        assert_ne!(slot.state, SlotState::Filling, "{what}: still filling");
+        let release = stage.db.release(slot.release).await.unwrap().unwrap();
+        for (name, process) in &release.contents.processes {
+            for n in 1..=process.instances {
+                let id = format!("{}-{name}-{n}@{}", slot.slot, release.version);
+                let needed = slot.state == SlotState::Live
+                    || (slot.state == SlotState::Warm && process.listen.is_some());
+                if needed {
+                    wanted.insert(id.clone());
+                }
+                allowed.insert(id);
+            }
+        }
+    }
+    assert!(running.is_subset(&allowed), "{what}: strays: {:?}", running.difference(&allowed));
+    assert!(wanted.is_subset(&running), "{what}: missing: {:?}", wanted.difference(&running));
+}
+
+/// What a daemon does with what it finds.
+async fn resume(stage: &Stage, db: Database, ports: Ports, what: &str) {
+    if db.open_operation(&stage.environment).await.unwrap().is_some() {
+        let resumed = DeploymentExecutor::new(db, ports).resume(&stage.environment, "daemon").await;
+        resumed.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
+}
+
+async fn needs_attention(stage: &Stage) -> bool {
+    let open = stage.db.open_operation(&stage.environment).await.unwrap();
+    open.is_some_and(|operation| operation.status == OperationStatus::NeedsAttention)
+}
