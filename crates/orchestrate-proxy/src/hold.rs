@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
@@ -73,14 +75,23 @@ impl ListenerHold {
 /// which the program must pass on as [`crate::ProxyOptions::inherit`]; it runs in a process group of its own.
 pub fn spawn_proxy(mut command: Command, held: &[(SocketAddr, OwnedFd)]) -> io::Result<Child> {
     let (ours, theirs) = StdUnixStream::pair()?;
-    let child = command.stdin(OwnedFd::from(theirs)).process_group(0).spawn()?;
+    let mut child = command.stdin(OwnedFd::from(theirs)).process_group(0).spawn()?;
     // The command holds the child's end open as long as it exists.
     drop(command);
-    for (address, socket) in held {
-        send_whole(&ours, &Held::Open(*address), Some(socket))?;
+    if let Err(error) = send_all(&ours, held) {
+        // A child that did not even take its sockets has died, or is not the proxy; either way it must not stay.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
     }
-    send_whole(&ours, &Held::Complete, None)?;
     Ok(child)
+}
+
+fn send_all(stream: &StdUnixStream, held: &[(SocketAddr, OwnedFd)]) -> io::Result<()> {
+    for (address, socket) in held {
+        send_whole(stream, &Held::Open(*address), Some(socket))?;
+    }
+    send_whole(stream, &Held::Complete, None)
 }
 
 fn send_whole(mut stream: &StdUnixStream, message: &Held, socket: Option<&OwnedFd>) -> io::Result<()> {
@@ -91,6 +102,8 @@ fn send_whole(mut stream: &StdUnixStream, message: &Held, socket: Option<&OwnedF
 
 /// The other end of [`spawn_proxy`]: waits for all sockets of the parent.
 pub(crate) fn inherit(from: OwnedFd) -> io::Result<BTreeMap<SocketAddr, OwnedFd>> {
+    // A parent that has stopped must not keep the proxy from saying so.
+    set_socket_timeout(&from, Timeout::Recv, Some(Duration::from_secs(5)))?;
     let (mut intake, mut inherited) = (Intake::default(), BTreeMap::new());
     loop {
         while let Some((message, socket)) = intake.next()? {

@@ -61,6 +61,8 @@ async fn serve(registry: Arc<Registry>, listener: UnixListener) -> Result<Arc<Re
     let signals = |kind| signal(kind).map_err(ProxyError::start("listening for signals"));
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    // Taken and ignored: the end of a terminal is not the end of the proxy.
+    let _hangup = signals(SignalKind::hangup())?;
     let shutdown = Arc::new(Notify::new());
     let control = tokio::spawn(control::serve(listener, Arc::clone(&registry), Arc::clone(&shutdown)));
     let binding = tokio::spawn(bind_unbound(Arc::clone(&registry)));

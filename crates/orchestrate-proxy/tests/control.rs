@@ -1,4 +1,5 @@
 //! Orders and reports: fences, drains, proofs, counts, and who may give orders.
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod rig;
 

@@ -1,4 +1,5 @@
 //! What passes through: bodies, trailers, upgrades and protocols, and what is added and taken away on the way.
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod rig;
 
@@ -152,7 +153,9 @@ async fn a_request_streams_part_by_part_and_back() {
     for (back, next) in [("one", Some("two")), ("two", Some("three")), ("three", None)] {
         let frame = within("a part", answer.frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), back);
-        next.map(|next| parts.send(next).unwrap());
+        if let Some(next) = next {
+            parts.send(next).unwrap();
+        }
     }
     drop(parts);
     assert!(within("the end", answer.frame()).await.is_none());

@@ -1,4 +1,5 @@
 //! What the proxy does not let through: ambiguous requests, and those over a limit.
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod rig;
 

@@ -1,4 +1,5 @@
 //! Who gets a request: the release with the traffic, at once after a switch, and an instance that is well.
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod rig;
 

@@ -1,4 +1,5 @@
 //! Bad luck: the proxy dies, its parent dies, its state is torn, it is told to stop. Nobody is refused.
+#![allow(clippy::unwrap_used, reason = "tests, and what they share")]
 
 mod rig;
 

@@ -44,18 +44,18 @@ impl Progress {
 }
 
 /// A client's connection as the reaper sees it.
-#[derive(Default)]
 pub(super) struct Client {
     pub progress: Arc<Progress>,
+    /// Its place under the limit, kept as long as an upgraded connection lasts.
+    _permit: OwnedSemaphorePermit,
     /// Requests that have no whole answer yet.
     busy: Cell<u32>,
     end: Cell<End>,
     waker: RefCell<Option<Waker>>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    #[default]
     No,
     /// Close after what is under way.
     Soon,
@@ -64,6 +64,11 @@ enum End {
 }
 
 impl Client {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        let (progress, busy, end) = (Arc::default(), Cell::new(0), Cell::new(End::No));
+        Self { progress, _permit: permit, busy, end, waker: RefCell::default() }
+    }
+
     pub fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
         Busy(Rc::clone(self))
@@ -149,8 +154,8 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    fn add(&self) -> (u64, Rc<Client>) {
-        let (key, client) = (self.next.get(), Rc::new(Client::default()));
+    fn add(&self, permit: OwnedSemaphorePermit) -> (u64, Rc<Client>) {
+        let (key, client) = (self.next.get(), Rc::new(Client::new(permit)));
         client.progress.touch();
         self.next.set(key + 1);
         self.all.borrow_mut().insert(key, Rc::clone(&client));
@@ -176,12 +181,11 @@ pub(super) async fn serve(
 ) {
     // Without it, the last part of an answer would wait for the client's acknowledgement; it is no reason to refuse.
     let _ = tcp.set_nodelay(true);
-    let (key, client) = worker.clients.add();
+    let (key, client) = worker.clients.add(permit);
     worker.wake_reaper();
     let gate = Gate::new(tcp, Arc::clone(&client.progress));
     converse(&worker, &site, &client, gate, peer).await;
     worker.clients.all.borrow_mut().remove(&key);
-    drop(permit);
 }
 
 async fn converse(

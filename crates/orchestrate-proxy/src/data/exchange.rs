@@ -65,7 +65,7 @@ impl Exchange {
 
     /// Whether it can carry another request.
     pub fn is_reusable(&self) -> bool {
-        !self.finished && self.sender.is_ready()
+        !self.finished && self.sender.is_ready() && !self.leash.is_pulled()
     }
 
     /// Lets the connection read and write what it can. It then wakes `cx`, so what it feeds (the answer, the body)

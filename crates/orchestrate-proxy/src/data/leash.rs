@@ -53,6 +53,10 @@ impl Leash {
         self.pulled.get()
     }
 
+    pub fn is_pulled(&self) -> bool {
+        self.pulled.get().is_some()
+    }
+
     fn pull(&self, why: Pulled) {
         self.pulled.set(Some(why));
         if let Some(waker) = self.waker.borrow_mut().take() {

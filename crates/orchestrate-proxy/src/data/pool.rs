@@ -17,6 +17,10 @@ pub(super) struct Pool {
 
 struct Idle {
     instance: Arc<Instance>,
+    #[expect(
+        clippy::vec_box,
+        reason = "boxes go back and forth between here and the bodies; what they hold is large"
+    )]
     exchanges: Vec<Box<Exchange>>,
 }
 

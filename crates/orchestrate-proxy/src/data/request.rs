@@ -125,6 +125,10 @@ fn settle_host(parts: &mut Parts, seen: &Seen, local: &str) -> Result<(), Refusa
         return Err(refusal::NO_HOST);
     }
     if let Some(authority) = authority {
+        // `GET example` parses as an authority, which only CONNECT may have for a target.
+        if parts.uri.scheme().is_none() {
+            return Err(refusal::BAD_TARGET);
+        }
         let host = HeaderValue::try_from(authority).map_err(|_| refusal::BAD_TARGET)?;
         parts.headers.insert(header::HOST, host);
         let target = parts.uri.path_and_query().cloned();

@@ -36,8 +36,15 @@ impl Registry {
                 let mut known = Known::new(name.clone());
                 known.fence = environment.fence;
                 state.known.insert(name, known);
-                for placed in environment.placed {
-                    registry.restore_placed(state, &placed);
+                for placed in &environment.placed {
+                    let SavedPlaced { placement, weight, backends } = placed;
+                    state.place(placement, backends, Some((*weight).min(100)), registry.shared.threads);
+                }
+                // Only now: who is let in while a slot is missing would find nothing that has the traffic.
+                for placed in &environment.placed {
+                    for backend in &placed.backends {
+                        registry.bind_again(state, &placed.placement, backend.listen, &backend.process);
+                    }
                 }
             }
             // Without a readable state, the sockets wait for the routes to be registered again.
@@ -46,14 +53,6 @@ impl Registry {
             }
         }
         registry
-    }
-
-    fn restore_placed(&self, state: &mut State, placed: &SavedPlaced) {
-        let SavedPlaced { placement, weight, backends } = placed;
-        state.place(placement, backends, Some((*weight).min(100)), self.shared.threads);
-        for backend in backends {
-            self.bind_again(state, placement, backend.listen, &backend.process);
-        }
     }
 
     fn bind_again(&self, state: &mut State, placement: &Placement, address: SocketAddr, process: &str) {

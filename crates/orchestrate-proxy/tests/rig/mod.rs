@@ -1,5 +1,9 @@
 //! A proxy process with a home of its own, and instances to put behind it. Everything ends with the test.
-#![allow(dead_code, reason = "every test file uses a part of the rig")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a part of the tests, and every test file uses a part of it"
+)]
 
 pub mod client;
 pub mod instance;
