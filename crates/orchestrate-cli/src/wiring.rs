@@ -36,10 +36,15 @@ pub struct Wiring {
 impl Wiring {
     /// Opens the home and the database that the command line names.
     pub async fn open(global: &Global) -> Result<Self> {
+        Self::open_with(global, 1).await
+    }
+
+    /// The same with so many connections to the database: the daemon does several things at a time.
+    pub async fn open_with(global: &Global, connections: u32) -> Result<Self> {
         let home = Home::locate(global.home.as_deref())?;
         home.prepare()?;
         let (url, passed_on) = database(global, &home)?;
-        let db = Database::open(&url).await?;
+        let db = Database::open_with(&url, connections).await?;
         Ok(Self { daemon: DaemonClient::new(home.clone(), passed_on), db, home })
     }
 

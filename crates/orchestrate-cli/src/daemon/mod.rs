@@ -32,7 +32,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     let home = Home::locate(global.home.as_deref())?;
     home.prepare()?;
     let Some(_lock) = lock(&home)? else { return already_running(&home, detached).await };
-    let wiring = Wiring::open(global).await?;
+    let wiring = Wiring::open_with(global, 4).await?;
     let key = home.key()?;
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), key: key.clone() });

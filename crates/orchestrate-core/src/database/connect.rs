@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Executor as _, Row as _};
+use tokio::sync::mpsc;
 
 use super::row::store_error;
 use super::{Backend, Database};
@@ -65,6 +66,11 @@ impl fmt::Debug for DatabaseUrl {
 impl Database {
     /// Opens the state and brings its schema up to date; refuses a schema newer than this program.
     pub async fn open(url: &DatabaseUrl) -> Result<Self> {
+        Self::open_with(url, 8).await
+    }
+
+    /// The same, with at most so many connections: a command that does one thing after another needs one.
+    pub async fn open_with(url: &DatabaseUrl, connections: u32) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let backend = match url {
             DatabaseUrl::Sqlite(path) => {
@@ -73,7 +79,7 @@ impl Database {
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres,
         };
-        let database = Self { pool: connect(url, backend).await?, backend };
+        let database = Self { pool: connect(url, backend, connections).await?, backend };
         database.migrate(url).await?;
         Ok(database)
     }
@@ -136,7 +142,7 @@ fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.message().contains("no such table") || error.code().as_deref() == Some("42P01")
 }
 
-async fn connect(url: &DatabaseUrl, backend: Backend) -> Result<sqlx::AnyPool> {
+async fn connect(url: &DatabaseUrl, backend: Backend, connections: u32) -> Result<sqlx::AnyPool> {
     let address = match url {
         DatabaseUrl::Sqlite(path) => format!("sqlite://{}?mode=rwc", escape(path)),
         DatabaseUrl::Postgres(url) => url.clone(),
@@ -144,21 +150,30 @@ async fn connect(url: &DatabaseUrl, backend: Backend) -> Result<sqlx::AnyPool> {
     let options: AnyConnectOptions = address.parse().map_err(|error: sqlx::Error| {
         Error::usage("ORC-0203", format!("the database {url} cannot be used")).source(error)
     })?;
-    AnyPoolOptions::new()
-        .max_connections(8)
+    // The pool would try again and again, and then say nothing but that it took too long.
+    let (tell, mut told) = mpsc::channel(1);
+    let connecting = AnyPoolOptions::new()
+        .max_connections(connections)
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(15))
         .after_connect(move |connection: &mut AnyConnection, _| {
+            let tell = tell.clone();
             Box::pin(async move {
-                if backend == Backend::Sqlite {
-                    connection.execute(SETTINGS).await?;
+                if backend == Backend::Sqlite
+                    && let Err(error) = connection.execute(SETTINGS).await
+                {
+                    tell.try_send(error).map_err(mpsc::error::TrySendError::into_inner)?;
+                    return Err(sqlx::Error::Protocol("a connection could not be set up".into()));
                 }
                 Ok(())
             })
         })
-        .connect_with(options)
-        .await
-        .map_err(|error| opening_error(url, error))
+        .connect_with(options);
+    tokio::select! {
+        biased;
+        Some(error) = told.recv() => Err(opening_error(url, error)),
+        pool = connecting => pool.map_err(|error| opening_error(url, error)),
+    }
 }
 
 fn opening_error(url: &DatabaseUrl, error: sqlx::Error) -> Error {
