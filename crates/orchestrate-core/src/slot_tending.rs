@@ -120,7 +120,8 @@ impl Told {
         let count = |backend: &Backend| u32::try_from(backend.instances.len()).unwrap_or(u32::MAX);
         let knows = there.is_some_and(|there| {
             register.backends.iter().all(|backend| {
-                let same = |seen: &BackendView| seen.process == backend.process && seen.instances == count(backend);
+                let same =
+                    |seen: &BackendView| seen.process == backend.process && seen.instances == count(backend);
                 there.backends.iter().any(same)
             })
         });
