@@ -1,6 +1,7 @@
 //! What `deploy`, `validate` and `diff` share: from the config file and a version to sealed contents.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -194,10 +195,20 @@ pub fn interrupt() -> tokio::sync::watch::Receiver<bool> {
         else {
             return;
         };
-        loop {
+        for _ in 0..2 {
             tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-            sender.send_replace(true);
+            if sender.send_replace(true) {
+                give_up();
+            }
         }
     });
     receiver
+}
+
+/// What was begun is left to the daemon, which sees that its command is gone.
+#[expect(clippy::disallowed_methods, reason = "at once means that nothing is waited for any more")]
+fn give_up() -> ! {
+    // The person may have closed the terminal.
+    let _ = writeln!(std::io::stderr(), "\ninterrupted; the daemon finishes or puts back what was begun");
+    std::process::exit(130)
 }
