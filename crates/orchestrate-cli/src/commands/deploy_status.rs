@@ -70,9 +70,26 @@ struct OperationStatus {
 
 pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
-    let status = read(&wiring, environment).await?;
+    let status = read_settled(&wiring, environment).await?;
     printer.result(&status, || text(printer, &status));
     Ok(Exit::DONE)
+}
+
+/// What is shown together must be true together: it is read again if an operation began or ended meanwhile.
+async fn read_settled(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
+    const ATTEMPTS: usize = 5;
+    let mut status = None;
+    for _ in 0..ATTEMPTS {
+        let of = |lease: orchestrate_core::database::Lease| (lease.fence, lease.operation);
+        let before = wiring.db.lease(environment).await?.map(of);
+        let read = status.insert(read(wiring, environment).await?);
+        let operation = read.operation.as_ref().map(|operation| operation.id);
+        let after = wiring.db.lease(environment).await?.map(of);
+        if before == after && after.and_then(|(_, holds)| holds) == operation {
+            break;
+        }
+    }
+    status.ok_or_else(|| Error::bug("a status that was not read"))
 }
 
 async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
