@@ -107,6 +107,9 @@ async fn launch(home: &Home, held: &[(SocketAddr, OwnedFd)]) -> Result<ListenerH
         .current_dir("/")
         .stdout(Stdio::null())
         .stderr(log);
+    if let Some(threads) = std::env::var_os("ORCHESTRATE_PROXY_THREADS") {
+        command.arg("--threads").arg(threads);
+    }
     let mut child = spawn_proxy(command, held).map_err(cannot)?;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {

@@ -119,7 +119,8 @@ impl Orchestrate {
                 command.env_remove(name);
             }
         }
-        command.env("NO_COLOR", "1").current_dir(&self.room);
+        // One worker, as the other proxies have.
+        command.env("NO_COLOR", "1").env("ORCHESTRATE_PROXY_THREADS", "1").current_dir(&self.room);
         command
             .env("ORCHESTRATE_HOME", self.home())
             .env("ORCHESTRATE_CONFIG", self.room.join("orchestrate.yaml"));
