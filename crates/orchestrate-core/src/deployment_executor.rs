@@ -340,7 +340,7 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
                 Outcome::Undone(Failure { kind: FailureKind::Interrupted, .. }) => "; it was put back",
                 Outcome::Undone(_) => "; users are served as before",
                 // Nothing was put back, so a person has to.
-                Outcome::Completed | Outcome::NeedsAttention(_) => {
+                Outcome::Completed | Outcome::Condemned(_) | Outcome::NeedsAttention(_) => {
                     let message = format!("{what} {verb} and is live all the same: {why}{detail}");
                     return Some(
                         Error::needs_attention(code, message)
