@@ -22,6 +22,19 @@ pub struct Printer {
     color_err: bool,
 }
 
+/// An error for scripts, its fields in the order in which INTERFACE shows them.
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    error: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    code: &'a str,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default();
@@ -105,8 +118,8 @@ impl Printer {
             }
         };
         if self.json() {
-            let line = serde_json::json!({ "error": { "code": code, "message": message, "hint": hint } });
-            self.err(&line.to_string());
+            let error = ErrorLine { error: Told { code, message: &message, hint: hint.as_deref() } };
+            self.err(&serde_json::to_string(&error).unwrap_or_default());
         } else if let Some(place) = place {
             self.err(place.trim_end());
         } else {
@@ -142,7 +155,9 @@ impl Printer {
     pub fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING);
-        table.set_header(header.iter().map(|name| self.faint(name)));
+        if !header.is_empty() {
+            table.set_header(header.iter().map(|name| self.faint(name)));
+        }
         table.add_rows(rows);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));

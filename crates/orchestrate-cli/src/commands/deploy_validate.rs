@@ -57,8 +57,13 @@ pub async fn must_pass(
     let results = results?;
     let failed: Vec<&CheckResult> = results.iter().filter(|result| !result.passed).collect();
     let Some(first) = failed.first() else { return Ok(()) };
-    let told: Vec<String> =
-        failed.iter().map(|result| format!("{}: {}", result.name, result.message)).collect();
+    // Our own checks say whole sentences; what a command printed needs its name.
+    let own = |name: &str| intended.settings.checks.iter().all(|check| check.name != name);
+    let told = failed.iter().map(|result| match own(&result.name) {
+        true => result.message.clone(),
+        false => format!("{}: {}", result.name, result.message),
+    });
+    let told: Vec<String> = told.collect();
     let error = Error::refused(
         "ORC-0127",
         format!("{version} is not deployed to {environment}: {}", told.join("; ")),

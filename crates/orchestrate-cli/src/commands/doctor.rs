@@ -71,7 +71,9 @@ async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
                     None,
                 ));
             }
-            findings.push(passed("proxy", format!("answers, {} addresses open", hello.listening.len())));
+            let count = hello.listening.len();
+            let addresses = if count == 1 { "address" } else { "addresses" };
+            findings.push(passed("proxy", format!("answers, {count} {addresses} open")));
         }
         Err(_) if !running => {}
         Err(error) => {

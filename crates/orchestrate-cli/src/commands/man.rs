@@ -1,14 +1,21 @@
 //! `orchestrate man` and `orchestrate completions`: made from the command line's own definition.
 
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use orchestrate_core::Error;
 
 use crate::args::Cli;
 use crate::exit::{Ended, Exit};
 
 pub fn completions(shell: clap_complete::Shell) -> Ended {
-    clap_complete::generate(shell, &mut Cli::command(), "orchestrate", &mut std::io::stdout());
+    clap_complete::generate(shell, &mut visible(&Cli::command()), "orchestrate", &mut std::io::stdout());
     Ok(Exit::DONE)
+}
+
+/// The command line without what people are not meant to type, which completions would offer all the same.
+fn visible(whole: &Command) -> Command {
+    Command::new("orchestrate")
+        .args(whole.get_arguments().cloned())
+        .subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
 pub fn page() -> Ended {

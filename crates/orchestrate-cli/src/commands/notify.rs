@@ -51,8 +51,9 @@ async fn test(
     let count = record.channels.len();
     let value = serde_json::json!({ "environment": environment, "queued": count });
     printer.result(&value, || {
+        let (notices, they) = if count == 1 { ("notice", "it fares") } else { ("notices", "they fare") };
         format!(
-            "{} {count} test notices; see how they fare: orchestrate notify status",
+            "{} {count} test {notices}; see how {they}: orchestrate notify status",
             printer.good("queued")
         )
     });
@@ -118,7 +119,8 @@ async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {
     let due = wiring.db.flush_notices(dead).await?;
     ring(wiring).await?;
     let value = serde_json::json!({ "due": due });
-    printer.result(&value, || format!("{} {due} notices now", printer.good("delivering")));
+    let notices = if due == 1 { "notice" } else { "notices" };
+    printer.result(&value, || format!("{} {due} {notices} now", printer.good("delivering")));
     Ok(Exit::DONE)
 }
 
