@@ -1,5 +1,7 @@
 //! The documentation says what is there: codes and pages agree, and no page names what does not exist.
 
+#![expect(clippy::unwrap_used, reason = "a page or a source that cannot be read is a failure of the test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -288,5 +290,27 @@ fn what_is_said_not_to_be_built_is_not_there() {
         let words: Vec<&str> = command.split_whitespace().skip(1).collect();
         let parent = help(&words[..words.len() - 1]).unwrap();
         assert!(!lists(&parent, words[words.len() - 1]), "`{command}` is there; README says that it is not");
+    }
+}
+
+/// The names that a text has after `ORCHESTRATE_`.
+fn variables(text: &str) -> BTreeSet<String> {
+    let names = text
+        .split("ORCHESTRATE_")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect::<String>());
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn every_environment_variable_is_explained() {
+    let docs = ["docs/operations.md", "docs/service.md"].map(|page| read(&root().join(page))).concat();
+    let explained = variables(&docs);
+    let sources = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let sources = sources.filter(|path| !path.ends_with("orchestrate-testkit")).map(|path| path.join("src"));
+    for path in sources.flat_map(|source| files(&source, ".rs")) {
+        for name in variables(&read(&path)) {
+            assert!(explained.contains(&name), "{}: ORCHESTRATE_{name} is explained nowhere", path.display());
+        }
     }
 }
