@@ -47,7 +47,15 @@ fn a_deployment_and_a_rollback_print_the_promised_fields() {
     let scene = Scene::new();
     scene.artifact("1.0.0");
     let deployed = scene.run(&[
-        "deploy", "-e", "production", "--version", "1.0.0", "--reason", "the first one", "--format", "json",
+        "deploy",
+        "-e",
+        "production",
+        "--version",
+        "1.0.0",
+        "--reason",
+        "the first one",
+        "--format",
+        "json",
     ]);
     let deployed = deployed.ok();
     assert_eq!(deployed.stderr, "", "with --format json there is no progress");
@@ -125,7 +133,10 @@ fn status_prints_the_promised_fields() {
         ],
     );
     assert_eq!((&status["rollback"]["ready"], &status["rollback"]["blockers"]), (&json!(true), &json!([])));
-    has_shape(&status["holds"][0], &[("version", "0.9.0"), ("reason", "leaks"), ("since", "time"), ("actor", "alice@desk")]);
+    has_shape(
+        &status["holds"][0],
+        &[("version", "0.9.0"), ("reason", "leaks"), ("since", "time"), ("actor", "alice@desk")],
+    );
     assert!(status["operation"].is_null());
 }
 
@@ -181,9 +192,9 @@ fn a_completed_deployment_is_rolled_back_only_with_force() {
     refused.says(message);
     let refused = scene.json("deploy rollback --env production").ends(1);
     assert!(
-        refused.stderr.starts_with(&format!(
-            r#"{{"error":{{"code":"ORC-0104","message":"{message}","hint":""#
-        )),
+        refused
+            .stderr
+            .starts_with(&format!(r#"{{"error":{{"code":"ORC-0104","message":"{message}","hint":""#)),
         "in this order: {}",
         refused.stderr
     );

@@ -34,7 +34,12 @@ impl Ran {
     /// Wants `text` on stderr.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "not said: {text}\nexit {}, stderr: {}", self.status, self.stderr);
+        assert!(
+            self.stderr.contains(text),
+            "not said: {text}\nexit {}, stderr: {}",
+            self.status,
+            self.stderr
+        );
         self
     }
 

@@ -246,13 +246,13 @@ pub fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// An address that nobody listens on, below the range from which the kernel gives ports to clients.
+/// An address that nobody listens on, outside the ranges from which instances and clients get their ports.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let base = std::process::id().wrapping_mul(37);
-    for _ in 0..8_000 {
-        let offset = base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + u16::try_from(offset).unwrap()));
+    for _ in 0..3_000 {
+        let offset = base.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 3_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_000 + u16::try_from(offset).unwrap()));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

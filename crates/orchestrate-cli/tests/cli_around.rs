@@ -1,0 +1,109 @@
+//! What is around a deployment: logs, the audit trail, the daemon, the doctor, completions and the manual.
+
+mod support;
+
+use std::fs::File;
+use std::io::Write as _;
+
+use support::scene::PROGRAM;
+use support::{Scene, until};
+
+#[test]
+fn logs_show_who_said_what_and_follow() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let lines = |line: &str| scene.typed(line).ok().stdout.lines().map(str::to_owned).collect::<Vec<_>>();
+    until("both instances said it", || (lines("logs --env production").len() == 2).then_some(()));
+    let said = lines("logs --env production");
+    assert!(said.iter().all(|line| line.ends_with("| this is 1.0.0")), "{said:?}");
+    assert_ne!(said[0], said[1], "it says which instance spoke");
+    assert_eq!(lines("logs --env production -n 0").len(), 0);
+    scene.deploy("1.1.0").ok();
+    until("the new one is the default", || {
+        lines("logs -e production").iter().any(|line| line.contains("this is 1.1.0")).then_some(())
+    });
+    assert_eq!(lines("logs --env production --version 1.0.0"), said);
+    scene.typed("logs --env production --version 3.0.0").ends(1).says("no output of 3.0.0");
+
+    let (seen, mut follow) =
+        (scene.work.join("followed"), scene.command(&["logs", "-e", "production", "-f", "-n1"]));
+    let mut follow = follow.stdout(File::create(&seen).unwrap()).spawn().unwrap();
+    let files = std::fs::read_dir(scene.home.join("logs/production/1.1.0")).unwrap();
+    let file = files.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some()).unwrap();
+    let has = |text: &str| std::fs::read_to_string(&seen).unwrap().contains(text).then_some(());
+    until("it begins with the last line", || has("| this is 1.1.0"));
+    writeln!(File::options().append(true).open(file).unwrap(), "and more").unwrap();
+    until("it goes on with what is written", || has("| and more"));
+    let pid = rustix::process::Pid::from_child(&follow);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(follow.wait().unwrap().success());
+}
+
+#[test]
+fn the_audit_trail_tells_who_did_what_and_why() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    scene.typed("deploy rollback -e production --force --reason leaks").ok();
+    scene.typed("deploy unhold 1.1.0 -e production --reason mended").ok();
+    let records = scene.json("audit list --env production").ok().json();
+    let actions: Vec<&str> =
+        records.as_array().unwrap().iter().map(|record| record["action"].as_str().unwrap()).collect();
+    for action in ["environment_created", "deployment_completed", "rollback_completed"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+    assert!(records.as_array().unwrap().iter().all(|record| record["actor"] == "alice@desk"), "{records}");
+    assert_eq!(records[0]["reason"], "mended");
+    scene.typed("audit list").ok().prints("rollback_completed").prints("leaks");
+}
+
+#[test]
+fn the_daemon_can_be_stopped_and_the_service_goes_on() {
+    let scene = Scene::new();
+    scene.typed("daemon status").ok().prints("the daemon does not run");
+    scene.deploy("1.0.0").ok();
+    let pid = scene.json("daemon status").ok().json()["daemon"]["pid"].as_u64().unwrap();
+    scene.typed("daemon start").ok().prints("runs already");
+    scene.typed("daemon stop").ok().prints("services and proxy go on");
+    assert_eq!(scene.answers(), "1.0.0");
+    scene.typed("daemon start").ok().prints("started");
+    assert_ne!(scene.json("daemon status").ok().json()["daemon"]["pid"].as_u64().unwrap(), pid);
+    scene.typed("env check production").ok().prints("2 of 2 ready");
+    scene.typed("daemon stop --all").ok().prints("services and proxy are stopped");
+    assert!(scene.get("/").is_err());
+    // What ran before runs again: to stop everything on this host is not to take the environment down.
+    scene.typed("daemon start").ok();
+    until("it serves again", || scene.get("/version").ok().filter(|(status, _)| *status == 200));
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_where_nothing_is() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let findings = scene.json("doctor").ok().json();
+    let names: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
+    for name in ["home", "key", "database", "config file", "daemon", "proxy", "operations"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    assert!(findings.as_array().unwrap().iter().all(|finding| finding["passed"] == true), "{findings}");
+    scene.write("orchestrate.yaml", "service: sample\nenviroments: {}\n");
+    scene.typed("doctor").ends(1).prints("failed  config file");
+}
+
+#[test]
+fn every_shell_gets_completions_and_there_is_a_manual() {
+    let scene = Scene::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let completions = scene.run(&["completions", shell]).ok();
+        assert!(completions.stdout.contains("rollback") && completions.stdout.contains("undo"), "{shell}");
+        assert!(!completions.stdout.contains("sample-service"), "{shell} offers what is hidden");
+    }
+    scene.typed("completions tcsh").ends(2);
+    let mut bash = std::process::Command::new("bash");
+    let script = format!("source <('{PROGRAM}' completions bash) && complete -p orchestrate");
+    assert!(bash.args(["-c", &script]).status().unwrap().success(), "bash accepts its completions");
+    let page = scene.typed("man").ok();
+    page.prints(".TH").prints("rollback");
+    assert!(!scene.home.exists(), "looking something up makes no home");
+}
