@@ -1,0 +1,144 @@
+//! What the state does, the same on every backend: functions over a fresh database, run by `sqlite.rs` and `postgres.rs`.
+
+mod history;
+mod outbox;
+mod rollbacks;
+mod scene;
+mod schema;
+mod secrets;
+mod together;
+
+pub use scene::Fresh;
+
+use orchestrate_core::name::{EnvironmentName, Fence};
+use orchestrate_core::notification::{Channel, NoticeKind};
+use orchestrate_core::time::Timestamp;
+use scene::{Scene, contents, name, settings, v};
+
+pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
+pub use outbox::{notices_are_delivered_in_order, notices_wait_for_their_time};
+pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
+pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
+pub use secrets::secrets_keep_their_versions;
+pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
+
+macro_rules! run_suite {
+    ($fresh:path) => {
+        run_suite!(@ $fresh: environments, holds, leases, audit, deployments_and_releases, slots,
+            operations_and_journals, a_whole_life, notices_are_delivered_in_order, notices_wait_for_their_time,
+            rollback_events, rollbacks_that_stand, a_deployment_takes_its_rollbacks_along, rollback_event_schema,
+            a_newer_schema_is_refused, opening_twice_finds_the_work_done, secrets_keep_their_versions,
+            of_many_only_one_takes_the_lease, two_programs_open_an_empty_database);
+    };
+    (@ $fresh:path: $($test:ident),*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            database_suite::$test($fresh().await).await;
+        }
+    )*};
+}
+pub(crate) use run_suite;
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
+}
+
+fn hook(url: &str, on: &[NoticeKind]) -> Channel {
+    Channel::Webhook { url: url.into(), secret: None, on: on.to_vec() }
+}
+
+pub async fn environments(fresh: Fresh) {
+    let db = fresh.open().await;
+    assert!(db.list_environments().await.unwrap().is_empty());
+    let (staging, production) = (name("staging"), name("production"));
+    let now = time(0);
+    assert!(db.apply_environment(&staging, "shop", &settings(), &[], "ada", now).await.unwrap());
+    assert!(db.apply_environment(&production, "shop", &settings(), &[], "ada", now).await.unwrap());
+    assert!(!db.apply_environment(&staging, "shop", &settings(), &[], "bob", now).await.unwrap());
+
+    let mut other = settings();
+    other.variables.insert("LOG".into(), "ü 'quoted' \"and\" $1".into());
+    let channels = [hook("http://x", &[])];
+    let later = time(60);
+    assert!(db.apply_environment(&staging, "shop", &other, &channels, "bob", later).await.unwrap());
+    let record = db.environment(&staging).await.unwrap();
+    assert_eq!((record.environment.settings, record.channels.as_slice()), (other, &channels[..]));
+    assert_eq!((record.environment.created_at, record.environment.updated_at), (now, later));
+    assert_eq!(record.live, None);
+    let names = db.list_environments().await.unwrap();
+    let names: Vec<_> = names.iter().map(|record| record.environment.name.as_str()).collect();
+    assert_eq!(names, ["production", "staging"]);
+
+    let error = db.apply_environment(&staging, "blog", &settings(), &[], "ada", now).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0108");
+    assert!(db.find_environment(&name("nowhere")).await.unwrap().is_none());
+    assert_eq!(db.environment(&name("stagin")).await.unwrap_err().code(), "ORC-0101");
+
+    db.delete_environment(&staging, "ada", later).await.unwrap();
+    assert!(db.find_environment(&staging).await.unwrap().is_none());
+    assert_eq!(db.delete_environment(&staging, "ada", later).await.unwrap_err().code(), "ORC-0101");
+    assert!(db.apply_environment(&staging, "shop", &settings(), &[], "ada", later).await.unwrap());
+    assert!(db.find_environment(&staging).await.unwrap().is_some());
+    fresh.clear_up(db).await;
+}
+
+pub async fn holds(fresh: Fresh) {
+    let db = fresh.open().await;
+    let place = name("production");
+    db.apply_environment(&place, "shop", &settings(), &[], "ada", time(0)).await.unwrap();
+    db.hold(&place, &v("1.0"), "ada", "leaks", time(1)).await.unwrap();
+    db.hold(&place, &v("1.1"), "bob", "slow", time(2)).await.unwrap();
+    let error = db.hold(&place, &v("1.0"), "bob", "again", time(3)).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0111");
+    let kept = db.find_hold(&place, &v("1.0")).await.unwrap().unwrap();
+    assert_eq!((kept.reason.as_str(), kept.actor.as_str(), kept.since), ("leaks", "ada", time(1)));
+    let versions: Vec<_> =
+        db.list_holds(&place).await.unwrap().into_iter().map(|hold| hold.version).collect();
+    assert_eq!(versions, [v("1.1"), v("1.0")]);
+    db.unhold(&place, &v("1.0"), "ada", None, time(4)).await.unwrap();
+    let error = db.unhold(&place, &v("1.0"), "ada", None, time(5)).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0112");
+    assert!(db.find_hold(&place, &v("1.0")).await.unwrap().is_none());
+    fresh.clear_up(db).await;
+}
+
+pub async fn leases(fresh: Fresh) {
+    let scene = Scene::new(&fresh).await;
+    let db = &scene.db;
+    assert!(db.lease(&name("nowhere")).await.unwrap().is_none());
+    let lease = db.lease(&scene.environment).await.unwrap().unwrap();
+    assert_eq!((lease.fence, lease.operation, lease.holder), (Fence(0), None, None));
+    scene.deploy("1.0").await;
+    let lease = db.lease(&scene.environment).await.unwrap().unwrap();
+    assert_eq!((lease.fence, lease.operation, lease.expires_at), (Fence(1), None, None));
+    let ttl = orchestrate_core::time::Span::from_secs(30);
+    db.renew_lease(&scene.environment, Fence(1), time(0), ttl).await.unwrap();
+    let lease = db.lease(&scene.environment).await.unwrap().unwrap();
+    assert_eq!(lease.expires_at, Some(time(30)));
+    let error = db.renew_lease(&scene.environment, Fence(0), time(0), ttl).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0107");
+    scene.end(fresh).await;
+}
+
+pub async fn audit(fresh: Fresh) {
+    let db = fresh.open().await;
+    for place in ["staging", "production"] {
+        db.apply_environment(&name(place), "shop", &settings(), &[], "ada", time(0)).await.unwrap();
+    }
+    db.hold(&name("staging"), &v("1.0"), "bob", "leaks", time(1)).await.unwrap();
+    let all = db.list_audit(None, 10).await.unwrap();
+    let actions: Vec<_> = all.iter().map(|record| (record.action.as_str(), record.actor.as_str())).collect();
+    assert_eq!(
+        actions,
+        [("hold_set", "bob"), ("environment_created", "ada"), ("environment_created", "ada")]
+    );
+    assert_eq!(all[0].detail, serde_json::json!({ "version": "1.0" }));
+    assert_eq!((all[0].reason.as_deref(), all[0].at), (Some("leaks"), time(1)));
+    assert_eq!(db.list_audit(Some(&name("production")), 10).await.unwrap().len(), 1);
+    assert_eq!(db.list_audit(None, 1).await.unwrap().len(), 1);
+    let nowhere: EnvironmentName = name("nowhere");
+    assert!(db.list_audit(Some(&nowhere), 10).await.unwrap().is_empty());
+    assert_eq!(contents("1.0").digest(), contents("1.0").digest());
+    db.check_integrity().await.unwrap();
+    fresh.clear_up(db).await;
+}

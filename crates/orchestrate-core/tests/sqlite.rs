@@ -1,0 +1,143 @@
+//! The database suite on SQLite, and what only a file can do wrong.
+
+mod database_suite;
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use database_suite::{Fresh, run_suite};
+use orchestrate_core::Database;
+use orchestrate_core::database::DatabaseUrl;
+use orchestrate_core::name::EnvironmentName;
+use sqlx::Row as _;
+
+async fn fresh() -> Fresh {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orchestrate.db");
+    let raw = format!("sqlite://{}?mode=rwc", path.display());
+    Fresh { url: DatabaseUrl::Sqlite(path), raw, dir: Some(dir) }
+}
+
+run_suite!(crate::fresh);
+
+#[tokio::test]
+async fn its_files_are_readable_by_their_owner_only() {
+    let fresh = fresh().await;
+    let db = fresh.open().await;
+    let dir = fresh.dir.as_ref().unwrap().path();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        seen += 1;
+    }
+    assert!(seen >= 2, "the database and its log");
+    fresh.clear_up(db).await;
+}
+
+#[tokio::test]
+async fn it_is_durable_and_looks_after_its_references() {
+    let fresh = fresh().await;
+    let db = fresh.open().await;
+    let mut connection = fresh.connect().await;
+    let row = sqlx::query("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(row.get::<String, _>(0), "wal");
+    drop(connection);
+    let error = db
+        .create_deployment_rollback_event(&orchestrate_core::rollback_event::NewRollbackEvent {
+            deployment_id: orchestrate_core::name::DeploymentId(77),
+            environment: EnvironmentName::new("production").unwrap(),
+            from_version: orchestrate_core::name::Version::new("1.1").unwrap(),
+            from_release: orchestrate_core::name::ReleaseId(1),
+            target_version: orchestrate_core::name::Version::new("1.0").unwrap(),
+            target_release: orchestrate_core::name::ReleaseId(2),
+            rollback_type: orchestrate_core::RollbackType::Previous,
+            path: orchestrate_core::rollback_event::RollbackPath::Cold,
+            started_at: orchestrate_core::time::Timestamp::from_millis(0),
+            actor: "ada".into(),
+            reason: None,
+            trigger: orchestrate_core::rollback_event::Trigger::Manual,
+            undoes: None,
+        })
+        .await
+        .unwrap_err();
+    assert!(error.full_message().contains("FOREIGN KEY"), "{}", error.full_message());
+    fresh.clear_up(db).await;
+}
+
+#[tokio::test]
+async fn a_database_that_another_program_locks_is_told_after_a_while() {
+    let fresh = fresh().await;
+    let db = fresh.open().await;
+    let mut other = fresh.connect().await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let (place, now) = (EnvironmentName::new("production").unwrap(), database_time());
+    let begun = std::time::Instant::now();
+    let error = db.apply_environment(&place, "shop", &Default::default(), &[], "ada", now).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0401", "{error:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(4), "it waited for the other one");
+    assert!(db.list_environments().await.unwrap().is_empty(), "reading goes on");
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert!(db.apply_environment(&place, "shop", &Default::default(), &[], "ada", now).await.unwrap());
+    drop(other);
+    fresh.clear_up(db).await;
+}
+
+fn database_time() -> orchestrate_core::time::Timestamp {
+    orchestrate_core::time::Timestamp::from_millis(1_700_000_000_000)
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_or_a_damaged_one_is_told() {
+    let broken = fresh().await;
+    let DatabaseUrl::Sqlite(path) = &broken.url else { panic!() };
+    std::fs::write(path, b"this is not a database, but it is long enough to be read as one".repeat(20))
+        .unwrap();
+    let error = Database::open(&broken.url).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0402", "{error:?}");
+
+    let damaged = fresh().await;
+    damaged.open().await.close().await;
+    let DatabaseUrl::Sqlite(path) = &damaged.url else { panic!() };
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(100)).unwrap();
+    file.write_all(&[0xff; 16 * 1024]).unwrap();
+    drop(file);
+    let error = match Database::open(&damaged.url).await {
+        Ok(db) => db.check_integrity().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.code(), "ORC-0402", "{error:?}");
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // Permissions do not bind root, but these bind everyone: a missing directory, a file as directory, a directory.
+    std::fs::write(dir.path().join("file"), b"").unwrap();
+    for path in
+        [dir.path().join("missing/orchestrate.db"), dir.path().join("file/orchestrate.db"), dir.path().into()]
+    {
+        let error = Database::open(&DatabaseUrl::Sqlite(path.clone())).await.unwrap_err();
+        assert_eq!(error.code(), "ORC-0404", "{error:?}");
+        let message = format!("the database {} cannot be opened for writing", path.display());
+        assert_eq!(error.to_string(), message);
+    }
+    // A file system that takes no files at all.
+    let error = Database::open(&DatabaseUrl::Sqlite("/proc/orchestrate.db".into())).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0404", "{error:?}");
+}
+
+#[tokio::test]
+async fn a_path_may_look_like_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["a b?c#d.db", "ü%20ß.db", "x:y&z=1.db"] {
+        let path = dir.path().join(file);
+        let db = Database::open(&DatabaseUrl::Sqlite(path.clone())).await.unwrap();
+        db.list_environments().await.unwrap();
+        db.close().await;
+        assert!(path.metadata().unwrap().len() > 0, "{file}");
+    }
+}
