@@ -21,8 +21,12 @@ pub fn log_to_stderr(verbose: u8) {
         _ => "trace,sqlx=warn,hyper=info",
     };
     let filter = std::env::var("ORCHESTRATE_LOG").unwrap_or_else(|_| level.to_owned());
-    let builder =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter);
+    // It would complain on the same stderr that a line cannot be written, and panic where that fails as well.
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_env_filter(filter);
     // A second call has nothing to add.
     let _ = builder.try_init();
 }
