@@ -75,7 +75,7 @@ pub(super) fn store(path: &Path, cause: io::Error) -> Error {
         }
         _ => "check the owner and the mode of the home directory",
     };
-    Error::usage("ORC-0307", format!("the artifact store cannot write {}", path.display()))
+    Error::failed("ORC-0307", format!("the artifact store cannot write {}", path.display()))
         .source(cause)
         .hint(hint)
 }
