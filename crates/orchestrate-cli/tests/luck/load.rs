@@ -99,7 +99,7 @@ impl Report {
         let failed: Vec<_> = self.seen.iter().filter(|seen| seen.answer.is_err()).collect();
         let first: Vec<_> = failed.iter().take(3).collect();
         assert!(failed.is_empty(), "{} of {} failed: {first:#?}", failed.len(), self.seen.len());
-        assert!(self.seen.len() > 100, "only {} requests were made", self.seen.len());
+        assert!(self.seen.len() > 40, "only {} requests were made", self.seen.len());
         self
     }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+pub mod database;
+pub mod disk;
 pub mod load;
 pub mod processes;
 pub mod scene;

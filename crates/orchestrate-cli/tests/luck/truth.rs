@@ -14,8 +14,9 @@ impl Scene {
     /// The version that users get, all of them the same.
     #[track_caller]
     pub fn answering(&self) -> String {
-        let versions: BTreeSet<String> =
-            (0..6).map(|_| get(self.address, "/version").expect("the live address answers")).collect();
+        let versions: BTreeSet<String> = (0..6)
+            .map(|_| get(self.address, "/version").expect("the live address answers").trim().to_owned())
+            .collect();
         assert_eq!(versions.len(), 1, "answers of {versions:?}");
         versions.into_iter().next().unwrap()
     }
