@@ -13,17 +13,17 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::body::RequestBody;
 use super::leash::{Held, Leashes, Pulled};
+use super::wire::Wire;
 
 pub(super) struct Exchange {
     sender: SendRequest<RequestBody>,
     /// Gone once it has failed; kept after an upgrade, for its socket.
-    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    connection: Option<Connection<Wire, RequestBody>>,
     finished: bool,
     /// It has carried an answer before.
     pub used: bool,
@@ -50,7 +50,7 @@ impl Exchange {
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
         tcp.set_nodelay(true)?;
-        let handshake = Builder::new().handshake(TokioIo::new(tcp)).await;
+        let handshake = Builder::new().handshake(Wire::new(tcp)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let leash = leashes.hold();
         Ok(Box::new(Self {
@@ -110,11 +110,7 @@ impl Exchange {
     }
 }
 
-fn drive(
-    connection: &mut Option<Connection<TokioIo<TcpStream>, RequestBody>>,
-    finished: &mut bool,
-    cx: &mut Context<'_>,
-) {
+fn drive(connection: &mut Option<Connection<Wire, RequestBody>>, finished: &mut bool, cx: &mut Context<'_>) {
     if let Some(connection) = connection
         && !*finished
     {

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::client::Progress;
 use super::guard::{Guard, Violation};
+use super::wire::write_slices;
 
 /// Breaks whatever line it is put into, so that the parser answers 400.
 const POISON: &[u8] = b"\0\r\n\r\n";
@@ -156,6 +157,6 @@ impl Write for Gate {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.progress.touch();
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+        write_slices(&mut self.tcp, cx, slices)
     }
 }

@@ -15,6 +15,7 @@ mod refusal;
 mod request;
 mod response;
 mod tunnel;
+mod wire;
 mod worker;
 
 pub(crate) use worker::{Command, Shared, WorkerHandle, start};
