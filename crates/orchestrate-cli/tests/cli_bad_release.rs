@@ -57,6 +57,22 @@ fn one_that_crashes_at_its_start_never_gets_traffic() {
 }
 
 #[test]
+fn what_it_printed_is_set_apart_and_cannot_steer_a_terminal() {
+    let scene = good(false);
+    scene.script(
+        "dist/1.1.0/serve",
+        r"printf '\033]0;owned\007\033[31mno licence found\033[0m\n' >&2; exit 7",
+    );
+    let ran = scene.typed("deploy --env production --version 1.1.0").ends(3);
+    let ran = ran.says("exited with status 7").says("[ORC-0124]\n  | ").says("no licence found");
+    assert!(!ran.stderr.contains(['\u{1b}', '\u{7}']), "{:?}", ran.stderr);
+    let history = scene.typed("deploy history --env production").ok().prints("no licence found");
+    assert!(!history.stdout.contains(['\u{1b}', '\u{7}']), "{:?}", history.stdout);
+    let logs = scene.typed("logs --env production --version 1.1.0").ok().prints("no licence found");
+    assert!(!logs.stdout.contains(['\u{1b}', '\u{7}']), "{:?}", logs.stdout);
+}
+
+#[test]
 fn one_that_never_becomes_healthy_never_gets_traffic() {
     let mut scene = good(false);
     scene.behaviour("never_healthy");
