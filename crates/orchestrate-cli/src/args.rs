@@ -19,6 +19,7 @@ pub struct Cli {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The config file [default: ./orchestrate.yaml].
     #[arg(long, global = true, value_name = "FILE", env = "ORCHESTRATE_CONFIG")]
@@ -41,6 +42,7 @@ pub struct Global {
     /// Prints more of what is done.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Whether to colour what is printed.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
 }
@@ -91,6 +93,9 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Prints the manual page.
     Man,
+    /// Short for `deploy rollback`.
+    #[command(hide = true)]
+    Rollback(Rollback),
     #[command(hide = true)]
     Proxy(Proxy),
     #[command(hide = true)]
@@ -161,8 +166,10 @@ pub struct EnvCreate {
     /// Where the proxy takes requests, e.g. 127.0.0.1:8080; without it the service gets no traffic.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// How many of it run.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub instances: u32,
+    /// How a new release takes the place of the one before: recreate or blue_green.
     #[arg(long, default_value = "blue_green", value_parser = parse_strategy)]
     pub strategy: StrategyKind,
     /// The path of the health check.
@@ -178,7 +185,7 @@ pub struct EnvCreate {
 #[derive(Debug, Args)]
 pub struct EnvApply {
     /// Only this one.
-    #[arg(long, short)]
+    #[arg(long, short, value_name = "NAME")]
     pub env: Option<EnvironmentName>,
     #[command(flatten)]
     pub output: Output,
@@ -195,7 +202,8 @@ pub struct Deploy {
 
 #[derive(Debug, Args)]
 pub struct DeployRun {
-    #[arg(long, short, required = true)]
+    /// The environment.
+    #[arg(long, short, required = true, value_name = "NAME")]
     pub env: Option<EnvironmentName>,
     /// The version to deploy.
     #[arg(long, required = true)]
@@ -245,7 +253,8 @@ pub enum DeployCommand {
 
 #[derive(Debug, Args)]
 pub struct InEnvironment {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
     #[command(flatten)]
     pub output: Output,
@@ -253,9 +262,11 @@ pub struct InEnvironment {
 
 #[derive(Debug, Args)]
 pub struct Listing {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// How many at most.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub output: Output,
@@ -263,10 +274,13 @@ pub struct Listing {
 
 #[derive(Debug, Args)]
 pub struct Validate {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
+    /// The version that would be deployed.
     #[arg(long)]
     pub version: Option<Version>,
+    /// The artifact, instead of the config file's `release`.
     #[arg(long, value_name = "PATH")]
     pub artifact: Option<PathBuf>,
     #[command(flatten)]
@@ -275,10 +289,13 @@ pub struct Validate {
 
 #[derive(Debug, Args)]
 pub struct Diff {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
+    /// The version that would be deployed.
     #[arg(long)]
     pub version: Version,
+    /// The artifact, instead of the config file's `release`.
     #[arg(long, value_name = "PATH")]
     pub artifact: Option<PathBuf>,
     #[command(flatten)]
@@ -287,7 +304,8 @@ pub struct Diff {
 
 #[derive(Debug, Args)]
 pub struct Rollback {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
     /// The version to go back to [default: the newest good one before the current].
     #[arg(long)]
@@ -316,9 +334,11 @@ pub struct Rollback {
 pub struct Rollbacks {
     #[command(subcommand)]
     pub command: Option<RollbacksCommand>,
-    #[arg(long, short, required = true)]
+    /// The environment.
+    #[arg(long, short, required = true, value_name = "NAME")]
     pub env: Option<EnvironmentName>,
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// How many at most.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub output: Output,
@@ -337,7 +357,8 @@ pub enum RollbacksCommand {
 #[derive(Debug, Args)]
 pub struct HoldArgs {
     pub version: Version,
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
     /// Why; kept with the record.
     #[arg(long, value_name = "TEXT")]
@@ -375,7 +396,8 @@ pub enum DaemonCommand {
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    #[arg(long, short)]
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
     pub env: EnvironmentName,
     /// Only of this version [default: what is live].
     #[arg(long)]
@@ -420,9 +442,11 @@ pub struct Audit {
 pub enum AuditCommand {
     /// Who did what, when and why, newest first.
     List {
-        #[arg(long, short)]
+        /// Only of this environment.
+        #[arg(long, short, value_name = "NAME")]
         env: Option<EnvironmentName>,
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        /// How many at most.
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         output: Output,
@@ -469,6 +493,7 @@ impl Cli {
             Command::Notify(notify) => Some(notify.command.output()),
             Command::Audit(Audit { command: AuditCommand::List { output, .. } }) => Some(output),
             Command::Doctor(output) => Some(output),
+            Command::Rollback(args) => Some(&args.output),
             Command::Logs(_)
             | Command::Completions { .. }
             | Command::Man

@@ -48,11 +48,7 @@ impl DaemonClient {
                 .source(error)
                 .hint("look at: orchestrate doctor")
         };
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.home.daemon_log())
-            .map_err(cannot)?;
+        let log = self.home.open_log("daemon.log").map_err(cannot)?;
         let from = log.metadata().map(|found| found.len()).unwrap_or(0);
         let program = std::env::current_exe().map_err(cannot)?;
         let mut command = Command::new(program);

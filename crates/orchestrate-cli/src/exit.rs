@@ -48,7 +48,25 @@ impl Failure {
 /// What clap says: help and version are no errors, the rest is wrong usage.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let code = if error.use_stderr() { 2 } else { 0 };
+    if code != 0 && wants_json(std::env::args()) {
+        return ExitCode::from(crate::printer::json_error(&usage_error(error)));
+    }
     // A closed pipe behind `orchestrate --help | head` is nobody's error.
     let _ = error.print();
     ExitCode::from(code)
+}
+
+/// Whether the command line that could not be read asks for JSON.
+fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.collect();
+    args.iter().any(|arg| arg == "--format=json") || args.windows(2).any(|pair| pair == ["--format", "json"])
+}
+
+/// What clap says, without its layout: the first paragraph is what is wrong.
+fn usage_error(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let wrong = text.split("\n\n").next().unwrap_or_default();
+    let wrong: Vec<&str> = wrong.lines().map(str::trim).collect();
+    let wrong = wrong.join(" ");
+    Error::usage("ORC-0200", wrong.trim_start_matches("error: ")).hint("see the options: orchestrate --help")
 }

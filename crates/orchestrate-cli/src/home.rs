@@ -92,6 +92,16 @@ impl Home {
         self.path("daemon.log")
     }
 
+    /// Opens a log of a background process for adding to it, and puts a large one aside first.
+    pub fn open_log(&self, name: &str) -> std::io::Result<std::fs::File> {
+        const LARGE: u64 = 10 << 20;
+        let path = self.path(name);
+        if std::fs::metadata(&path).is_ok_and(|found| found.len() > LARGE) {
+            std::fs::rename(&path, self.path(&format!("{name}.1")))?;
+        }
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    }
+
     pub fn proxy_socket(&self) -> PathBuf {
         self.path("proxy.sock")
     }

@@ -123,7 +123,11 @@ impl Printer {
         } else if let Some(place) = place {
             self.err(place.trim_end());
         } else {
+            // Below the first line stands what an instance printed, which may be anything.
+            let message = harmless(&message);
+            let (message, detail) = message.split_once('\n').unwrap_or((&message, ""));
             self.err(&format!("{} {message} [{code}]", self.paint_err(BAD, "error:")));
+            detail.lines().for_each(|line| self.err(&format!("  | {line}")));
             if let Some(hint) = hint {
                 self.err(&format!("{}  {hint}", self.paint_err(NOTE, "hint:")));
             }
@@ -164,6 +168,14 @@ impl Printer {
         }
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Prints an error for a script before anything else is known, and returns its exit code.
+pub fn json_error(error: &orchestrate_core::Error) -> u8 {
+    let told = Told { code: error.code(), message: error.message(), hint: error.hint_text() };
+    let line = serde_json::to_string(&ErrorLine { error: told }).unwrap_or_default();
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    error.kind().exit_code()
 }
 
 fn paint(color: bool, style: Style, text: &str) -> String {

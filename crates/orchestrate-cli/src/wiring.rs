@@ -70,8 +70,13 @@ impl Wiring {
         DeploymentRollback::new(self.db.clone(), self.ports(progress))
     }
 
-    pub fn store(&self) -> ArtifactStore {
-        ArtifactStore::new(self.home.directory(), ArtifactLimits::default())
+    /// The artifact store, taking in artifacts of at most so many unpacked bytes.
+    pub fn store(&self, most: Option<u64>) -> ArtifactStore {
+        let limits = ArtifactLimits::default();
+        ArtifactStore::new(
+            self.home.directory(),
+            ArtifactLimits { bytes: most.unwrap_or(limits.bytes), ..limits },
+        )
     }
 
     /// Tells the daemon that there is work, and starts it if there is nobody to hear it.

@@ -18,18 +18,28 @@ use crate::Daemon;
 /// Which deployments are being looked after, and a signal for each that ends.
 pub(crate) struct Verdicts {
     watched: Mutex<HashSet<DeploymentId>>,
+    /// Those that could not be rolled back by themselves: a person has been told, and it is not tried again.
+    given_up: Mutex<HashSet<DeploymentId>>,
     ended: signal::Sender<u64>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        Self { watched: Mutex::default(), ended: signal::channel(0).0 }
+        Self { watched: Mutex::default(), given_up: Mutex::default(), ended: signal::channel(0).0 }
     }
 }
 
 impl Verdicts {
     fn take(&self, id: DeploymentId) -> bool {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    fn give_up(&self, id: DeploymentId) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn is_given_up(&self, id: DeploymentId) -> bool {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     fn leave(&self, id: DeploymentId) {
@@ -56,7 +66,7 @@ pub(crate) async fn watch(daemon: Arc<Daemon>) {
 
 async fn look(daemon: &Arc<Daemon>) -> Result<()> {
     for deployment in unsettled(&daemon.options.db).await? {
-        if daemon.verdicts.take(deployment.id) {
+        if !daemon.verdicts.is_given_up(deployment.id) && daemon.verdicts.take(deployment.id) {
             let daemon = Arc::clone(daemon);
             tokio::spawn(async move {
                 if let Err(error) = settle(&daemon, &deployment).await {
@@ -106,7 +116,11 @@ async fn settle(daemon: &Daemon, deployment: &Deployment) -> Result<()> {
     } else {
         deployment.error_message.clone().unwrap_or_else(|| "the deployment failed".to_owned())
     };
-    go_back(daemon, deployment, because).await
+    let gone_back = go_back(daemon, deployment, because).await;
+    if gone_back.is_err() {
+        daemon.verdicts.give_up(deployment.id);
+    }
+    gone_back
 }
 
 async fn go_back(daemon: &Daemon, deployment: &Deployment, because: String) -> Result<()> {

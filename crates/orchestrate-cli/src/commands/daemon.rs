@@ -46,7 +46,7 @@ pub async fn start(global: &Global, printer: &Printer) -> Ended {
 pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     if !wiring.daemon.is_running().await {
-        if !all {
+        if !all || left_running(&wiring).await.is_empty() {
             let value = serde_json::json!({ "stopped": false });
             printer.result(&value, || "the daemon does not run".into());
             return Ok(Exit::DONE);
@@ -55,12 +55,34 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
         wiring.daemon.ensure().await?;
     }
     wiring.daemon.shutdown(all).await?;
+    if all {
+        nothing_is_left(&wiring).await?;
+    }
     let value = serde_json::json!({ "stopped": true, "all": all });
     printer.result(&value, || {
         let rest = if all { "services and proxy are stopped" } else { "services and proxy go on" };
         format!("{} stopped; {rest}", printer.good("the daemon"))
     });
     Ok(Exit::DONE)
+}
+
+/// The daemon is gone and cannot be asked any more whether it succeeded.
+async fn nothing_is_left(wiring: &Wiring) -> Result<(), Error> {
+    let left = left_running(wiring).await;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let message = format!("not everything could be stopped: {} still runs", left.join(", "));
+    Err(Error::failed("ORC-0504", message)
+        .hint(format!("look at {}, then try again", wiring.home.daemon_log().display())))
+}
+
+async fn left_running(wiring: &Wiring) -> Vec<String> {
+    let instances = orchestrate_providers::process::running_instances(wiring.home.directory());
+    let mut left: Vec<String> = instances.iter().map(|pid| format!("the instance with pid {pid}")).collect();
+    let proxy = orchestrate_server::connect(&wiring.home.proxy_socket()).await;
+    left.extend(proxy.is_ok().then(|| "the proxy".to_owned()));
+    left
 }
 
 pub async fn status(global: &Global, printer: &Printer) -> Ended {

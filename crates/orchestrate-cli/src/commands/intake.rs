@@ -93,7 +93,8 @@ impl Intended {
 
     /// Copies the artifact into the home, once, and says what it is.
     pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
-        let (store, source) = (wiring.store(), self.source_for(version)?);
+        let most = self.config.as_ref().and_then(|config| config.max_artifact_size);
+        let (store, source) = (wiring.store(most), self.source_for(version)?);
         tokio::task::spawn_blocking(move || match source {
             ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path)),
             ReleaseSource::Git { repository, r#ref } => store.take_in_git(&repository, &r#ref),

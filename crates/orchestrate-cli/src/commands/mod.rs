@@ -56,6 +56,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
             None => deploy::run(global, args.run, printer).await,
             Some(command) => deploy_command(global, command, printer).await,
         },
+        Command::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         Command::Daemon(args) => match args.command {
             DaemonCommand::Run { detached } => daemon::run(global, detached).await,
             DaemonCommand::Start(_) => daemon::start(global, printer).await,

@@ -1,6 +1,7 @@
 //! The keys that the config file knows, one list a mapping. The reader and the JSON Schema both go by these.
 
-pub(super) const FILE: &[&str] = &["service", "release", "environments", "notifications"];
+pub(super) const FILE: &[&str] =
+    &["service", "release", "max_artifact_size", "environments", "notifications"];
 pub(super) const RELEASE: &[&str] = &["artifact", "image", "git"];
 pub(super) const GIT: &[&str] = &["repository", "ref"];
 pub(super) const ENVIRONMENT: &[&str] = &[

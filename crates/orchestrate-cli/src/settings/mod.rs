@@ -50,6 +50,8 @@ pub struct ConfigFile {
     pub directory: PathBuf,
     pub service: String,
     pub release: ReleaseSource,
+    /// Unpacked bytes, above which an artifact is refused.
+    pub max_artifact_size: Option<u64>,
     /// Those whose values were looked up: all, or the one that was asked for.
     pub environments: BTreeMap<EnvironmentName, ConfiguredEnvironment>,
     /// Every environment of the file, in its order.
@@ -113,6 +115,9 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
     let section = root.section(keys::FILE)?;
     let service = service(section.required("service")?)?;
     let release = release::read(section.required("release")?)?;
+    let mut max_artifact_size = None;
+    section
+        .set("max_artifact_size", &mut max_artifact_size, |field| field.parsed("a size", size).map(Some))?;
     let (environments, environment_names) = environments(section.required("environments")?, only)?;
     let mut channels = Vec::new();
     section.set("notifications", &mut channels, notifications::read)?;
@@ -125,10 +130,26 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
         directory,
         service,
         release,
+        max_artifact_size: max_artifact_size.filter(|size| *size > 0),
         environments,
         environment_names,
         notifications: channels,
     })
+}
+
+/// `500MiB`, `4GiB`: a whole number of a binary unit.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "is not a size; write for example `500MiB` or `4GiB`".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let shift = match &text[digits..] {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
 fn service(field: &Field<'_>) -> Read<String> {

@@ -17,6 +17,7 @@ pub fn json_schema() -> Value {
         json!({
             "service": text("The name of the service.", "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
             "release": release(),
+            "max_artifact_size": text("The unpacked size above which an artifact is refused, e.g. 500MiB or 4GiB.", "[0-9]+[KMGT]iB"),
             "environments": named("Where the service runs, by name.", NAME, environment()),
             "notifications": list("Who is told, and of what.", notification()),
         }),
