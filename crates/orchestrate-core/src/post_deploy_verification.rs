@@ -97,3 +97,6 @@ async fn look(ports: &Ports, deployment: &Deployment, release: &Release, place: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,3 +241,6 @@ async fn restore_traffic(
     }
     ports.router.switch(&Switch { placement, needs: std::collections::BTreeMap::new(), fence }).await
 }
+
+#[cfg(test)]
+mod tests;

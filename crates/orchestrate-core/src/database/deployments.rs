@@ -143,11 +143,12 @@ pub(crate) async fn set_status(
     Ok(())
 }
 
-/// A deployment whose rollback was taken back stands again, as good or as bad as it was.
+/// A deployment that was rolled back or passed stands again, as good or as bad as it was.
 pub(crate) async fn reinstate(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
     sqlx::query(
         "UPDATE deployments SET status = CASE WHEN error_message IS NULL THEN 'completed' ELSE 'failed' END, \
-         completed_at = COALESCE(completed_at, $2), updated_at = $2 WHERE id = $1",
+         completed_at = COALESCE(completed_at, $2), passed_by_rollback_id = NULL, updated_at = $2 \
+         WHERE id = $1 AND (status = 'rolled_back' OR passed_by_rollback_id IS NOT NULL)",
     )
     .bind(id.0)
     .bind(now.to_string())

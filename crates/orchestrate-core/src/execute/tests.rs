@@ -2,6 +2,7 @@
 
 mod crashes;
 mod faults;
+mod journal;
 
 use std::collections::BTreeSet;
 

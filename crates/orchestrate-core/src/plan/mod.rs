@@ -230,3 +230,6 @@ impl Plan {
         Self { kind: OperationKind::Deploy, from: Some(live), target, steps, afterwards }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,8 @@ fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
     };
     let (event, release) = situation.last_rollback.as_ref().ok_or_else(|| nothing(""))?;
     let release = release.as_ref().ok_or_else(|| nothing(": the release it left is not known"))?;
-    if event.path == RollbackPath::None || release.lineage.is_none() {
+    let moved = event.path != RollbackPath::None && event.from_release != event.target_release;
+    if !moved || release.lineage.is_none() {
         return Err(nothing(&format!(": rollback {} moved no traffic", event.id)));
     }
     // Only the newest step can be taken back; after another deployment it would not lead to where one came from.

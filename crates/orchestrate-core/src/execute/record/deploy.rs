@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::execute::{Failure, FailureKind, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName};
 use crate::notification::{NoticeKind, Told};
-use crate::plan::{Afterwards, Plan};
+use crate::plan::{Afterwards, Plan, Step};
 use crate::ports::Ports;
 use crate::release::Release;
 use crate::slot::{SlotRecord, SlotState};
@@ -89,7 +89,14 @@ pub(crate) async fn conclude_deploy(
     let (now, name) = (ports.clock.now(), operation.environment().clone());
     let environment = db.environment(&name).await?;
     let mut deployment = stored(db, operation.record.deployment).await?;
-    let bake = operation.target.contents.settings.verify.bake;
+    let target = &operation.target;
+    let starts = operation.record.plan.steps().iter().any(|step| matches!(step, Step::Start(..)));
+    // What serves and was proven already has nothing to prove by being deployed again.
+    let bake = if starts || target.proven_at.is_none() {
+        target.contents.settings.verify.bake
+    } else {
+        Span::default()
+    };
     let mut tx = db.begin().await?;
     open_conclusion(&mut tx, operation).await?;
     let (status, error) = match outcome {

@@ -15,13 +15,13 @@ use crate::database::{
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
 use crate::execute::{Failure, Operation, Outcome};
-use crate::name::RollbackId;
+use crate::name::{DeploymentId, ReleaseId, RollbackId};
 use crate::notification::{NoticeKind, Told};
 use crate::plan::Plan;
 use crate::plan::rollback::RollbackPlan;
 use crate::ports::Ports;
 use crate::release::Release;
-use crate::rollback_event::{NewRollbackEvent, RollbackEvent, RollbackStatus, Trigger};
+use crate::rollback_event::{NewRollbackEvent, RollbackEvent, RollbackPath, RollbackStatus, Trigger};
 use crate::time::Timestamp;
 
 pub(crate) struct NewRollback<'a> {
@@ -211,26 +211,24 @@ async fn completed(
 ) -> Result<()> {
     let name = event.environment.clone();
     let target = event.target_release.ok_or_else(|| Error::bug("a rollback without a target"))?;
-    let (went_live, deployment) =
-        (event.path != crate::rollback_event::RollbackPath::None, event.deployment_id);
-    let standing = deployments::latest_live_of(tx, target)
-        .await?
-        .ok_or_else(|| Error::bug(format!("release {target} was never deployed")))?;
-    if went_live {
-        environments::set_live(tx, &name, Some(Live { release: target, deployment: standing, since: now }))
-            .await?;
+    let standing = standing(tx, environment, event, target).await?;
+    if event.path != RollbackPath::None {
+        let live = Live { release: target, deployment: standing, since: now };
+        environments::set_live(tx, &name, Some(live)).await?;
     }
+    if event.deployment_id != standing {
+        deployments::set_status(tx, event.deployment_id, DeploymentStatus::RolledBack, now).await?;
+    }
+    if let Some(undone) = event.undoes {
+        holds::remove_of_rollback(tx, undone).await?;
+        deployments::unpass(tx, undone).await?;
+    }
+    // What is live by now is current, whatever became of it before.
+    deployments::reinstate(tx, standing, now).await?;
+    deployments::pass(tx, &name, standing, event.id).await?;
     match event.undoes {
-        Some(undone) => {
-            holds::remove_of_rollback(tx, undone).await?;
-            deployments::unpass(tx, undone).await?;
-            if let Some(back) = rollbacks::deployment_of(tx, undone).await? {
-                deployments::reinstate(tx, back, now).await?;
-            }
-        }
+        Some(_) => {}
         None => {
-            deployments::set_status(tx, deployment, DeploymentStatus::RolledBack, now).await?;
-            deployments::pass(tx, &name, standing, event.id).await?;
             if event.from_version == event.target_version {
                 // The same version with other settings: a hold would also forbid what is live now.
                 return ended(tx, environment, event, RollbackStatus::Completed, None, now).await;
@@ -242,6 +240,23 @@ async fn completed(
         }
     }
     ended(tx, environment, event, RollbackStatus::Completed, None, now).await
+}
+
+/// The deployment by which the target is live from now on.
+async fn standing(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    event: &RollbackEvent,
+    target: ReleaseId,
+) -> Result<DeploymentId> {
+    if let Some(live) = environment.live.filter(|live| live.release == target) {
+        return Ok(live.deployment);
+    }
+    let found = match event.undoes {
+        Some(undone) => rollbacks::deployment_of(tx, undone).await?,
+        None => deployments::latest_live_of(tx, target).await?,
+    };
+    found.ok_or_else(|| Error::bug(format!("release {target} was never deployed")))
 }
 
 async fn ended(
