@@ -10,6 +10,7 @@ mod command;
 mod health;
 mod keep;
 mod keeper;
+mod left;
 mod open;
 mod output;
 mod proc_table;
@@ -22,6 +23,7 @@ mod stop;
 mod supervisor;
 
 pub use client::ProcessProvider;
+pub use left::running_instances;
 pub use output::log_path;
 pub use rotate::LogLimits;
 pub use spec::{RunSpec, RunSpecs};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     keepers: Mutex<BTreeMap<(EnvironmentName, String), Arc<Keeper>>>,
     gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
     next_port: AtomicU16,
+    /// Everything is being stopped, and nothing starts any more.
+    closing: AtomicBool,
 }
 
 impl Shared {
@@ -56,7 +58,7 @@ impl Shared {
         restart: RestartPolicy,
         specs: Arc<dyn RunSpecs>,
     ) -> Self {
-        let home_mark = Digest::of(home.as_os_str().as_encoded_bytes()).as_str()[..8].to_owned();
+        let home_mark = home_mark(&home);
         Self {
             home,
             home_mark,
@@ -70,6 +72,7 @@ impl Shared {
             keepers: Mutex::default(),
             gates: Mutex::default(),
             next_port: AtomicU16::new(u16::try_from(random() % u64::from(PORTS)).unwrap_or(0)),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -82,6 +85,20 @@ impl Shared {
     pub fn gate(&self, environment: &EnvironmentName, slot: Slot) -> Gate {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(gates.entry((environment.clone(), slot)).or_default())
+    }
+
+    /// From now on nothing is started. Returns every slot that has had a gate: a start may still be on its way behind it.
+    pub fn close(&self) -> Vec<(EnvironmentName, Slot)> {
+        self.closing.store(true, Ordering::SeqCst);
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// To be asked behind the gate.
+    pub fn may_start(&self) -> PortResult<()> {
+        match self.closing.load(Ordering::SeqCst) {
+            true => Err(PortError::failed("everything is being stopped here")),
+            false => Ok(()),
+        }
     }
 
     /// Refuses a fence older than one that was seen; a newer one is on disk when this returns.
@@ -226,6 +243,10 @@ impl Shared {
         let last = FIRST_PORT + PORTS - 1;
         Err(PortError::failed(format!("no loopback port from {FIRST_PORT} to {last} is free")))
     }
+}
+
+pub(super) fn home_mark(home: &Path) -> String {
+    Digest::of(home.as_os_str().as_encoded_bytes()).as_str()[..8].to_owned()
 }
 
 /// Whether a listener can be bound there now.

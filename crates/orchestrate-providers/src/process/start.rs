@@ -18,6 +18,7 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
     let placement = &request.placement;
     let gate = shared.gate(&placement.environment, placement.slot);
     let _turn = gate.lock().await;
+    shared.may_start()?;
     shared.accept_fence(&placement.environment, request.fence).await?;
     let spec = shared.spec(placement.release).await?;
     clear_slot(shared, placement).await?;

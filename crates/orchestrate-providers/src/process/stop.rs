@@ -29,13 +29,11 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     shared.book.flush().await
 }
 
-/// Stops all instances of all environments, every slot at its gate.
+/// Stops all instances of all environments, every slot at its gate; nothing is started after that.
 pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
-    let places: BTreeSet<_> = shared
-        .keepers()
-        .iter()
-        .map(|keeper| (keeper.placement.environment.clone(), keeper.placement.slot))
-        .collect();
+    let mut places: BTreeSet<_> = shared.close().into_iter().collect();
+    let keepers = shared.keepers();
+    places.extend(keepers.iter().map(|keeper| (keeper.placement.environment.clone(), keeper.placement.slot)));
     let mut stops = JoinSet::new();
     for (environment, slot) in places {
         let shared = Arc::clone(shared);

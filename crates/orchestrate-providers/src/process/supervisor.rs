@@ -121,7 +121,7 @@ impl Supervisor {
         names
     }
 
-    /// Stops and forgets all instances of all environments, whatever their fence.
+    /// Stops and forgets all instances of all environments, whatever their fence. Nothing can be started after that.
     pub async fn stop_everything(&self) -> PortResult<()> {
         let shared = Arc::clone(&self.shared);
         whole(async move { stop::stop_everything(&shared).await }).await
