@@ -68,13 +68,20 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
 
 /// The daemon is gone and cannot be asked any more whether it succeeded.
 async fn nothing_is_left(wiring: &Wiring) -> Result<(), Error> {
-    let left = left_running(wiring).await;
-    if left.is_empty() {
-        return Ok(());
+    let mut left = left_running(wiring).await;
+    for _ in 0..50 {
+        if left.is_empty() {
+            return Ok(());
+        }
+        // The proxy has said goodbye before it ends.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        left = left_running(wiring).await;
     }
-    let message = format!("not everything could be stopped: {} still runs", left.join(", "));
-    Err(Error::failed("ORC-0504", message)
-        .hint(format!("look at {}, then try again", wiring.home.daemon_log().display())))
+    Err(Error::failed(
+        "ORC-0504",
+        format!("not everything could be stopped: {} left running", left.join(", ")),
+    )
+    .hint(format!("look at {}, then try again", wiring.home.daemon_log().display())))
 }
 
 async fn left_running(wiring: &Wiring) -> Vec<String> {
