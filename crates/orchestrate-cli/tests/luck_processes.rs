@@ -2,6 +2,7 @@
 
 mod luck;
 
+use std::os::unix::process::CommandExt as _;
 use std::time::{Duration, Instant};
 
 use luck::processes::{Kind, Process, alive, kill, kill_and_wait};
@@ -278,4 +279,37 @@ fn comes_back(scene: &Scene) {
     load.await_version("1.0.0");
     assert_eq!(scene.records_are_true(), "1.0.0");
     load.stop().lost_nothing();
+}
+
+#[test]
+fn stopping_all_does_not_claim_what_is_not_true() {
+    let scene = scene();
+    // An instance of this home that its daemon has lost: nobody stops it.
+    let instance = scene.instances().remove(0);
+    let environ = std::fs::read(format!("/proc/{}/environ", instance.pid)).unwrap();
+    let environ = String::from_utf8(environ).unwrap();
+    let mut lost = std::process::Command::new("sleep");
+    lost.arg("60")
+        .process_group(0)
+        .env_clear()
+        .envs(environ.split('\0').filter_map(|pair| pair.split_once('=')));
+    let mut lost = lost.spawn().unwrap();
+    let ran = scene.run(&["daemon", "stop", "--all"]);
+    lost.kill().unwrap();
+    lost.wait().unwrap();
+    ran.ends(3).says("ORC-0504").says(&format!("pid {} left running", lost.id()));
+    scene.stop_all();
+}
+
+#[test]
+fn stopping_all_wins_over_a_daemon_that_is_just_starting_what_was_live() {
+    let scene = scene();
+    for _ in 0..3 {
+        scene.stop_all();
+        scene.run(&["daemon", "start"]).ok();
+        scene.stop_all();
+    }
+    scene.run(&["daemon", "start"]).ok();
+    within(Duration::from_secs(5), "it answers", || get(scene.address, "/version").ok());
+    assert_eq!(scene.records_are_true(), "1.1.0");
 }

@@ -60,6 +60,9 @@ fn on_a_full_disk_users_are_served_and_a_rollback_says_what_is_wrong() {
     assert_eq!(scene.records_are_true(), "1.0.0");
     let failed = load.stop().seen.iter().filter(|seen| seen.answer.is_err()).count();
     assert!(failed <= 8, "{failed} were lost, more than the killed instance can have had in hand");
+    scene.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    disk.fill_but(0);
+    scene.stop_all();
 }
 
 #[test]
