@@ -149,6 +149,7 @@ pub enum EnvCommand {
 
 #[derive(Debug, Args)]
 pub struct NamedEnvironment {
+    /// The environment.
     pub name: EnvironmentName,
     #[command(flatten)]
     pub output: Output,
@@ -156,12 +157,13 @@ pub struct NamedEnvironment {
 
 #[derive(Debug, Args)]
 pub struct EnvCreate {
+    /// What it shall be called.
     pub name: EnvironmentName,
     /// The service that runs there.
     #[arg(long)]
     pub service: String,
     /// development, staging or production.
-    #[arg(long = "type", default_value = "development", value_parser = parse_type)]
+    #[arg(long = "type", value_name = "TYPE", default_value = "development", value_parser = parse_type)]
     pub kind: orchestrate_core::environment::EnvironmentType,
     /// Where the proxy takes requests, e.g. 127.0.0.1:8080; without it the service gets no traffic.
     #[arg(long, value_name = "ADDRESS")]
@@ -173,7 +175,7 @@ pub struct EnvCreate {
     #[arg(long, default_value = "blue_green", value_parser = parse_strategy)]
     pub strategy: StrategyKind,
     /// The path of the health check.
-    #[arg(long, default_value = "/healthz")]
+    #[arg(long, value_name = "PATH", default_value = "/healthz")]
     pub health_path: String,
     /// The program and its arguments, after `--`.
     #[arg(last = true, required = true)]
@@ -348,6 +350,7 @@ pub struct Rollbacks {
 pub enum RollbacksCommand {
     /// Shows one rollback, with its phases.
     Show {
+        /// The number of the rollback.
         id: i64,
         #[command(flatten)]
         output: Output,
@@ -356,6 +359,7 @@ pub enum RollbacksCommand {
 
 #[derive(Debug, Args)]
 pub struct HoldArgs {
+    /// The version of the service.
     pub version: Version,
     /// The environment.
     #[arg(long, short, value_name = "NAME")]

@@ -1,5 +1,7 @@
 //! What is around a deployment: logs, the audit trail, the daemon, the doctor, completions and the manual.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs::File;

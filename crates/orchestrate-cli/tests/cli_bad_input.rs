@@ -1,5 +1,7 @@
 //! What people mistype, and what should never be believed: refused, with the next step, and nothing changed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! INTERFACE.md word for word: exit codes, the fields of every result, and what goes to stdout and to stderr.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use serde_json::{Value, json};
@@ -219,6 +221,23 @@ fn exit_codes_say_what_happened() {
     scene.write("orchestrate.yaml", "service: [");
     assert_eq!(code(scene.deploy("1.2.0")), 2, "a config file that cannot be used");
     assert_eq!(scene.answers(), "1.0.0");
+}
+
+#[test]
+fn wrong_usage_is_told_in_the_format_that_was_asked_for() {
+    let scene = Scene::new();
+    for line in [
+        "deploy rollback",
+        "deploy --env production",
+        "deploy status --env ../../etc",
+        "deploy candidates -e a --no",
+    ] {
+        let error = scene.json(line).ends(2).error();
+        has_shape(&error, &[("code", "ORC-0200"), ("message", "string"), ("hint", "string")]);
+        let ran = scene.typed(line).ends(2);
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The way of a person through the tool: every command, in the order in which one meets it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Notices: signed, recorded first and delivered after, never in the way of a rollback, and never lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::net::SocketAddr;

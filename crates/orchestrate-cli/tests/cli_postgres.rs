@@ -1,5 +1,7 @@
 //! The main flow with its state in PostgreSQL, as several operators share it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! A secret is in the instances, and nowhere else where anyone could read it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! The checks before a deployment: alone, and as what refuses one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::net::TcpListener;

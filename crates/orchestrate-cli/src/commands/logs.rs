@@ -36,10 +36,13 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
             .hint(format!("see what ran: orchestrate deploy history --env {}", args.env))
             .into());
     }
+    if !args.follow {
+        return Ok(Exit::DONE);
+    }
     let mut interrupt = super::intake::interrupt();
-    while args.follow {
+    loop {
         tokio::select! {
-            _ = interrupt.wait_for(|on| *on) => break,
+            _ = interrupt.wait_for(|on| *on) => return Ok(Exit::DONE),
             // Files have no event that works on every file system; a fifth of a second is soon enough to read.
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
@@ -52,7 +55,6 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
             file.print_new(printer);
         }
     }
-    Ok(Exit::DONE)
 }
 
 async fn live_version(wiring: &Wiring, environment: &EnvironmentName) -> Result<Version, Error> {

@@ -1,6 +1,7 @@
 //! What the tests of the program share: a home of its own, the real binary, a service to deploy, and an end to it all.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "a test that failed shows the logs")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 pub mod load;
