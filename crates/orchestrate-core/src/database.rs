@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 mod connect;
+mod connection;
 pub(crate) mod deployments;
 pub(crate) mod environments;
 pub(crate) mod holds;
@@ -25,14 +26,13 @@ pub use operations::{OperationRecord, OperationStatus};
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 
 pub(crate) use row::store_error;
-use sqlx::{Any, AnyPool, Transaction};
 
 use crate::error::Result;
 
 /// A handle to the state, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: AnyPool,
+    source: connection::Source,
     backend: Backend,
 }
 
@@ -42,7 +42,7 @@ enum Backend {
     Postgres,
 }
 
-pub(crate) type Tx = Transaction<'static, Any>;
+pub(crate) use connection::Tx;
 
 impl Database {
     /// Starts a transaction that will write: on SQLite it takes the write lock at once, so it cannot fail half-way.
@@ -51,12 +51,16 @@ impl Database {
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN",
         };
-        self.pool.begin_with(statement).await.map_err(row::store_error)
+        Tx::begin(&self.source, statement).await
+    }
+
+    async fn connection(&self) -> Result<connection::Connection> {
+        self.source.get().await
     }
 
     /// Closes the connections; on SQLite the last one to close folds the write-ahead log back.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.source.close().await;
     }
 
     /// A word for people: `sqlite` or `postgres`.
@@ -69,5 +73,5 @@ impl Database {
 }
 
 pub(crate) async fn commit(tx: Tx) -> Result<()> {
-    tx.commit().await.map_err(row::store_error)
+    tx.commit().await
 }

@@ -57,7 +57,7 @@ impl Database {
         )
         .bind(environment.map(ToString::to_string))
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         rows.iter()

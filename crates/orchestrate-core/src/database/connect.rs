@@ -10,6 +10,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Executor as _, Row as _};
 use tokio::sync::mpsc;
 
+use super::connection::Source;
 use super::row::store_error;
 use super::{Backend, Database};
 use crate::error::{Error, Result};
@@ -79,7 +80,8 @@ impl Database {
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres,
         };
-        let database = Self { pool: connect(url, backend, connections).await?, backend };
+        let database =
+            Self { source: Source::new(connect(url, backend, connections).await?, connections), backend };
         database.migrate(url).await?;
         Ok(database)
     }
@@ -89,7 +91,10 @@ impl Database {
         if self.backend == Backend::Postgres {
             return Ok(());
         }
-        let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(&self.pool).await.map_err(store_error)?;
+        let row = sqlx::query("PRAGMA quick_check(1)")
+            .fetch_one(&mut *self.connection().await?)
+            .await
+            .map_err(store_error)?;
         let found: String = row.try_get(0).map_err(store_error)?;
         if found == "ok" { Ok(()) } else { Err(super::row::damaged(found)) }
     }
@@ -113,7 +118,7 @@ impl Database {
                 )
                 .hint("use the newer orchestrate that wrote it, or a database of its own: --db-path FILE"));
             }
-            match migrator.run(&self.pool).await {
+            match migrator.run(&mut *self.connection().await?).await {
                 Ok(()) => return Ok(()),
                 Err(error) if attempt == 3 => {
                     return Err(Error::failed(
@@ -130,7 +135,7 @@ impl Database {
 
     async fn schema_version(&self) -> Result<i64> {
         let newest = sqlx::query("SELECT MAX(version) AS version FROM _sqlx_migrations");
-        match newest.fetch_one(&self.pool).await {
+        match newest.fetch_one(&mut *self.connection().await?).await {
             Ok(row) => row.try_get::<Option<i64>, _>("version").map(|v| v.unwrap_or(0)).map_err(store_error),
             Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(0),
             Err(error) => Err(store_error(error)),

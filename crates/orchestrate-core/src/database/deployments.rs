@@ -28,7 +28,7 @@ impl Database {
     pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         let row = sqlx::query("SELECT * FROM deployments WHERE id = $1")
             .bind(id.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -41,7 +41,7 @@ impl Database {
              AND passed_by_rollback_id IS NULL ORDER BY id DESC LIMIT 1",
         )
         .bind(environment.to_string())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -56,7 +56,7 @@ impl Database {
         let rows = sqlx::query("SELECT * FROM deployments WHERE environment = $1 ORDER BY id DESC LIMIT $2")
             .bind(environment.to_string())
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -68,7 +68,7 @@ impl Database {
             "SELECT * FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
         )
         .bind(release.0)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -78,7 +78,7 @@ impl Database {
     pub async fn list_baking(&self) -> Result<Vec<Deployment>> {
         let rows =
             sqlx::query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.connection().await?)
                 .await
                 .map_err(store_error)?;
         rows.iter().map(read).collect()

@@ -87,7 +87,7 @@ impl Database {
     pub async fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentRecord> {
         let row = sqlx::query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         match row {
@@ -99,7 +99,7 @@ impl Database {
     pub async fn find_environment(&self, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
         let row = sqlx::query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -107,7 +107,7 @@ impl Database {
 
     pub async fn list_environments(&self) -> Result<Vec<EnvironmentRecord>> {
         let rows = sqlx::query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()

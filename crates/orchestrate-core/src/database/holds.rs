@@ -21,7 +21,7 @@ impl Database {
     pub async fn list_holds(&self, environment: &EnvironmentName) -> Result<Vec<HoldRecord>> {
         let rows = sqlx::query("SELECT * FROM holds WHERE environment = $1 ORDER BY since DESC")
             .bind(environment.to_string())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter()

@@ -33,7 +33,7 @@ impl Database {
     pub async fn lease(&self, environment: &EnvironmentName) -> Result<Option<Lease>> {
         let row = sqlx::query("SELECT * FROM leases WHERE environment = $1")
             .bind(environment.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -51,7 +51,7 @@ impl Database {
             .bind(environment.to_string())
             .bind(fence.0)
             .bind(now.plus(ttl.duration()).to_string())
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await
             .map_err(store_error)?
             .rows_affected();

@@ -59,7 +59,7 @@ impl Database {
             "SELECT * FROM operations WHERE environment = $1 AND status IN ('open', 'needs_attention')",
         )
         .bind(environment.to_string())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -67,7 +67,7 @@ impl Database {
 
     pub async fn list_open_operations(&self) -> Result<Vec<OperationRecord>> {
         let rows = sqlx::query("SELECT * FROM operations WHERE status IN ('open', 'needs_attention')")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -76,7 +76,7 @@ impl Database {
     pub async fn operation(&self, id: OperationId) -> Result<Option<OperationRecord>> {
         let row = sqlx::query("SELECT * FROM operations WHERE id = $1")
             .bind(id.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -86,7 +86,7 @@ impl Database {
     pub async fn journal(&self, operation: OperationId) -> Result<Vec<Entry>> {
         let rows = sqlx::query("SELECT * FROM journal WHERE operation_id = $1 ORDER BY seq")
             .bind(operation.0)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter()
@@ -123,18 +123,27 @@ pub(crate) async fn write_journal(
     first_seq: usize,
     entries: &[Entry],
 ) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    // One statement, however many entries: each costs a hand-over to the database's thread.
+    let rows = (0..entries.len()).map(|row| {
+        let at = |column| row * 6 + column;
+        format!("(${}, ${}, ${}, ${}, ${}, ${})", at(1), at(2), at(3), at(4), at(5), at(6))
+    });
+    let rows = rows.collect::<Vec<_>>().join(", ");
+    let sql = format!("INSERT INTO journal (operation_id, seq, step, event, detail, at) VALUES {rows}");
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for (offset, entry) in entries.iter().enumerate() {
-        sqlx::query("INSERT INTO journal (operation_id, seq, step, event, detail, at) VALUES ($1, $2, $3, $4, $5, $6)")
+        query = query
             .bind(operation.0)
             .bind(number(first_seq + offset))
             .bind(number(entry.step))
             .bind(entry.event.as_str())
             .bind(entry.detail.clone())
-            .bind(entry.at.to_string())
-            .execute(&mut **tx)
-            .await
-            .map_err(store_error)?;
+            .bind(entry.at.to_string());
     }
+    query.execute(&mut **tx).await.map_err(store_error)?;
     Ok(())
 }
 

@@ -76,7 +76,7 @@ impl Database {
         )
         .bind(now.to_string())
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -87,7 +87,7 @@ impl Database {
         let row = sqlx::query(
             "SELECT MIN(COALESCE(next_attempt_at, created_at)) AS at FROM outbox WHERE status = 'pending'",
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.opt_time("at")
@@ -97,7 +97,7 @@ impl Database {
     pub async fn list_notices(&self, limit: i64) -> Result<Vec<OutboxRecord>> {
         let rows = sqlx::query("SELECT * FROM outbox ORDER BY id DESC LIMIT $1")
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -106,7 +106,7 @@ impl Database {
     /// How many notices stand where.
     pub async fn count_notices(&self) -> Result<Vec<(OutboxStatus, i64)>> {
         let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM outbox GROUP BY status ORDER BY status")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| Ok((row.parsed("status", OutboxStatus::parse)?, row.int("n")?))).collect()
@@ -119,7 +119,7 @@ impl Database {
              WHERE status = 'pending' OR (status = 'dead' AND $1 = 1)",
         )
         .bind(i64::from(dead))
-        .execute(&self.pool)
+        .execute(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         Ok(done.rows_affected())
@@ -166,7 +166,7 @@ impl Database {
         .bind(status.as_str())
         .bind(error.to_owned())
         .bind(next.map(|t| t.to_string()))
-        .execute(&self.pool)
+        .execute(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         Ok(())

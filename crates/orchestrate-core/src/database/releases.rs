@@ -18,7 +18,7 @@ impl Database {
         let sql = join(SELECT, "WHERE r.id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -37,7 +37,7 @@ impl Database {
             .bind(environment.to_string())
             .bind(below.unwrap_or(i64::MAX))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -61,7 +61,7 @@ impl Database {
             .bind(below.unwrap_or(i64::MAX))
             .bind(unlike.map_or_else(String::new, ToString::to_string))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -80,7 +80,7 @@ impl Database {
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(environment.to_string())
             .bind(version.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -90,7 +90,7 @@ impl Database {
     pub async fn artifact_in_use(&self, digest: &Digest) -> Result<bool> {
         let row = sqlx::query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1")
             .bind(digest.to_string())
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         Ok(row.int("n")? > 0)

@@ -15,7 +15,7 @@ impl Database {
     /// Records a rollback as `pending`.
     pub async fn create_deployment_rollback_event(&self, new: &NewRollbackEvent) -> Result<RollbackEvent> {
         let mut tx = self.begin().await?;
-        let id = create(&mut tx, new).await?;
+        let id = create(&mut tx, new, RollbackStatus::Pending).await?;
         commit(tx).await?;
         self.get_deployment_rollback_event(id).await?.ok_or_else(|| Error::bug("a rollback event vanished"))
     }
@@ -36,7 +36,7 @@ impl Database {
     pub async fn get_deployment_rollback_event(&self, id: RollbackId) -> Result<Option<RollbackEvent>> {
         let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
             .bind(id.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -53,7 +53,7 @@ impl Database {
         )
         .bind(environment.to_string())
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -70,7 +70,7 @@ impl Database {
         )
         .bind(id.0)
         .bind(now.to_string())
-        .execute(&self.pool)
+        .execute(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         Ok(())
@@ -87,7 +87,7 @@ impl Database {
              WHERE u.undoes_id = e.id AND u.status = 'completed') ORDER BY e.id DESC LIMIT 1",
         )
         .bind(environment.to_string())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(read).transpose()
@@ -99,19 +99,23 @@ impl Database {
             "SELECT * FROM deployment_rollback_events WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1",
         )
         .bind(deployment.0)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(read).transpose()
     }
 }
 
-pub(crate) async fn create(tx: &mut Tx, new: &NewRollbackEvent) -> Result<RollbackId> {
+pub(crate) async fn create(
+    tx: &mut Tx,
+    new: &NewRollbackEvent,
+    status: RollbackStatus,
+) -> Result<RollbackId> {
     let row = sqlx::query(
         "INSERT INTO deployment_rollback_events (deployment_id, environment, from_version, from_release_id, \
          target_version, target_release_id, rollback_type, path, actor, reason, triggered_by, undoes_id, \
-         started_at, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13) RETURNING id",
+         started_at, created_at, updated_at, status) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14) RETURNING id",
     )
     .bind(new.deployment_id.0)
     .bind(new.environment.to_string())
@@ -126,6 +130,7 @@ pub(crate) async fn create(tx: &mut Tx, new: &NewRollbackEvent) -> Result<Rollba
     .bind(new.trigger.as_str())
     .bind(new.undoes.map(|id| id.0))
     .bind(new.started_at.to_string())
+    .bind(status.as_str())
     .fetch_one(&mut **tx)
     .await
     .map_err(store_error)?;

@@ -68,7 +68,7 @@ impl Database {
             .bind(scope.to_owned())
             .bind(name.to_owned())
             .bind(version)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         let row = row.ok_or_else(|| {

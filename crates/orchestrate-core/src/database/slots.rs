@@ -17,7 +17,7 @@ impl Database {
     pub async fn slots(&self, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
         let rows = sqlx::query(SELECT)
             .bind(environment.to_string())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         rows.iter().map(read).collect()
@@ -31,7 +31,7 @@ impl Database {
              JOIN releases r ON r.id = s.release_id JOIN leases l ON l.environment = s.environment \
              WHERE s.state IN ('warm', 'retiring') AND l.operation_id IS NULL",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.connection().await?)
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -59,7 +59,7 @@ impl Database {
         .bind(placement.slot.as_str())
         .bind(placement.release.0)
         .bind(now.to_string())
-        .execute(&self.pool)
+        .execute(&mut *self.connection().await?)
         .await
         .map_err(store_error)?
         .rows_affected();
@@ -72,7 +72,7 @@ impl Database {
             .bind(placement.environment.to_string())
             .bind(placement.slot.as_str())
             .bind(placement.release.0)
-            .execute(&self.pool)
+            .execute(&mut *self.connection().await?)
             .await
             .map_err(store_error)?;
         Ok(())

@@ -12,7 +12,6 @@ use super::journal::{Entry, StepEvent};
 use super::{Failure, Operation};
 use crate::database::{
     Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, slots,
-    store_error,
 };
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Fence, RollbackId};
@@ -45,7 +44,7 @@ async fn take_lease(
     let taken = leases::take(&mut tx, environment, &holder, ports.clock.now(), ports.lease_ttl).await?;
     let Some(fence) = taken else {
         // Others wait for the lock that this transaction holds, with every other connection of the pool.
-        tx.rollback().await.map_err(store_error)?;
+        tx.rollback().await?;
         return Err(busy(db, ports, environment).await?);
     };
     let unchanged =

@@ -65,8 +65,7 @@ pub(crate) async fn begin_rollback(
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.plan.deployment.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
-    let rollback = rollbacks::create(&mut tx, &new.event()).await?;
-    rollbacks::set_status(&mut tx, rollback, RollbackStatus::InProgress, None, None, now).await?;
+    let rollback = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
     let record = open(&mut tx, new, steps, rollback, fence, now).await?;
     commit(tx).await?;
     Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now)).await
@@ -190,7 +189,7 @@ pub(crate) async fn record_no_move(
     let (now, name) = (ports.clock.now(), &new.plan.deployment.environment);
     let environment = db.environment(name).await?;
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
-    let id = rollbacks::create(&mut tx, &new.event()).await?;
+    let id = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
     let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
         .bind(id.0)
         .fetch_one(&mut *tx)
