@@ -1,5 +1,13 @@
 //! A command that dies, is stopped, or is given up in the middle: traffic goes on, and what is recorded stays true.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod luck;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

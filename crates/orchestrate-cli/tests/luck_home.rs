@@ -1,5 +1,13 @@
 //! The home and the addresses: too long, open to others, somebody else's, taken.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod luck;
 
 use std::io::Read as _;
@@ -69,7 +77,7 @@ fn an_address_taken_while_everything_was_stopped_is_told_and_taken_back_once_it_
 
 #[test]
 fn a_home_with_a_very_long_path_works() {
-    let scene = Scene::at(&vec!["a-directory-with-a-rather-long-name"; 6].join("/"));
+    let scene = Scene::at(&["a-directory-with-a-rather-long-name"; 6].join("/"));
     assert!(scene.home.join("daemon.sock").as_os_str().len() > 200);
     scene.deploy("1.0.0").ok();
     let load = Load::start(scene.address, 8);

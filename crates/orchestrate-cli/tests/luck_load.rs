@@ -1,5 +1,13 @@
 //! Deployments and rollbacks lose no request, whatever kind of request it is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod luck;
 
 use std::time::{Duration, Instant};

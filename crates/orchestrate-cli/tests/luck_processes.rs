@@ -1,31 +1,26 @@
 //! The daemon, the proxy, the instances or all of them die: the rest goes on, and what is missing comes back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod luck;
 
-use std::os::unix::process::CommandExt as _;
 use std::time::{Duration, Instant};
 
-use luck::processes::{Kind, Process, alive, kill, kill_and_wait};
+use luck::processes::{Kind, Process, kill, kill_and_wait};
 use luck::streams::get;
 use luck::{Load, Scene, until, within};
 use orchestrate_testkit::WebhookReceiver;
 use serde_json::json;
 
-/// 1.1.0 is live and 1.0.0 is warm.
-fn scene() -> Scene {
-    let scene = Scene::new();
-    scene.deploy("1.0.0").ok();
-    scene.deploy("1.1.0").ok();
-    scene
-}
-
-fn pids(instances: &[Process]) -> Vec<u32> {
-    instances.iter().map(|process| process.pid).collect()
-}
-
 #[test]
 fn a_killed_daemon_is_not_missed_and_the_next_one_adopts_what_runs() {
-    let scene = scene();
+    let scene = Scene::with_two_releases();
     let before = scene.instances();
     let (daemon, proxy) = (scene.pid(Kind::Daemon).unwrap(), scene.pid(Kind::Proxy).unwrap());
     let load = Load::start(scene.address, 8);
@@ -108,7 +103,7 @@ fn notices_are_delivered_by_the_next_daemon() {
 
 #[test]
 fn a_killed_proxy_refuses_nobody() {
-    let scene = scene();
+    let scene = Scene::with_two_releases();
     let before = scene.instances();
     let load = Load::start(scene.address, 8);
     for _ in 0..3 {
@@ -155,7 +150,7 @@ fn a_proxy_killed_in_the_middle_of_a_deployment_delays_it_only() {
 #[test]
 fn a_killed_daemon_and_a_killed_proxy_come_back_with_the_next_command() {
     for next in [["daemon", "start"].as_slice(), &luck::scene::ROLLBACK] {
-        let scene = scene();
+        let scene = Scene::with_two_releases();
         let before = scene.instances();
         // The daemon first, or it would replace the proxy.
         kill_and_wait(&[scene.pid(Kind::Daemon).unwrap()]);
@@ -206,34 +201,8 @@ fn a_killed_instance_is_restarted_while_the_other_one_serves() {
 }
 
 #[test]
-fn stopping_the_daemon_leaves_services_and_stopping_all_leaves_nothing() {
-    let scene = scene();
-    let (before, proxy) = (scene.instances(), scene.pid(Kind::Proxy).unwrap());
-    let load = Load::start(scene.address, 8);
-    scene.run(&["daemon", "stop"]).ok();
-    assert_eq!(scene.pid(Kind::Daemon), None);
-    load.await_answers(100);
-    scene.run(&["daemon", "start"]).ok();
-    load.await_answers(100);
-    load.stop().lost_nothing();
-    assert_eq!((scene.instances(), scene.pid(Kind::Proxy)), (before.clone(), Some(proxy)));
-    scene.run(&["daemon", "stop"]).ok();
-    // Also where only a new daemon can stop what an earlier one left.
-    scene.stop_all();
-    assert!(!pids(&before).iter().any(|pid| alive(*pid)));
-    assert!(get(scene.address, "/").is_err());
-    scene.run(&["daemon", "start"]).ok();
-    within(Duration::from_secs(5), "what was live is live again", || {
-        get(scene.address, "/version").ok().filter(|version| version == "1.1.0")
-    });
-    assert_eq!(scene.records_are_true(), "1.1.0");
-    scene.rollback().ok();
-    assert_eq!(scene.records_are_true(), "1.0.0");
-}
-
-#[test]
 fn after_the_death_of_everything_only_what_is_recorded_comes_back() {
-    let scene = scene();
+    let scene = Scene::with_two_releases();
     let all: Vec<u32> = scene.processes().iter().map(|process| process.pid).collect();
     kill_and_wait(&[scene.pid(Kind::Daemon).unwrap()]);
     kill_and_wait(&all);
@@ -244,7 +213,7 @@ fn after_the_death_of_everything_only_what_is_recorded_comes_back() {
 /// Pids mean nothing after a reboot: whoever has them now is left alone.
 #[test]
 fn after_a_reboot_the_recorded_pids_belong_to_others() {
-    let scene = scene();
+    let scene = Scene::with_two_releases();
     let all: Vec<u32> = scene.processes().iter().map(|process| process.pid).collect();
     kill_and_wait(&[scene.pid(Kind::Daemon).unwrap()]);
     kill_and_wait(&all);
@@ -279,37 +248,4 @@ fn comes_back(scene: &Scene) {
     load.await_version("1.0.0");
     assert_eq!(scene.records_are_true(), "1.0.0");
     load.stop().lost_nothing();
-}
-
-#[test]
-fn stopping_all_does_not_claim_what_is_not_true() {
-    let scene = scene();
-    // An instance of this home that its daemon has lost: nobody stops it.
-    let instance = scene.instances().remove(0);
-    let environ = std::fs::read(format!("/proc/{}/environ", instance.pid)).unwrap();
-    let environ = String::from_utf8(environ).unwrap();
-    let mut lost = std::process::Command::new("sleep");
-    lost.arg("60")
-        .process_group(0)
-        .env_clear()
-        .envs(environ.split('\0').filter_map(|pair| pair.split_once('=')));
-    let mut lost = lost.spawn().unwrap();
-    let ran = scene.run(&["daemon", "stop", "--all"]);
-    lost.kill().unwrap();
-    lost.wait().unwrap();
-    ran.ends(3).says("ORC-0504").says(&format!("pid {} left running", lost.id()));
-    scene.stop_all();
-}
-
-#[test]
-fn stopping_all_wins_over_a_daemon_that_is_just_starting_what_was_live() {
-    let scene = scene();
-    for _ in 0..3 {
-        scene.stop_all();
-        scene.run(&["daemon", "start"]).ok();
-        scene.stop_all();
-    }
-    scene.run(&["daemon", "start"]).ok();
-    within(Duration::from_secs(5), "it answers", || get(scene.address, "/version").ok());
-    assert_eq!(scene.records_are_true(), "1.1.0");
 }

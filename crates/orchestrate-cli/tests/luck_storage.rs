@@ -1,6 +1,14 @@
 //! The disk is full or read-only, the database is locked, damaged or newer, a state file is torn: it is said, users are
 //! served all the same, and afterwards everything works.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod luck;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! What the tests of bad luck share: a home with real processes, a service to deploy, users of it, and a look at the truth.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "what a failed test shows")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 pub mod database;

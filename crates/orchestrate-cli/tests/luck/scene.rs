@@ -91,6 +91,14 @@ impl Scene {
         scene
     }
 
+    /// 1.1.0 is live and 1.0.0 is warm.
+    pub fn with_two_releases() -> Self {
+        let scene = Self::new();
+        scene.deploy("1.0.0").ok();
+        scene.deploy("1.1.0").ok();
+        scene
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
