@@ -1,5 +1,7 @@
 //! The command line, as INTERFACE promises it.
 
+mod format;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -478,75 +480,4 @@ fn parse_strategy(text: &str) -> Result<StrategyKind, String> {
 
 fn parse_type(text: &str) -> Result<orchestrate_core::environment::EnvironmentType, String> {
     serde_json::from_value(text.into()).map_err(|_| "use `development`, `staging` or `production`".to_owned())
-}
-
-impl Cli {
-    /// The format in which this command's results and errors are printed.
-    pub fn format(&self) -> Format {
-        self.output().map_or(Format::Table, |output| output.format)
-    }
-
-    fn output(&self) -> Option<&Output> {
-        match &self.command {
-            Command::Init(args) => Some(&args.output),
-            Command::Demo(args) => Some(&args.output),
-            Command::Env(env) => Some(env.command.output()),
-            Command::Deploy(Deploy { command: None, run }) => Some(&run.output),
-            Command::Deploy(Deploy { command: Some(command), .. }) => Some(command.output()),
-            Command::Daemon(daemon) => daemon.command.output(),
-            Command::Notify(notify) => Some(notify.command.output()),
-            Command::Audit(Audit { command: AuditCommand::List { output, .. } }) => Some(output),
-            Command::Doctor(output) => Some(output),
-            Command::Rollback(args) => Some(&args.output),
-            Command::Logs(_)
-            | Command::Completions { .. }
-            | Command::Man
-            | Command::Proxy(_)
-            | Command::SampleService => None,
-        }
-    }
-}
-
-impl EnvCommand {
-    fn output(&self) -> &Output {
-        match self {
-            Self::List(output) => output,
-            Self::Show(args) | Self::Delete(args) | Self::Check(args) | Self::Stop(args) => &args.output,
-            Self::Create(args) => &args.output,
-            Self::Apply(args) => &args.output,
-        }
-    }
-}
-
-impl DeployCommand {
-    fn output(&self) -> &Output {
-        match self {
-            Self::Status(args) | Self::Resume(args) => &args.output,
-            Self::History(args) | Self::Candidates(args) => &args.output,
-            Self::Validate(args) => &args.output,
-            Self::Diff(args) => &args.output,
-            Self::Rollback(args) => &args.output,
-            Self::Rollbacks(Rollbacks { command: Some(RollbacksCommand::Show { output, .. }), .. }) => output,
-            Self::Rollbacks(args) => &args.output,
-            Self::Hold(args) | Self::Unhold(args) => &args.output,
-        }
-    }
-}
-
-impl DaemonCommand {
-    fn output(&self) -> Option<&Output> {
-        match self {
-            Self::Run { .. } => None,
-            Self::Start(output) | Self::Status(output) | Self::Stop { output, .. } => Some(output),
-        }
-    }
-}
-
-impl NotifyCommand {
-    fn output(&self) -> &Output {
-        match self {
-            Self::Test(args) => &args.output,
-            Self::Status(output) | Self::Flush { output, .. } => output,
-        }
-    }
 }

@@ -75,7 +75,7 @@ fn the_main_job() {
     say(&scene, "candidates", "deploy candidates --env production");
     say(&scene, "no_target", "deploy rollback --env production --force");
     say(&scene, "never_live", "deploy rollback --env production --version 7.0");
-    scene.behaviour("crash_at_start");
+    scene.configure(|production| production["processes"]["web"]["command"] = json!(["./srve"]));
     scene.artifact("1.2.0");
     say(&scene, "bad_release", "deploy --env production --version 1.2.0 --quiet");
     say(&scene, "nothing_to_switch", "deploy rollback --env production");
