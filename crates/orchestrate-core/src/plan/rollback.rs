@@ -136,15 +136,13 @@ pub fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a R
 pub fn why_not(candidate: &Release, current: &Release) -> Option<String> {
     // A release that never got traffic is newer than all that did.
     let place = current.lineage.unwrap_or(i64::MAX);
-    match candidate.lineage {
-        None => return Some("never was live".into()),
-        Some(lineage) if lineage >= place => {
-            return Some(format!("is not older than the current {}", current.version));
-        }
-        Some(_) => {}
-    }
+    let Some(lineage) = candidate.lineage else { return Some("never was live".into()) };
+    // A hold says why somebody left it, which is more than that it is newer.
     if let Some(hold) = &candidate.hold {
         return Some(format!("is held: {}", hold.reason));
+    }
+    if lineage >= place {
+        return Some(format!("is not older than the current {}", current.version));
     }
     if candidate.proven_at.is_none() {
         return Some("was never proven good".into());

@@ -197,3 +197,32 @@ async fn candidates_say_why_not() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_rollback_to_what_is_live_changes_nothing_but_its_own_record() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let before = stage.current().await;
+    let event = stage.rollback().rollback(&stage.back_to("1.1")).await.unwrap();
+    assert_eq!((event.path, event.rollback_type), (RollbackPath::None, RollbackType::Specific));
+    assert_eq!(stage.current().await, before);
+    assert!(stage.db.list_holds(&stage.environment).await.unwrap().is_empty());
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+}
+
+#[tokio::test]
+async fn a_version_that_was_rolled_back_and_is_gone_to_by_name_is_current_again() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let newest = stage.current().await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    stage.rollback().rollback(&stage.back_to("1.1")).await.unwrap();
+    let current = stage.current().await;
+    assert_eq!((current.id, current.status), (newest.id, DeploymentStatus::Completed));
+    let left = stage.db.deployment(crate::name::DeploymentId(1)).await.unwrap().unwrap();
+    assert_eq!(left.status, DeploymentStatus::RolledBack);
+    // And taken back, everything is as before.
+    stage.undo().await.unwrap();
+    assert_eq!(stage.current().await.version, v("1.0"));
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
