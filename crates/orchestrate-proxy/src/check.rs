@@ -33,9 +33,9 @@ impl Check {
 async fn repeat(instance: Arc<Instance>, check: HealthCheck) {
     let interval = check.interval.duration();
     let mut failures = 0;
+    // Who is not known to be well is asked at once.
+    let mut pause = if instance.is_healthy() { interval.max(CALM) } else { Duration::ZERO };
     loop {
-        let pause =
-            if instance.is_healthy() && failures == 0 { interval.max(CALM) } else { interval.max(CALM / 10) };
         tokio::time::sleep(pause).await;
         if passes(&instance, &check).await {
             failures = 0;
@@ -48,6 +48,8 @@ async fn repeat(instance: Arc<Instance>, check: HealthCheck) {
                 instance.healthy.store(false, Ordering::Relaxed);
             }
         }
+        pause =
+            if instance.is_healthy() && failures == 0 { interval.max(CALM) } else { interval.max(CALM / 10) };
     }
 }
 

@@ -226,6 +226,11 @@ impl State {
         let counters = known.counters(placement, threads);
         let lanes: Arc<[Lane]> =
             backends.iter().map(|backend| lane(backend, same.as_deref(), &mut self.next_instance)).collect();
+        if weight.is_some() {
+            // Remembered from before a restart, and seen by nobody since. What has the traffic keeps it all the same.
+            let instances = lanes.iter().flat_map(|lane| &lane.instances);
+            instances.for_each(|instance| instance.healthy.store(false, Ordering::Relaxed));
+        }
         let placed = Placed {
             placement: placement.clone(),
             weight: weight.unwrap_or_else(|| same.as_ref().map_or(0, |same| same.weight)),
