@@ -138,6 +138,10 @@ impl Download {
         }
         let mut polled = peek_frame(&mut self.incoming);
         if polled.is_pending() {
+            exchange.nudge();
+            polled = peek_frame(&mut self.incoming);
+        }
+        if polled.is_pending() {
             exchange.drive(cx);
             polled = peek_frame(&mut self.incoming);
         }

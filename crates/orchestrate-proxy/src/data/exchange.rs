@@ -68,11 +68,17 @@ impl Exchange {
         !self.finished && self.sender.is_ready() && !self.leash.is_pulled()
     }
 
-    /// Lets the connection read and write what it can. It then wakes `cx`, so what it feeds (the answer, the body)
-    /// may be polled with a waker that does nothing.
+    /// Lets the connection read and write what it can, and has it wake `cx` when it can do more. So what it feeds
+    /// (the answer, the body) may be polled with a waker that does nothing.
     pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         drive(&mut self.connection, &mut self.finished, cx);
         self.finished
+    }
+
+    /// The same, but it will wake nobody. Tried first: the parts of the connection wake one another through whoever
+    /// drove them last, and where that is nobody, no task is run for nothing.
+    pub fn nudge(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -83,9 +89,13 @@ impl Exchange {
             if let Some(why) = self.leash.watch(cx) {
                 return Poll::Ready(Err(Failure::Pulled(why)));
             }
-            drive(&mut self.connection, &mut self.finished, cx);
             let mut nobody = Context::from_waker(Waker::noop());
+            drive(&mut self.connection, &mut self.finished, &mut nobody);
             let mut polled = answer.as_mut().poll(&mut nobody);
+            if polled.is_pending() && !self.finished {
+                drive(&mut self.connection, &mut self.finished, cx);
+                polled = answer.as_mut().poll(&mut nobody);
+            }
             if polled.is_pending() && self.finished {
                 // A connection that ended before it took the request gives it back when it is dropped.
                 self.connection = None;
