@@ -21,7 +21,8 @@ fn stopping_the_daemon_leaves_services_and_stopping_all_leaves_nothing() {
     let (before, proxy) = (scene.instances(), scene.pid(Kind::Proxy).unwrap());
     let load = Load::start(scene.address, 8);
     scene.run(&["daemon", "stop"]).ok();
-    assert_eq!(scene.pid(Kind::Daemon), None);
+    // It has given the home free, and may still be on its last instructions.
+    within(Duration::from_secs(2), "it is gone", || scene.pid(Kind::Daemon).is_none().then_some(()));
     load.await_answers(100);
     scene.run(&["daemon", "start"]).ok();
     load.await_answers(100);
