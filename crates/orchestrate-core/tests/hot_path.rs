@@ -2,6 +2,8 @@
 //!
 //! A binary of its own, because it listens to every statement of its process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
 #[path = "database_suite/scene.rs"]
 mod scene;
 

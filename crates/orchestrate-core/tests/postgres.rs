@@ -1,5 +1,7 @@
 //! The database suite on PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
 mod database_suite;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, Executor as _, Row as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 use tokio::sync::mpsc;
 
 use super::connection::Source;
@@ -156,6 +156,13 @@ async fn connect(url: &DatabaseUrl, backend: Backend, connections: u32) -> Resul
         Error::usage("ORC-0203", format!("the database {url} cannot be used")).source(error)
     })?;
     // The pool would try again and again, and then say nothing but that it took too long.
+    if backend == Backend::Postgres {
+        let trial =
+            tokio::time::timeout(Duration::from_secs(10), AnyConnection::connect_with(&options)).await;
+        let trial =
+            trial.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| opening_error(url, error))?;
+        trial.close().await.map_err(|error| opening_error(url, error))?;
+    }
     let (tell, mut told) = mpsc::channel(1);
     let connecting = AnyPoolOptions::new()
         .max_connections(connections)

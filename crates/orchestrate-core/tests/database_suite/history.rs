@@ -112,7 +112,7 @@ pub async fn operations_and_journals(fresh: Fresh) {
     let (executor, request) = (scene.executor(), scene.to_deploy("1.1"));
     assert!(scene.world.until_crash(executor.deploy(&request)).await.is_none());
     let open = db.open_operation(place).await.unwrap().unwrap();
-    assert_eq!(db.list_open_operations().await.unwrap(), [open.clone()]);
+    assert_eq!(db.list_open_operations().await.unwrap(), std::slice::from_ref(&open));
     assert_eq!(db.lease(place).await.unwrap().unwrap().operation, Some(open.id));
     assert!(db.list_leaving_slots().await.unwrap().is_empty());
     assert_eq!(scene.executor().deploy(&request).await.unwrap_err().code(), "ORC-0110");
