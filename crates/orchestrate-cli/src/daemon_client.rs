@@ -31,7 +31,8 @@ impl DaemonClient {
 
     /// Makes sure that it runs and answers; returns whether it had to be started.
     pub async fn ensure(&self) -> Result<bool> {
-        if self.is_running().await {
+        // One that is ending may still be connected to; only an answer shows that it is there.
+        if self.is_running().await && self.call(Method::POST, "/poke", None).await.is_ok() {
             return Ok(false);
         }
         let client = self.clone();
