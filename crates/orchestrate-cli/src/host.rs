@@ -37,8 +37,20 @@ pub fn actor() -> String {
         return clean(&actor);
     }
     let user = named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"));
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    let user =
+        user.or_else(user_name).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
     clean(&format!("{user}@{}", name()))
+}
+
+/// The name that the system knows this user by; cron and CI set no `USER`.
+fn user_name() -> Option<String> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+        (id == uid).then(|| name.to_owned())
+    })
 }
 
 /// Records are read on terminals, so nothing in them may steer one.

@@ -91,13 +91,19 @@ impl Wiring {
 /// Which database, and how it is passed on to the daemon.
 fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String>)> {
     match (&global.database_url, &global.db_path) {
-        (Some(url), _) => Ok((DatabaseUrl::parse(url)?, vec![url.clone()])),
-        (None, Some(path)) => {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            Ok((DatabaseUrl::Sqlite(path.clone()), vec!["--db-path".into(), path.display().to_string()]))
-        }
+        (Some(url), _) => Ok(match DatabaseUrl::parse(url)? {
+            DatabaseUrl::Sqlite(path) => sqlite(&path),
+            postgres @ DatabaseUrl::Postgres(_) => (postgres, vec![url.clone()]),
+        }),
+        (None, Some(path)) => Ok(sqlite(path)),
         (None, None) => Ok((DatabaseUrl::Sqlite(home.database()), Vec::new())),
     }
+}
+
+/// The daemon runs in another directory, so it is told the whole path.
+fn sqlite(path: &std::path::Path) -> (DatabaseUrl, Vec<String>) {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    (DatabaseUrl::Sqlite(path.clone()), vec!["--db-path".into(), path.display().to_string()])
 }
 
 pub fn lease_ttl() -> Span {

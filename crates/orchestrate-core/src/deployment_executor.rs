@@ -311,14 +311,17 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
     };
     let detail = detail.map_or_else(String::new, |text| format!("\n{text}"));
     let what = format!("deployment {id} of {version} to {environment}");
+    if let Outcome::NeedsAttention(failure) = &deployed.outcome {
+        let message = format!("{what} needs attention: {}{detail}", failure.message);
+        return Some(
+            Error::needs_attention("ORC-0119", message).hint(format!(
+                "mend the cause, then finish it: orchestrate deploy resume --env {environment}"
+            )),
+        );
+    }
     match status {
         DeploymentStatus::Completed | DeploymentStatus::Pending | DeploymentStatus::Validating => None,
         DeploymentStatus::InProgress => None,
-        _ if matches!(deployed.outcome, Outcome::NeedsAttention(_)) => {
-            Some(Error::needs_attention("ORC-0119", format!("{what} needs attention: {why}{detail}")).hint(
-                format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}"),
-            ))
-        }
         DeploymentStatus::RolledBack => {
             let target = rollback.map_or_else(String::new, |event| format!(" to {}", event.target_version));
             Some(

@@ -12,7 +12,7 @@ use crate::execute::record::{
     MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
-use crate::name::{EnvironmentName, RollbackId, Version};
+use crate::name::{DeploymentId, EnvironmentName, RollbackId, Version};
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
 use crate::plan::{self, Plan};
 use crate::ports::Ports;
@@ -37,6 +37,8 @@ pub struct Asking {
     pub actor: String,
     pub reason: Option<String>,
     pub trigger: Trigger,
+    /// Only if this is what would be rolled back: what came later is not meant.
+    pub of: Option<DeploymentId>,
     /// Goes forward again to where the newest rollback came from; `target_version` is ignored.
     pub undo: bool,
     pub limits: Limits,
@@ -48,6 +50,7 @@ impl Asking {
             actor: actor.into(),
             reason: None,
             trigger: Trigger::Api,
+            of: None,
             undo: false,
             limits: Limits::default(),
         }
@@ -130,6 +133,13 @@ impl DeploymentRollback {
     ) -> Result<RolledBack> {
         let (terms, observed) = self.look(request, asking).await?;
         let plan = plan::rollback::plan(&observed.situation, &terms)?;
+        if let Some(meant) = asking.of.filter(|meant| *meant != plan.deployment.id) {
+            return Err(Error::refused(
+                "ORC-0132",
+                format!("deployment {meant} is not the current one any more, {} is", plan.deployment.id),
+            )
+            .hint(format!("see how it stands: orchestrate deploy status --env {}", request.environment)));
+        }
         for remark in &plan.remarks {
             self.ports.progress.remark(remark);
         }

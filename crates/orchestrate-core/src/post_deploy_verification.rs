@@ -28,6 +28,8 @@ const LOOKS: u32 = 3;
 pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Result<Verdict> {
     let release = known(db, deployment.release).await?;
     let mut short = 0;
+    let (begun, mut seen_well) = (ports.clock.now(), false);
+    let patience = release.contents.settings.health_check.deadline;
     loop {
         let Some(now) = db.deployment(deployment.id).await? else { return Ok(Verdict::Overtaken) };
         let (true, Some(until)) = (now.status == DeploymentStatus::InProgress, now.bake_until) else {
@@ -37,9 +39,16 @@ pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Res
         let live = slots.iter().find(|slot| slot.state == SlotState::Live && slot.release == release.id);
         let Some(live) = live else { return Ok(Verdict::Overtaken) };
         let place = Place::of(&release, live.slot);
+        if db.lease(&deployment.environment).await?.is_some_and(|lease| lease.operation.is_some()) {
+            // Another operation may stop and start things; what it leaves is looked at afterwards.
+            ports.clock.sleep(LOOK_EVERY).await;
+            continue;
+        }
         match look(ports, deployment, &release, &place).await {
-            Look::Good => short = 0,
-            Look::Short(why) => {
+            Look::Good => (short, seen_well) = (0, true),
+            // After a reboot nothing runs yet: it gets the time that a start gets.
+            Look::Absent(_) if !seen_well && ports.clock.now() < begun.plus(patience.duration()) => short = 1,
+            Look::Short(why) | Look::Absent(why) => {
                 short += 1;
                 if short >= LOOKS {
                     return Ok(Verdict::Bad(why));
@@ -47,7 +56,7 @@ pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Res
             }
             Look::Bad(why) => return Ok(Verdict::Bad(why)),
         }
-        if ports.clock.now() >= until {
+        if short == 0 && ports.clock.now() >= until {
             return Ok(Verdict::Good);
         }
         ports.clock.sleep(LOOK_EVERY).await;
@@ -59,6 +68,8 @@ enum Look {
     /// Too few are ready, or nobody could say: bad if it stays so.
     Short(String),
     Bad(String),
+    /// None of its instances runs.
+    Absent(String),
 }
 
 async fn look(ports: &Ports, deployment: &Deployment, release: &Release, place: &Place) -> Look {
@@ -68,6 +79,10 @@ async fn look(ports: &Ports, deployment: &Deployment, release: &Release, place: 
             let ours = instances
                 .iter()
                 .filter(|i| i.placement.slot == place.slot && i.placement.release == release.id);
+            let mut ours = ours.peekable();
+            if ours.peek().is_none() {
+                return Look::Absent("none of its instances runs".into());
+            }
             for instance in ours {
                 if let (true, Some(exit)) = (instance.restarts > 0, &instance.last_exit) {
                     return Look::Bad(format!("{} {exit} within its bake", instance.id));

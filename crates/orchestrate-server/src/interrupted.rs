@@ -49,8 +49,14 @@ async fn finish_one(daemon: &Daemon, operation: &OperationRecord) {
         operation.environment
     );
     match executor.resume(&operation.environment, "daemon").await {
-        Ok(resumed) => tracing::info!("ended: {resumed:?}"),
-        Err(error) => tracing::warn!("it could not be finished: {}", error.full_message()),
+        Ok(resumed) => {
+            tracing::info!("ended: {resumed:?}");
+            daemon.bell.ring();
+        }
+        Err(error) => {
+            tracing::warn!("it could not be finished: {}", error.full_message());
+            // A full disk would make a busy loop of this.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
     }
-    daemon.bell.ring();
 }

@@ -93,6 +93,7 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
         options,
     });
     let mut tasks = tasks::start(&daemon, wake);
+    let verdicts = Arc::clone(&daemon);
     ready();
     let served = axum::serve(listener, routes::router(Arc::clone(&daemon)));
     let ended = tokio::select! {
@@ -105,5 +106,6 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
         }
     };
     tasks.shutdown().await;
+    verdicts.verdicts.shutdown().await;
     Ok(ended)
 }

@@ -28,6 +28,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         actor: crate::host::actor(),
         reason: args.reason,
         trigger: Trigger::Manual,
+        of: None,
         undo: args.undo,
         limits: Limits { timeout: None, interrupt: Some(interrupt()) },
     };
@@ -68,6 +69,10 @@ fn text(printer: &Printer, event: &RollbackEvent) -> String {
         )
     };
     let what = match path {
+        RollbackPath::None if from_version == target_version => format!(
+            "{} {target_version} is live in {environment} already and healthy",
+            printer.good("nothing to switch:")
+        ),
         RollbackPath::None => format!(
             "{} {target_version} is live in {environment} already and healthy; {from_version} is rolled back",
             printer.good("nothing to switch:")

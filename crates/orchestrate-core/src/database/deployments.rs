@@ -113,7 +113,7 @@ pub(crate) async fn end(
     now: Timestamp,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE deployments SET status = $2, error_message = COALESCE($3, error_message), completed_at = $4, \
+        "UPDATE deployments SET status = $2, error_message = $3, completed_at = $4, \
          updated_at = $4, bake_until = NULL WHERE id = $1",
     )
     .bind(id.0)
@@ -164,13 +164,16 @@ pub(crate) async fn went_live(
     bake_until: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query("UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2 WHERE id = $1")
-        .bind(id.0)
-        .bind(now.to_string())
-        .bind(bake_until.map(|t| t.to_string()))
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2, status = 'in_progress', \
+         error_message = NULL, completed_at = NULL WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(now.to_string())
+    .bind(bake_until.map(|t| t.to_string()))
+    .execute(&mut **tx)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 
@@ -200,7 +203,8 @@ pub(crate) async fn pass(
     by: RollbackId,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE deployments SET passed_by_rollback_id = $3 WHERE environment = $1 AND id > $2 \
+        "UPDATE deployments SET passed_by_rollback_id = $3, bake_until = NULL, \
+         status = CASE WHEN status = 'in_progress' THEN 'completed' ELSE status END WHERE environment = $1 AND id > $2 \
          AND status <> 'rolled_back' AND passed_by_rollback_id IS NULL",
     )
     .bind(environment.to_string())

@@ -119,7 +119,7 @@ impl DeploymentRollback {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
         let Some((_, current)) = &observed.situation.current else { return Ok(candidates) };
-        let default = rollback::previous(&observed.situation, current).ok().map(|release| release.id);
+        let default = rollback::default_target(&observed.situation).ok().map(|release| release.id);
         for release in self.db.list_lineage(environment, None, limit).await? {
             let live = observed.situation.live.as_ref().is_some_and(|(live, _)| live.id == release.id);
             let why_not = rollback::why_not(&release, current);

@@ -75,7 +75,7 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
     let environment = &situation.environment;
     let (deployment, current) = current(situation)?;
     let (target, undoes) = match &terms.wanted {
-        Wanted::Previous => (previous(situation, current)?.clone(), None),
+        Wanted::Previous => (default_target(situation)?.clone(), None),
         Wanted::Version(version) => (specific(situation, version, terms.force)?.clone(), None),
         Wanted::Undo => {
             let (event, release) = undone(situation)?;
@@ -92,8 +92,12 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
             ),
         )
         .hint(format!(
-            "it would go back to {}: orchestrate deploy rollback --env {environment} --force",
-            target.version
+            "it would go back to {}: orchestrate deploy rollback --env {environment}{} --force",
+            target.version,
+            match &terms.wanted {
+                Wanted::Version(version) => format!(" --version {version}"),
+                Wanted::Previous | Wanted::Undo => String::new(),
+            }
         )));
     }
     let way = Way::choose(situation, &target, terms);
@@ -119,8 +123,18 @@ fn current(situation: &Situation) -> Result<(&Deployment, &Release)> {
     Ok((deployment, release))
 }
 
+/// What a rollback without a version goes to: what still serves, if the current deployment never got traffic; else the
+/// previous good release.
+pub fn default_target(situation: &Situation) -> Result<&Release> {
+    let (deployment, current) = current(situation)?;
+    match &situation.live {
+        Some((live, _)) if deployment.went_live_at.is_none() => Ok(live),
+        _ => previous(situation, current),
+    }
+}
+
 /// The newest proven release strictly older than the current one, not held, with other contents.
-pub fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a Release> {
+fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a Release> {
     let environment = &situation.environment;
     let good = |candidate: &&Release| why_not(candidate, current).is_none();
     situation.older.iter().filter(good).max_by_key(|release| release.lineage).ok_or_else(|| {
@@ -128,7 +142,10 @@ pub fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a R
             "ORC-0102",
             format!("there is no good release before {} in {environment}", current.version),
         )
-        .hint(format!("see what there is: orchestrate deploy candidates --env {environment}"))
+        .hint(format!(
+            "see what there is: orchestrate deploy candidates --env {environment}; \
+             go to one of them by name: orchestrate deploy rollback --env {environment} --version V --force"
+        ))
     })
 }
 

@@ -83,7 +83,7 @@ async fn too_few_instances_are_bad_only_if_it_stays_so() {
     assert_eq!(verdict(&stage, &deployment).await, Verdict::Bad(why.into()));
     let (stage, deployment) = self::stage().await;
     stage.world.lose_instances(&v("1.1"));
-    let why = "only 0 of 2 instances of web are ready";
+    let why = "none of its instances runs";
     assert_eq!(verdict(&stage, &deployment).await, Verdict::Bad(why.into()));
 }
 

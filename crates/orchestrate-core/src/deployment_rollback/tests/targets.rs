@@ -36,6 +36,19 @@ async fn after_a_deployment_that_never_got_traffic_the_target_is_what_still_serv
 }
 
 #[tokio::test]
+async fn after_going_far_back_a_failed_deployment_does_not_lead_forward_again() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1", "1.2"]).await;
+    stage.rollback().rollback(&stage.back_to("1.0")).await.unwrap();
+    stage.world.never_healthy(&v("2.0"));
+    assert!(matches!(stage.deploy("2.0").await.outcome, Outcome::Undone(_)));
+
+    let event = stage.rollback().rollback(&stage.back()).await.unwrap();
+    assert_eq!((event.path, event.target_version), (RollbackPath::None, v("1.0")));
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
 async fn a_version_that_was_rolled_back_is_held() {
     let stage = Stage::new().await;
     stage.deploy_all(&["1.0", "1.1"]).await;

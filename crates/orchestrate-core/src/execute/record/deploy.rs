@@ -130,6 +130,8 @@ pub(crate) async fn conclude_deploy(
             .await?;
         }
         Outcome::NeedsAttention(failure) => {
+            let message = deployment.error_message.as_deref();
+            deployments::end(&mut tx, deployment.id, deployment.status, message, now).await?;
             let told = Told::Deployment(Box::new(deployment.clone()));
             record_needs_attention(&mut tx, operation, &environment, failure, told, now).await?;
             commit(tx).await?;
@@ -252,6 +254,6 @@ pub(crate) async fn finish_bake(
     Ok(Some(deployment))
 }
 
-async fn stored(db: &Database, id: DeploymentId) -> Result<Deployment> {
+pub(super) async fn stored(db: &Database, id: DeploymentId) -> Result<Deployment> {
     db.deployment(id).await?.ok_or_else(|| Error::bug(format!("deployment {id} is not recorded")))
 }

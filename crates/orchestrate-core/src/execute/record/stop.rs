@@ -1,12 +1,15 @@
 //! Beginning and concluding the end of everything in an environment.
 
-use super::{Seen, first_entry, open_conclusion, take_lease};
+use super::{Seen, first_entry, open_conclusion, record_needs_attention, take_lease};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
-use crate::database::{Database, OperationRecord, OperationStatus, commit, environments, leases, slots};
+use crate::database::{
+    Database, OperationRecord, OperationStatus, commit, deployments, environments, leases, slots,
+};
 use crate::error::Result;
 use crate::execute::{Operation, Outcome};
 use crate::name::DeploymentId;
+use crate::notification::Told;
 use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::release::Release;
@@ -54,12 +57,15 @@ pub(crate) async fn conclude_stop(
     outcome: &Outcome,
 ) -> Result<()> {
     let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let environment = db.environment(&name).await?;
+    let deployment = super::deploy::stored(db, operation.record.deployment).await?;
     let mut tx = db.begin().await?;
     open_conclusion(&mut tx, operation).await?;
     let id = operation.record.id;
     match outcome {
         Outcome::Completed => {
             environments::set_live(&mut tx, &name, None).await?;
+            deployments::end_older_bakes(&mut tx, &name, now).await?;
             for slot in Slot::ALL {
                 slots::remove(&mut tx, &name, slot).await?;
             }
@@ -69,8 +75,8 @@ pub(crate) async fn conclude_stop(
             operations::set_status(&mut tx, id, OperationStatus::Undone, Some(&failure.message), now).await?;
         }
         Outcome::NeedsAttention(failure) => {
-            operations::set_status(&mut tx, id, OperationStatus::NeedsAttention, Some(&failure.message), now)
-                .await?;
+            let told = Told::Deployment(Box::new(deployment));
+            record_needs_attention(&mut tx, operation, &environment, failure, told, now).await?;
             return commit(tx).await;
         }
     }
