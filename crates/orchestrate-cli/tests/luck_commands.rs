@@ -227,7 +227,7 @@ fn a_command_that_oversleeps_its_lease_does_nothing_more() {
     scene.configure(|settings| settings["strategy"]["warm_for"] = json!("0s"));
     scene.variable("ORCHESTRATE_LEASE_TTL", "1s");
     scene.deploy("1.0.0").ok();
-    scene.service("HEALTHY_AFTER", "1000");
+    scene.service("HEALTHY_AFTER", "4000");
     let load = Load::start(scene.address, 8);
     let mut sleeper = scene.begin_deploy("1.1.0");
     oversleeps(&scene, &mut sleeper, "start 1.1.0");
@@ -251,7 +251,7 @@ fn a_rollback_that_oversleeps_its_lease_does_nothing_more() {
     let mut scene = Scene::new();
     scene.configure(|settings| settings["strategy"]["warm_for"] = json!("0s"));
     scene.variable("ORCHESTRATE_LEASE_TTL", "1s");
-    scene.service("HEALTHY_AFTER", "1000");
+    scene.service("HEALTHY_AFTER", "4000");
     scene.deploy("1.0.0").ok();
     scene.deploy("1.1.0").ok();
     assert_eq!(scene.records_are_true(), "1.1.0");

@@ -90,7 +90,12 @@ impl DeploymentExecutor {
         let live = match environment.live {
             Some(live) => {
                 let record = seen.slots.iter().find(|slot| slot.state == SlotState::Live);
-                let slot = record.ok_or_else(|| Error::bug("a live release without a slot"))?.slot;
+                let slot = record
+                    .ok_or_else(|| {
+                        Error::refused(MOVED, format!("what is live in {name} changed meanwhile"))
+                            .hint("try again")
+                    })?
+                    .slot;
                 Some((known(&self.db, live.release).await?, slot))
             }
             None => None,
@@ -258,7 +263,9 @@ impl DeploymentExecutor {
         }
         places.sort_by_key(|(live, _)| !live);
         let mut places = places.into_iter().map(|(_, place)| place);
-        let first = places.next().ok_or_else(|| Error::bug("a live release without a slot"))?;
+        let first = places.next().ok_or_else(|| {
+            Error::refused(MOVED, format!("what is live in {name} changed meanwhile")).hint("try again")
+        })?;
         let plan = Plan::stop(first, places);
         let mut operation =
             begin_stop(&self.db, &self.ports, &release, live.deployment, plan, actor, &seen).await?;
@@ -272,8 +279,9 @@ impl DeploymentExecutor {
     }
 
     async fn see(&self, name: &EnvironmentName) -> Result<(crate::database::EnvironmentRecord, Seen)> {
-        let environment = self.db.environment(name).await?;
+        // First the lease: whatever begins after that has a newer fence, which `begin` refuses.
         let lease = self.db.lease(name).await?;
+        let environment = self.db.environment(name).await?;
         if lease.as_ref().is_some_and(|lease| lease.operation.is_some()) {
             return Err(busy(&self.db, &self.ports, name).await?);
         }

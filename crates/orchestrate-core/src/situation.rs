@@ -3,7 +3,7 @@
 use crate::database::Database;
 use crate::deployment::Deployment;
 use crate::error::{Error, Result};
-use crate::execute::record::Seen;
+use crate::execute::record::{MOVED, Seen};
 use crate::name::{EnvironmentName, Fence, ReleaseId};
 use crate::plan::rollback::{Situation, Wanted};
 use crate::ports::Ports;
@@ -28,15 +28,28 @@ pub(crate) async fn observe(
     name: &EnvironmentName,
     wanted: &Wanted,
 ) -> Result<Observed> {
-    let (stored, router) = tokio::join!(read(db, name, wanted), ports.router.observe(name));
+    let (stored, router) = tokio::join!(read_whole(db, name, wanted), ports.router.observe(name));
     let mut observed = stored?;
     observed.situation.router = router.map_err(|error| error.message);
     Ok(observed)
 }
 
+/// An operation may end between two of the reads; then they are made again.
+async fn read_whole(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<Observed> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match read(db, name, wanted).await {
+            Err(error) if error.code() == MOVED && attempts < 10 => {}
+            result => return result,
+        }
+    }
+}
+
+/// The lease is read first: whatever begins after that has a newer fence, which `begin` refuses.
 async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<Observed> {
-    let environment = db.environment(name).await?;
     let lease = db.lease(name).await?;
+    let environment = db.environment(name).await?;
     let slots = db.slots(name).await?;
     let current = current(db, name).await?;
     let live = match environment.live {
@@ -93,7 +106,11 @@ async fn live_release(
         _ => known(db, id).await?,
     };
     let live = slots.iter().find(|record| record.state == SlotState::Live && record.release == id);
-    let slot = live.ok_or_else(|| Error::bug(format!("release {id} is live but has no slot")))?.slot;
+    let slot = live
+        .ok_or_else(|| {
+            Error::refused(MOVED, format!("release {id} is live but has no slot")).hint("try again")
+        })?
+        .slot;
     Ok((release, slot))
 }
 
