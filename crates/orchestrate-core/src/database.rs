@@ -9,11 +9,15 @@ pub(crate) mod holds;
 pub(crate) mod leases;
 pub(crate) mod operations;
 pub(crate) mod outbox;
+mod postgres;
 pub(crate) mod releases;
 pub(crate) mod rollbacks;
 mod row;
 mod secrets;
+mod session;
 pub(crate) mod slots;
+mod sql;
+mod sqlite;
 
 pub use audit::AuditRecord;
 pub use connect::DatabaseUrl;
@@ -25,7 +29,7 @@ pub use leases::{Holder, Lease};
 pub use operations::{OperationRecord, OperationStatus};
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 
-pub(crate) use row::store_error;
+pub(crate) use sql::query;
 
 use crate::error::Result;
 

@@ -207,9 +207,9 @@ impl Stage {
         connection.close().await.unwrap();
     }
 
-    async fn connect(&self) -> sqlx::AnyConnection {
+    async fn connect(&self) -> sqlx::SqliteConnection {
         let url = format!("sqlite://{}", self.dir.path().join("state.db").display());
-        sqlx::AnyConnection::connect(&url).await.unwrap()
+        sqlx::SqliteConnection::connect(&url).await.unwrap()
     }
 
     /// Every row of every table, to be compared.

@@ -20,12 +20,12 @@ use tracing::{Event, Metadata, Subscriber};
 
 static STATEMENTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Writes down every statement that sqlx tells of.
+/// Writes down every statement.
 struct Listener;
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
+        metadata.target() == "orchestrate_core::statement"
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -38,36 +38,25 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut statement = Statement::default();
-        event.record(&mut statement);
-        let text = if statement.whole.trim().is_empty() { statement.summary } else { statement.whole };
-        STATEMENTS.lock().unwrap().push(text.trim().to_owned());
+        event.record(&mut Statement);
     }
 }
 
-#[derive(Default)]
-struct Statement {
-    summary: String,
-    whole: String,
-}
+struct Statement;
 
 impl Visit for Statement {
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "summary" => self.summary = value.to_owned(),
-            "db.statement" => self.whole = value.to_owned(),
-            _ => {}
+        if field.name() == "statement" {
+            STATEMENTS.lock().unwrap().push(value.trim().to_owned());
         }
     }
 }
 
-/// What was asked and written; not how a new connection of the pool was set up.
+/// What was asked and written since the last time.
 fn taken() -> Vec<String> {
-    let mut statements = std::mem::take(&mut *STATEMENTS.lock().unwrap());
-    statements.retain(|statement| !statement.starts_with("PRAGMA"));
-    statements
+    std::mem::take(&mut *STATEMENTS.lock().unwrap())
 }
 
 async fn fresh() -> Fresh {

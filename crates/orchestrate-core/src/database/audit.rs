@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::row::{RowExt as _, store_error};
+use super::sql::query;
 use super::{Database, Tx};
 use crate::error::Result;
 use crate::name::EnvironmentName;
@@ -30,7 +30,7 @@ pub(crate) struct Entry<'a> {
 }
 
 pub(crate) async fn record(tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
-    sqlx::query(
+    query(
         "INSERT INTO audit (at, environment, actor, action, reason, detail) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(entry.at.to_string())
@@ -40,8 +40,7 @@ pub(crate) async fn record(tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
     .bind(entry.reason.map(str::to_owned))
     .bind(entry.detail.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
@@ -52,14 +51,13 @@ impl Database {
         environment: Option<&EnvironmentName>,
         limit: i64,
     ) -> Result<Vec<AuditRecord>> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM audit WHERE environment = $1 OR CAST($1 AS TEXT) IS NULL ORDER BY id DESC LIMIT $2",
         )
         .bind(environment.map(ToString::to_string))
         .bind(limit)
         .fetch_all(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         rows.iter()
             .map(|row| {
                 Ok(AuditRecord {

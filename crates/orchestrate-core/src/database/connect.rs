@@ -5,21 +5,18 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
-use tokio::sync::mpsc;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, PgConnection};
 
 use super::connection::Source;
-use super::row::store_error;
+use super::row::{Cause, store_error};
+use super::sql::query;
 use super::{Backend, Database};
 use crate::error::{Error, Result};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations");
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
-
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                        PRAGMA busy_timeout = 5000;";
 
 /// Where the state is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,7 +69,6 @@ impl Database {
 
     /// The same, with at most so many connections: a command that does one thing after another needs one.
     pub async fn open_with(url: &DatabaseUrl, connections: u32) -> Result<Self> {
-        sqlx::any::install_default_drivers();
         let backend = match url {
             DatabaseUrl::Sqlite(path) => {
                 create_private(path)?;
@@ -80,8 +76,7 @@ impl Database {
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres,
         };
-        let database =
-            Self { source: Source::new(connect(url, backend, connections).await?, connections), backend };
+        let database = Self { source: Source::new(url.clone(), connections), backend };
         database.migrate(url).await?;
         Ok(database)
     }
@@ -91,11 +86,8 @@ impl Database {
         if self.backend == Backend::Postgres {
             return Ok(());
         }
-        let row = sqlx::query("PRAGMA quick_check(1)")
-            .fetch_one(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
-        let found: String = row.try_get(0).map_err(store_error)?;
+        let row = query("PRAGMA quick_check(1)").fetch_one(&mut *self.connection().await?).await?;
+        let found = row.text("quick_check")?;
         if found == "ok" { Ok(()) } else { Err(super::row::damaged(found)) }
     }
 
@@ -107,7 +99,7 @@ impl Database {
         let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
         // Two programs may meet on an empty database; the one that comes second finds the work done.
         for attempt in 0.. {
-            let found = self.schema_version().await?;
+            let found = self.schema_version().await.map_err(|cause| opening_error(url, cause))?;
             if found == known {
                 return Ok(());
             }
@@ -118,7 +110,7 @@ impl Database {
                 )
                 .hint("use the newer orchestrate that wrote it, or a database of its own: --db-path FILE"));
             }
-            match migrator.run(&mut *self.connection().await?).await {
+            match run(migrator, url).await {
                 Ok(()) => return Ok(()),
                 Err(error) if attempt == 3 => {
                     return Err(Error::failed(
@@ -133,64 +125,42 @@ impl Database {
         Ok(())
     }
 
-    async fn schema_version(&self) -> Result<i64> {
-        let newest = sqlx::query("SELECT MAX(version) AS version FROM _sqlx_migrations");
-        match newest.fetch_one(&mut *self.connection().await?).await {
-            Ok(row) => row.try_get::<Option<i64>, _>("version").map(|v| v.unwrap_or(0)).map_err(store_error),
-            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(0),
-            Err(error) => Err(store_error(error)),
+    async fn schema_version(&self) -> Result<i64, Cause> {
+        let newest = query("SELECT MAX(version) AS version FROM _sqlx_migrations");
+        match newest.try_fetch_all(&mut *self.source.try_get().await?).await {
+            Ok(rows) => {
+                let version = rows.first().and_then(|row| row.opt_int("version").ok().flatten());
+                Ok(version.unwrap_or(0))
+            }
+            Err(error) if error.is_missing_table() => Ok(0),
+            Err(error) => Err(error),
         }
     }
 }
 
-fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.message().contains("no such table") || error.code().as_deref() == Some("42P01")
+/// Brings the schema up to date, on a connection of its own.
+async fn run(migrator: &Migrator, url: &DatabaseUrl) -> std::result::Result<(), MigrateError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => {
+            let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(5));
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            migrator.run(&mut connection).await?;
+            connection.close().await?;
+        }
+        DatabaseUrl::Postgres(url) => {
+            let mut connection = PgConnection::connect(url).await?;
+            migrator.run(&mut connection).await?;
+            connection.close().await?;
+        }
+    }
+    Ok(())
 }
 
-async fn connect(url: &DatabaseUrl, backend: Backend, connections: u32) -> Result<sqlx::AnyPool> {
-    let address = match url {
-        DatabaseUrl::Sqlite(path) => format!("sqlite://{}?mode=rwc", escape(path)),
-        DatabaseUrl::Postgres(url) => url.clone(),
-    };
-    let options: AnyConnectOptions = address.parse().map_err(|error: sqlx::Error| {
-        Error::usage("ORC-0203", format!("the database {url} cannot be used")).source(error)
-    })?;
-    // The pool would try again and again, and then say nothing but that it took too long.
-    if backend == Backend::Postgres {
-        let trial =
-            tokio::time::timeout(Duration::from_secs(10), AnyConnection::connect_with(&options)).await;
-        let trial =
-            trial.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| opening_error(url, error))?;
-        trial.close().await.map_err(|error| opening_error(url, error))?;
-    }
-    let (tell, mut told) = mpsc::channel(1);
-    let connecting = AnyPoolOptions::new()
-        .max_connections(connections)
-        .test_before_acquire(false)
-        .acquire_timeout(Duration::from_secs(15))
-        .after_connect(move |connection: &mut AnyConnection, _| {
-            let tell = tell.clone();
-            Box::pin(async move {
-                if backend == Backend::Sqlite
-                    && let Err(error) = connection.execute(SETTINGS).await
-                {
-                    tell.try_send(error).map_err(mpsc::error::TrySendError::into_inner)?;
-                    return Err(sqlx::Error::Protocol("a connection could not be set up".into()));
-                }
-                Ok(())
-            })
-        })
-        .connect_with(options);
-    tokio::select! {
-        biased;
-        Some(error) = told.recv() => Err(opening_error(url, error)),
-        pool = connecting => pool.map_err(|error| opening_error(url, error)),
-    }
-}
-
-fn opening_error(url: &DatabaseUrl, error: sqlx::Error) -> Error {
-    let error = store_error(error);
+fn opening_error(url: &DatabaseUrl, cause: Cause) -> Error {
+    let wrong = matches!(cause, Cause::Postgres(sqlx::Error::Configuration(_)));
+    let error = store_error(cause);
     match error.code() {
+        _ if wrong => Error::usage("ORC-0203", format!("the database {url} cannot be used")).source(error),
         "ORC-0409" => Error::failed("ORC-0406", format!("the database {url} cannot be reached"))
             .hint("check that the server runs and that --database-url is right; nothing was changed")
             .source(error),
@@ -206,18 +176,4 @@ fn create_private(path: &Path) -> Result<()> {
             .hint("check that the directory exists, is yours and is not full or read-only, or name another with --home")
             .source(error)
     })
-}
-
-/// Percent-encodes what a URL would take for something else.
-fn escape(path: &Path) -> String {
-    let mut text = String::new();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
-                text.push(char::from(*byte))
-            }
-            other => text.push_str(&format!("%{other:02X}")),
-        }
-    }
-    text
 }

@@ -1,90 +1,125 @@
-//! Where statements run: a pool for programs that do several things at a time, or one connection for a command, which
-//! then pays for no hand-over between its statements.
+//! Who may use which connection: a few are opened as they are needed and kept for the next one who asks.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor as _};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::row::store_error;
+use super::connect::DatabaseUrl;
+use super::row::{Cause, store_error};
+use super::session::Session;
+use super::sql::query;
+use super::{postgres, sqlite};
 use crate::error::Result;
+
+/// How long a connection is waited for while all are in use.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Gives out connections; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    pool: AnyPool,
-    /// The one connection of a command, taken from the pool at its first statement and kept.
-    only: Option<Arc<Mutex<Option<PoolConnection<Any>>>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    url: DatabaseUrl,
+    place: sqlite::Place,
+    free: Arc<Semaphore>,
+    idle: Mutex<Vec<Session>>,
 }
 
 impl Source {
-    pub(super) fn new(pool: AnyPool, connections: u32) -> Self {
-        Self { pool, only: (connections == 1).then(Arc::default) }
+    /// With only one connection its user does one thing after another, and has nothing to do while SQLite works.
+    pub(super) fn new(url: DatabaseUrl, connections: u32) -> Self {
+        let place = if connections == 1 { sqlite::Place::Here } else { sqlite::Place::Aside };
+        let free = Arc::new(Semaphore::new(connections as usize));
+        Self { shared: Arc::new(Shared { url, place, free, idle: Mutex::default() }) }
     }
 
     /// A connection for the statements of one caller. With only one, others wait until it is dropped.
     pub(super) async fn get(&self) -> Result<Connection> {
-        let Some(only) = &self.only else {
-            return self.pool.acquire().await.map(Connection::Pooled).map_err(store_error);
-        };
-        let mut guard = Arc::clone(only).lock_owned().await;
-        if guard.is_none() {
-            *guard = Some(self.pool.acquire().await.map_err(store_error)?);
-        }
-        Ok(Connection::Only(guard))
+        self.try_get().await.map_err(store_error)
     }
 
+    pub(super) async fn try_get(&self) -> Result<Connection, Cause> {
+        let waiting = tokio::time::timeout(PATIENCE, Arc::clone(&self.shared.free).acquire_owned());
+        let permit = waiting.await.map_err(|_| Cause::Gone)?.map_err(|_| Cause::Gone)?;
+        let idle = self.shared.idle().pop();
+        let session = match (idle, &self.shared.url) {
+            (Some(session), _) => session,
+            (None, DatabaseUrl::Sqlite(path)) => {
+                Session::Sqlite(sqlite::Session::open(path, self.shared.place).await?)
+            }
+            (None, DatabaseUrl::Postgres(url)) => Session::Postgres(postgres::Session::open(url).await?),
+        };
+        Ok(Connection { session: Some(session), shared: Arc::clone(&self.shared), _permit: permit })
+    }
+
+    /// Lets the connections go; whoever waits for one is told that the database does not answer.
     pub(super) async fn close(&self) {
-        if let Some(only) = &self.only {
-            only.lock().await.take();
+        self.shared.free.close();
+        let idle = std::mem::take(&mut *self.shared.idle());
+        for session in idle {
+            session.close().await;
         }
-        self.pool.close().await;
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection that somebody uses.
-pub(crate) enum Connection {
-    Pooled(PoolConnection<Any>),
-    /// Never empty: [`Source::get`] fills it.
-    Only(OwnedMutexGuard<Option<PoolConnection<Any>>>),
+pub(crate) struct Connection {
+    /// Empty only while it is dropped.
+    session: Option<Session>,
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
 }
 
-const FILLED: &str = "a connection is there as long as it is used";
+const THERE: &str = "a connection is there as long as it is used";
 
 impl Deref for Connection {
-    type Target = AnyConnection;
+    type Target = Session;
 
-    #[expect(clippy::expect_used, reason = "the place is filled before it is given out")]
-    fn deref(&self) -> &AnyConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Only(guard) => guard.as_ref().expect(FILLED),
-        }
+    #[expect(clippy::expect_used, reason = "it is taken out only when it is dropped")]
+    fn deref(&self) -> &Session {
+        self.session.as_ref().expect(THERE)
     }
 }
 
 impl DerefMut for Connection {
-    #[expect(clippy::expect_used, reason = "the place is filled before it is given out")]
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Only(guard) => guard.as_mut().expect(FILLED),
+    #[expect(clippy::expect_used, reason = "it is taken out only when it is dropped")]
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session.as_mut().expect(THERE)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take().filter(Session::is_idle)
+            && !self.shared.free.is_closed()
+        {
+            self.shared.idle().push(session);
         }
     }
 }
 
 /// A transaction. Dropped without an end, its connection is closed, which undoes what was written.
 pub(crate) struct Tx {
-    connection: Option<Connection>,
+    connection: Connection,
+    ended: bool,
 }
 
 impl Tx {
     /// `statement` begins it.
     pub async fn begin(source: &Source, statement: &'static str) -> Result<Self> {
-        let mut tx = Self { connection: Some(source.get().await?) };
-        tx.execute(statement).await.map_err(store_error)?;
+        let mut tx = Self { connection: source.get().await?, ended: false };
+        query(statement).execute(&mut tx).await?;
         Ok(tx)
     }
 
@@ -97,38 +132,31 @@ impl Tx {
     }
 
     async fn end(mut self, statement: &'static str) -> Result<()> {
-        self.execute(statement).await.map_err(store_error)?;
+        query(statement).execute(&mut self).await?;
         // Now the connection may be used again.
-        drop(self.connection.take());
+        self.ended = true;
         Ok(())
     }
 }
 
 impl Deref for Tx {
-    type Target = AnyConnection;
+    type Target = Session;
 
-    #[expect(clippy::expect_used, reason = "it is taken out only when the transaction ends")]
-    fn deref(&self) -> &AnyConnection {
-        self.connection.as_ref().expect(FILLED)
+    fn deref(&self) -> &Session {
+        &self.connection
     }
 }
 
 impl DerefMut for Tx {
-    #[expect(clippy::expect_used, reason = "it is taken out only when the transaction ends")]
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.connection.as_mut().expect(FILLED)
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.connection
     }
 }
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        let unended = match self.connection.take() {
-            Some(Connection::Pooled(connection)) => Some(connection),
-            Some(Connection::Only(mut guard)) => guard.take(),
-            None => None,
-        };
-        if let Some(connection) = unended {
-            drop(connection.detach());
+        if !self.ended {
+            self.connection.session = None;
         }
     }
 }

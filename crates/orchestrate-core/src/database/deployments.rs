@@ -1,8 +1,7 @@
 //! Deployments and where they stand.
 
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error};
+use super::row::Row;
+use super::sql::query;
 use super::{Database, Tx};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -26,24 +25,22 @@ pub(crate) struct NewDeployment<'a> {
 
 impl Database {
     pub async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
-        let row = sqlx::query("SELECT * FROM deployments WHERE id = $1")
+        let row = query("SELECT * FROM deployments WHERE id = $1")
             .bind(id.0)
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The current deployment: the newest one that was not rolled back, nor passed by a rollback to further back.
     pub async fn current_deployment(&self, environment: &EnvironmentName) -> Result<Option<Deployment>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM deployments WHERE environment = $1 AND status <> 'rolled_back' \
              AND passed_by_rollback_id IS NULL ORDER BY id DESC LIMIT 1",
         )
         .bind(environment.to_string())
         .fetch_optional(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -53,40 +50,36 @@ impl Database {
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<Deployment>> {
-        let rows = sqlx::query("SELECT * FROM deployments WHERE environment = $1 ORDER BY id DESC LIMIT $2")
+        let rows = query("SELECT * FROM deployments WHERE environment = $1 ORDER BY id DESC LIMIT $2")
             .bind(environment.to_string())
             .bind(limit)
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
     /// The newest deployment by which the release went live.
     pub async fn deployment_of_release(&self, release: ReleaseId) -> Result<Option<Deployment>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
         )
         .bind(release.0)
         .fetch_optional(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The deployments that are live and still watched.
     pub async fn list_baking(&self) -> Result<Vec<Deployment>> {
-        let rows =
-            sqlx::query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
-                .fetch_all(&mut *self.connection().await?)
-                .await
-                .map_err(store_error)?;
+        let rows = query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
         rows.iter().map(read).collect()
     }
 }
 
 pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<DeploymentId> {
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO deployments (environment, release_id, version, provider, strategy, status, actor, reason, \
          started_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 'in_progress', $6, $7, $8, $8, $8) RETURNING id",
     )
@@ -99,8 +92,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<Deploy
     .bind(new.reason.map(str::to_owned))
     .bind(new.now.to_string())
     .fetch_one(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(DeploymentId(row.int("id")?))
 }
 
@@ -112,7 +104,7 @@ pub(crate) async fn end(
     error: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE deployments SET status = $2, error_message = $3, completed_at = $4, \
          updated_at = $4, bake_until = NULL WHERE id = $1",
     )
@@ -121,8 +113,7 @@ pub(crate) async fn end(
     .bind(error.map(str::to_owned))
     .bind(now.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
@@ -133,19 +124,18 @@ pub(crate) async fn set_status(
     status: DeploymentStatus,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query("UPDATE deployments SET status = $2, updated_at = $3, bake_until = NULL WHERE id = $1")
+    query("UPDATE deployments SET status = $2, updated_at = $3, bake_until = NULL WHERE id = $1")
         .bind(id.0)
         .bind(status.as_str())
         .bind(now.to_string())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 /// A deployment that was rolled back or passed stands again, as good or as bad as it was.
 pub(crate) async fn reinstate(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE deployments SET status = CASE WHEN error_message IS NULL THEN 'completed' ELSE 'failed' END, \
          completed_at = COALESCE(completed_at, $2), passed_by_rollback_id = NULL, updated_at = $2 \
          WHERE id = $1 AND (status = 'rolled_back' OR passed_by_rollback_id IS NOT NULL)",
@@ -153,8 +143,7 @@ pub(crate) async fn reinstate(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> 
     .bind(id.0)
     .bind(now.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
@@ -164,7 +153,7 @@ pub(crate) async fn went_live(
     bake_until: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2, status = 'in_progress', \
          error_message = NULL, completed_at = NULL WHERE id = $1",
     )
@@ -172,8 +161,7 @@ pub(crate) async fn went_live(
     .bind(now.to_string())
     .bind(bake_until.map(|t| t.to_string()))
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
@@ -183,15 +171,14 @@ pub(crate) async fn end_older_bakes(
     environment: &EnvironmentName,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE deployments SET status = 'completed', completed_at = $2, updated_at = $2, bake_until = NULL \
          WHERE environment = $1 AND status = 'in_progress' AND bake_until IS NOT NULL",
     )
     .bind(environment.to_string())
     .bind(now.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
@@ -202,7 +189,7 @@ pub(crate) async fn pass(
     newer_than: DeploymentId,
     by: RollbackId,
 ) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE deployments SET passed_by_rollback_id = $3, bake_until = NULL, \
          status = CASE WHEN status = 'in_progress' THEN 'completed' ELSE status END WHERE environment = $1 AND id > $2 \
          AND status <> 'rolled_back' AND passed_by_rollback_id IS NULL",
@@ -211,34 +198,31 @@ pub(crate) async fn pass(
     .bind(newer_than.0)
     .bind(by.0)
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
 /// Takes the marks of a rollback away again.
 pub(crate) async fn unpass(tx: &mut Tx, by: RollbackId) -> Result<()> {
-    sqlx::query("UPDATE deployments SET passed_by_rollback_id = NULL WHERE passed_by_rollback_id = $1")
+    query("UPDATE deployments SET passed_by_rollback_id = NULL WHERE passed_by_rollback_id = $1")
         .bind(by.0)
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 /// The newest deployment by which the release went live.
 pub(crate) async fn latest_live_of(tx: &mut Tx, release: ReleaseId) -> Result<Option<DeploymentId>> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT id FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
     )
     .bind(release.0)
     .fetch_optional(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     row.map(|row| row.int("id").map(DeploymentId)).transpose()
 }
 
-fn read(row: &AnyRow) -> Result<Deployment> {
+fn read(row: &Row) -> Result<Deployment> {
     Ok(Deployment {
         id: DeploymentId(row.int("id")?),
         environment: row.environment("environment")?,

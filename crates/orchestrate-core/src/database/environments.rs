@@ -1,9 +1,8 @@
 //! Environments: settings, channels, and what is live.
 
-use sqlx::any::AnyRow;
-
 use super::audit::{self, Entry};
-use super::row::{RowExt as _, store_error, to_json};
+use super::row::{Row, to_json};
+use super::sql::query;
 use super::{Database, Tx, commit};
 use crate::environment::{Environment, EnvironmentSettings};
 use crate::error::{Error, Result};
@@ -55,7 +54,7 @@ impl Database {
                 return Ok(false);
             }
         }
-        sqlx::query(
+        query(
             "INSERT INTO environments (name, service, settings, channels, created_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (name) DO UPDATE SET \
              settings = $3, channels = $4, updated_at = $5, deleted_at = NULL, service = $2",
@@ -66,15 +65,11 @@ impl Database {
         .bind(to_json(&channels)?)
         .bind(now.to_string())
         .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        sqlx::query(
-            "INSERT INTO leases (environment, fence) VALUES ($1, 0) ON CONFLICT (environment) DO NOTHING",
-        )
-        .bind(name.to_string())
-        .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
+        query("INSERT INTO leases (environment, fence) VALUES ($1, 0) ON CONFLICT (environment) DO NOTHING")
+            .bind(name.to_string())
+            .execute(&mut *tx)
+            .await?;
         let action = if before.is_some() { "environment_changed" } else { "environment_created" };
         let detail = serde_json::json!({ "service": service, "settings": settings });
         audit::record(&mut tx, Entry { at: now, environment: name, actor, action, reason: None, detail })
@@ -85,11 +80,10 @@ impl Database {
 
     /// The environment, or an error that names those there are.
     pub async fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentRecord> {
-        let row = sqlx::query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
+        let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         match row {
             Some(row) => read(&row),
             None => Err(self.no_such_environment(name).await?),
@@ -97,19 +91,17 @@ impl Database {
     }
 
     pub async fn find_environment(&self, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
-        let row = sqlx::query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
+        let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
     pub async fn list_environments(&self) -> Result<Vec<EnvironmentRecord>> {
-        let rows = sqlx::query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name")
+        let rows = query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name")
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -121,11 +113,10 @@ impl Database {
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let in_use = sqlx::query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1")
+        let in_use = query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1")
             .bind(name.to_string())
             .fetch_one(&mut *tx)
-            .await
-            .map_err(store_error)?
+            .await?
             .int("n")?;
         if in_use > 0 {
             return Err(Error::refused(
@@ -134,14 +125,11 @@ impl Database {
             )
             .hint(format!("stop them first: orchestrate env stop {name}")));
         }
-        let changed =
-            sqlx::query("UPDATE environments SET deleted_at = $2 WHERE name = $1 AND deleted_at IS NULL")
-                .bind(name.to_string())
-                .bind(now.to_string())
-                .execute(&mut *tx)
-                .await
-                .map_err(store_error)?
-                .rows_affected();
+        let changed = query("UPDATE environments SET deleted_at = $2 WHERE name = $1 AND deleted_at IS NULL")
+            .bind(name.to_string())
+            .bind(now.to_string())
+            .execute(&mut *tx)
+            .await?;
         if changed == 0 {
             drop(tx);
             return Err(self.no_such_environment(name).await?);
@@ -178,17 +166,16 @@ impl Database {
 }
 
 pub(crate) async fn fetch(tx: &mut Tx, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
-    let row = sqlx::query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
+    let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
         .bind(name.to_string())
         .fetch_optional(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
 /// Records what is live; `None` once nothing is.
 pub(crate) async fn set_live(tx: &mut Tx, name: &EnvironmentName, live: Option<Live>) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE environments SET live_release_id = $2, live_deployment_id = $3, live_since = $4 WHERE name = $1",
     )
     .bind(name.to_string())
@@ -196,12 +183,11 @@ pub(crate) async fn set_live(tx: &mut Tx, name: &EnvironmentName, live: Option<L
     .bind(live.map(|live| live.deployment.0))
     .bind(live.map(|live| live.since.to_string()))
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
-fn read(row: &AnyRow) -> Result<EnvironmentRecord> {
+fn read(row: &Row) -> Result<EnvironmentRecord> {
     let live = match (
         row.opt_int("live_release_id")?,
         row.opt_int("live_deployment_id")?,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::audit::{self, Entry};
-use super::row::{RowExt as _, store_error};
+use super::sql::query;
 use super::{Database, Tx, commit};
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, RollbackId, Version};
@@ -19,11 +19,10 @@ pub struct HoldRecord {
 
 impl Database {
     pub async fn list_holds(&self, environment: &EnvironmentName) -> Result<Vec<HoldRecord>> {
-        let rows = sqlx::query("SELECT * FROM holds WHERE environment = $1 ORDER BY since DESC")
+        let rows = query("SELECT * FROM holds WHERE environment = $1 ORDER BY since DESC")
             .bind(environment.to_string())
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(HoldRecord {
@@ -97,7 +96,7 @@ pub(crate) async fn put(
     rollback: Option<RollbackId>,
     now: Timestamp,
 ) -> Result<bool> {
-    let changed = sqlx::query(
+    let changed = query(
         "INSERT INTO holds (environment, version, reason, actor, since, rollback_id) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (environment, version) DO NOTHING",
     )
@@ -108,29 +107,21 @@ pub(crate) async fn put(
     .bind(now.to_string())
     .bind(rollback.map(|id| id.0))
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?
-    .rows_affected();
+    .await?;
     Ok(changed == 1)
 }
 
 pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, version: &Version) -> Result<bool> {
-    let changed = sqlx::query("DELETE FROM holds WHERE environment = $1 AND version = $2")
+    let changed = query("DELETE FROM holds WHERE environment = $1 AND version = $2")
         .bind(environment.to_string())
         .bind(version.to_string())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?
-        .rows_affected();
+        .await?;
     Ok(changed == 1)
 }
 
 /// Lifts the hold that a rollback set, where that rollback is taken back.
 pub(crate) async fn remove_of_rollback(tx: &mut Tx, rollback: RollbackId) -> Result<()> {
-    sqlx::query("DELETE FROM holds WHERE rollback_id = $1")
-        .bind(rollback.0)
-        .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+    query("DELETE FROM holds WHERE rollback_id = $1").bind(rollback.0).execute(&mut **tx).await?;
     Ok(())
 }

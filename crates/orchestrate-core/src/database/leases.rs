@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::{RowExt as _, damaged, store_error, to_json};
+use super::row::{Row, damaged, to_json};
+use super::sql::query;
 use super::{Database, Tx};
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Fence, OperationId};
@@ -31,11 +32,10 @@ pub struct Lease {
 
 impl Database {
     pub async fn lease(&self, environment: &EnvironmentName) -> Result<Option<Lease>> {
-        let row = sqlx::query("SELECT * FROM leases WHERE environment = $1")
+        let row = query("SELECT * FROM leases WHERE environment = $1")
             .bind(environment.to_string())
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -47,14 +47,12 @@ impl Database {
         now: Timestamp,
         ttl: Span,
     ) -> Result<()> {
-        let changed = sqlx::query("UPDATE leases SET expires_at = $3 WHERE environment = $1 AND fence = $2")
+        let changed = query("UPDATE leases SET expires_at = $3 WHERE environment = $1 AND fence = $2")
             .bind(environment.to_string())
             .bind(fence.0)
             .bind(now.plus(ttl.duration()).to_string())
             .execute(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?
-            .rows_affected();
+            .await?;
         if changed == 1 { Ok(()) } else { Err(lost(environment)) }
     }
 }
@@ -72,7 +70,7 @@ pub(crate) async fn take(
     now: Timestamp,
     ttl: Span,
 ) -> Result<Option<Fence>> {
-    let row = sqlx::query(
+    let row = query(
         "UPDATE leases SET fence = fence + 1, holder = $2, acquired_at = $3, expires_at = $4 \
          WHERE environment = $1 AND operation_id IS NULL RETURNING fence",
     )
@@ -81,8 +79,7 @@ pub(crate) async fn take(
     .bind(now.to_string())
     .bind(now.plus(ttl.duration()).to_string())
     .fetch_optional(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     row.map(|row| row.int("fence").map(Fence)).transpose()
 }
 
@@ -95,7 +92,7 @@ pub(crate) async fn take_over(
     now: Timestamp,
     ttl: Span,
 ) -> Result<Option<Fence>> {
-    let row = sqlx::query(
+    let row = query(
         "UPDATE leases SET fence = fence + 1, holder = $3, acquired_at = $4, expires_at = $5 \
          WHERE environment = $1 AND fence = $2 AND operation_id IS NOT NULL RETURNING fence",
     )
@@ -105,47 +102,42 @@ pub(crate) async fn take_over(
     .bind(now.to_string())
     .bind(now.plus(ttl.duration()).to_string())
     .fetch_optional(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     row.map(|row| row.int("fence").map(Fence)).transpose()
 }
 
 pub(crate) async fn bind(tx: &mut Tx, environment: &EnvironmentName, operation: OperationId) -> Result<()> {
-    sqlx::query("UPDATE leases SET operation_id = $2 WHERE environment = $1")
+    query("UPDATE leases SET operation_id = $2 WHERE environment = $1")
         .bind(environment.to_string())
         .bind(operation.0)
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 /// Makes sure the caller still holds the lease; inside a transaction, this also keeps others out until its end.
 pub(crate) async fn check(tx: &mut Tx, environment: &EnvironmentName, fence: Fence) -> Result<()> {
-    let changed = sqlx::query("UPDATE leases SET fence = fence WHERE environment = $1 AND fence = $2")
+    let changed = query("UPDATE leases SET fence = fence WHERE environment = $1 AND fence = $2")
         .bind(environment.to_string())
         .bind(fence.0)
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?
-        .rows_affected();
+        .await?;
     if changed == 1 { Ok(()) } else { Err(lost(environment)) }
 }
 
 /// Gives the lease back; the fence stays.
 pub(crate) async fn release(tx: &mut Tx, environment: &EnvironmentName) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE leases SET operation_id = NULL, holder = NULL, acquired_at = NULL, expires_at = NULL \
          WHERE environment = $1",
     )
     .bind(environment.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
-fn read(row: &sqlx::any::AnyRow) -> Result<Lease> {
+fn read(row: &Row) -> Result<Lease> {
     let holder = row.opt_text("holder")?;
     Ok(Lease {
         environment: row.environment("environment")?,

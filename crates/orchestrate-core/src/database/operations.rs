@@ -1,8 +1,7 @@
 //! Operations, their journals, and the two transactions around them: `begin` and `conclude` build on these.
 
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error, to_json};
+use super::row::{Row, to_json};
+use super::sql::query;
 use super::{Database, Tx, commit, leases};
 use crate::error::Result;
 use crate::execute::journal::{Entry, StepEvent};
@@ -55,40 +54,36 @@ pub struct OperationRecord {
 impl Database {
     /// The operation that keeps others out of the environment, if there is one.
     pub async fn open_operation(&self, environment: &EnvironmentName) -> Result<Option<OperationRecord>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM operations WHERE environment = $1 AND status IN ('open', 'needs_attention')",
         )
         .bind(environment.to_string())
         .fetch_optional(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.as_ref().map(read).transpose()
     }
 
     pub async fn list_open_operations(&self) -> Result<Vec<OperationRecord>> {
-        let rows = sqlx::query("SELECT * FROM operations WHERE status IN ('open', 'needs_attention')")
+        let rows = query("SELECT * FROM operations WHERE status IN ('open', 'needs_attention')")
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
     pub async fn operation(&self, id: OperationId) -> Result<Option<OperationRecord>> {
-        let row = sqlx::query("SELECT * FROM operations WHERE id = $1")
+        let row = query("SELECT * FROM operations WHERE id = $1")
             .bind(id.0)
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The journal, oldest entry first.
     pub async fn journal(&self, operation: OperationId) -> Result<Vec<Entry>> {
-        let rows = sqlx::query("SELECT * FROM journal WHERE operation_id = $1 ORDER BY seq")
+        let rows = query("SELECT * FROM journal WHERE operation_id = $1 ORDER BY seq")
             .bind(operation.0)
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(Entry {
@@ -133,7 +128,7 @@ pub(crate) async fn write_journal(
     });
     let rows = rows.collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT INTO journal (operation_id, seq, step, event, detail, at) VALUES {rows}");
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    let mut query = query(sql);
     for (offset, entry) in entries.iter().enumerate() {
         query = query
             .bind(operation.0)
@@ -143,7 +138,7 @@ pub(crate) async fn write_journal(
             .bind(entry.detail.clone())
             .bind(entry.at.to_string());
     }
-    query.execute(&mut **tx).await.map_err(store_error)?;
+    query.execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -162,7 +157,7 @@ pub(crate) struct NewOperation<'a> {
 
 /// Records an open operation and binds the lease to it.
 pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<OperationId> {
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO operations (environment, kind, deployment_id, rollback_id, plan, fence, status, started_at) \
          VALUES ($1, $2, $3, $4, $5, $6, 'open', $7) RETURNING id",
     )
@@ -174,8 +169,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<Operati
     .bind(new.fence.0)
     .bind(new.now.to_string())
     .fetch_one(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     let id = OperationId(row.int("id")?);
     leases::bind(tx, new.environment, id).await?;
     Ok(id)
@@ -188,29 +182,27 @@ pub(crate) async fn set_status(
     error: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query("UPDATE operations SET status = $2, error_message = $3, ended_at = $4 WHERE id = $1")
+    query("UPDATE operations SET status = $2, error_message = $3, ended_at = $4 WHERE id = $1")
         .bind(id.0)
         .bind(status.as_str())
         .bind(error.map(str::to_owned))
         .bind(now.to_string())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 /// Puts an operation that is carried on under a new fence.
 pub(crate) async fn set_fence(tx: &mut Tx, id: OperationId, fence: Fence) -> Result<()> {
-    sqlx::query("UPDATE operations SET fence = $2, status = 'open' WHERE id = $1")
+    query("UPDATE operations SET fence = $2, status = 'open' WHERE id = $1")
         .bind(id.0)
         .bind(fence.0)
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
-fn read(row: &AnyRow) -> Result<OperationRecord> {
+fn read(row: &Row) -> Result<OperationRecord> {
     Ok(OperationRecord {
         id: OperationId(row.int("id")?),
         environment: row.environment("environment")?,

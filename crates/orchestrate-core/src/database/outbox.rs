@@ -1,15 +1,14 @@
 //! The outbox: notices written with what they tell of, delivered afterwards, at least once.
 
-use serde::Serialize;
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error, to_json};
+use super::row::{Row, to_json};
+use super::sql::query;
 use super::{Database, Tx, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, RollbackId};
 use crate::notification::{Channel, NoticeKind};
 use crate::ports::Notice;
 use crate::time::Timestamp;
+use serde::Serialize;
 
 /// Where a notice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,59 +69,54 @@ impl Database {
 
     /// The notices whose time has come, oldest first.
     pub async fn due_notices(&self, now: Timestamp, limit: i64) -> Result<Vec<OutboxRecord>> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM outbox WHERE status = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= $1) \
              ORDER BY id LIMIT $2",
         )
         .bind(now.to_string())
         .bind(limit)
         .fetch_all(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         rows.iter().map(read).collect()
     }
 
     /// When the next notice is due, if any is pending.
     pub async fn next_notice_at(&self) -> Result<Option<Timestamp>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT MIN(COALESCE(next_attempt_at, created_at)) AS at FROM outbox WHERE status = 'pending'",
         )
         .fetch_one(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.opt_time("at")
     }
 
     /// The newest first.
     pub async fn list_notices(&self, limit: i64) -> Result<Vec<OutboxRecord>> {
-        let rows = sqlx::query("SELECT * FROM outbox ORDER BY id DESC LIMIT $1")
+        let rows = query("SELECT * FROM outbox ORDER BY id DESC LIMIT $1")
             .bind(limit)
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
     /// How many notices stand where.
     pub async fn count_notices(&self) -> Result<Vec<(OutboxStatus, i64)>> {
-        let rows = sqlx::query("SELECT status, COUNT(*) AS n FROM outbox GROUP BY status ORDER BY status")
+        let rows = query("SELECT status, COUNT(*) AS n FROM outbox GROUP BY status ORDER BY status")
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(|row| Ok((row.parsed("status", OutboxStatus::parse)?, row.int("n")?))).collect()
     }
 
     /// Makes every pending notice due at once; with `dead`, those that were given up on too.
     pub async fn flush_notices(&self, dead: bool) -> Result<u64> {
-        let done = sqlx::query(
+        let done = query(
             "UPDATE outbox SET status = 'pending', next_attempt_at = NULL \
              WHERE status = 'pending' OR (status = 'dead' AND $1 = 1)",
         )
         .bind(i64::from(dead))
         .execute(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
-        Ok(done.rows_affected())
+        .await?;
+        Ok(done)
     }
 
     /// Records an accepted notice, and on its rollback that it was sent, once all its notices were.
@@ -133,25 +127,23 @@ impl Database {
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        sqlx::query(
+        query(
             "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, delivered_at = $2, last_error = NULL \
              WHERE id = $1",
         )
         .bind(id)
         .bind(now.to_string())
         .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
         if let Some(rollback) = rollback {
-            sqlx::query(
+            query(
                 "UPDATE deployment_rollback_events SET notification_sent = 1, updated_at = $2 WHERE id = $1 \
                  AND NOT EXISTS (SELECT 1 FROM outbox WHERE rollback_id = $1 AND status <> 'delivered')",
             )
             .bind(rollback.0)
             .bind(now.to_string())
             .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
+            .await?;
         }
         commit(tx).await
     }
@@ -159,7 +151,7 @@ impl Database {
     /// Records a failed attempt; without a next one the notice is given up on.
     pub async fn notice_failed(&self, id: i64, error: &str, next: Option<Timestamp>) -> Result<()> {
         let status = if next.is_some() { OutboxStatus::Pending } else { OutboxStatus::Dead };
-        sqlx::query(
+        query(
             "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 WHERE id = $1",
         )
         .bind(id)
@@ -167,14 +159,13 @@ impl Database {
         .bind(error.to_owned())
         .bind(next.map(|t| t.to_string()))
         .execute(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         Ok(())
     }
 }
 
 pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
-    sqlx::query(
+    query(
         "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (notice_key) DO NOTHING",
     )
@@ -186,12 +177,11 @@ pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
     .bind(notice.rollback.map(|id| id.0))
     .bind(notice.now.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
-fn read(row: &AnyRow) -> Result<OutboxRecord> {
+fn read(row: &Row) -> Result<OutboxRecord> {
     Ok(OutboxRecord {
         id: row.int("id")?,
         notice: Notice {

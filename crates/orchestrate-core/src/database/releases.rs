@@ -1,8 +1,7 @@
 //! Sealed releases and their lineage: the order in which they first went live.
 
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error, to_json};
+use super::row::{Row, to_json};
+use super::sql::query;
 use super::{Database, Tx};
 use crate::error::Result;
 use crate::name::{EnvironmentName, ReleaseId, Version};
@@ -16,11 +15,7 @@ const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since
 impl Database {
     pub async fn release(&self, id: ReleaseId) -> Result<Option<Release>> {
         let sql = join(SELECT, "WHERE r.id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(id.0)
-            .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+        let row = query(sql).bind(id.0).fetch_optional(&mut *self.connection().await?).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -33,13 +28,12 @@ impl Database {
     ) -> Result<Vec<Release>> {
         let sql =
             join(SELECT, "WHERE r.environment = $1 AND r.lineage < $2 ORDER BY r.lineage DESC LIMIT $3");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let rows = query(sql)
             .bind(environment.to_string())
             .bind(below.unwrap_or(i64::MAX))
             .bind(limit)
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -56,14 +50,13 @@ impl Database {
             "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND h.version IS NULL \
              AND r.content_digest <> $3 ORDER BY r.lineage DESC LIMIT $4",
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let rows = query(sql)
             .bind(environment.to_string())
             .bind(below.unwrap_or(i64::MAX))
             .bind(unlike.map_or_else(String::new, ToString::to_string))
             .bind(limit)
             .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -77,22 +70,20 @@ impl Database {
             SELECT,
             "WHERE r.environment = $1 AND r.version = $2 ORDER BY COALESCE(r.lineage, -1) DESC, r.id DESC LIMIT 1",
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let row = query(sql)
             .bind(environment.to_string())
             .bind(version.to_string())
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The digests of all artifacts that some release refers to.
     pub async fn artifact_in_use(&self, digest: &Digest) -> Result<bool> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1")
+        let row = query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1")
             .bind(digest.to_string())
             .fetch_one(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         Ok(row.int("n")? > 0)
     }
 }
@@ -113,19 +104,17 @@ pub(crate) async fn seal(
     now: Timestamp,
 ) -> Result<ReleaseId> {
     let digest = contents.digest();
-    let same = sqlx::query(
-        "SELECT id FROM releases WHERE environment = $1 AND version = $2 AND content_digest = $3",
-    )
-    .bind(environment.to_string())
-    .bind(version.to_string())
-    .bind(digest.to_string())
-    .fetch_optional(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    let same =
+        query("SELECT id FROM releases WHERE environment = $1 AND version = $2 AND content_digest = $3")
+            .bind(environment.to_string())
+            .bind(version.to_string())
+            .bind(digest.to_string())
+            .fetch_optional(&mut **tx)
+            .await?;
     if let Some(row) = same {
         return Ok(ReleaseId(row.int("id")?));
     }
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO releases (environment, version, artifact_digest, content_digest, contents, sealed_at) \
          VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
     )
@@ -136,8 +125,7 @@ pub(crate) async fn seal(
     .bind(to_json(contents)?)
     .bind(now.to_string())
     .fetch_one(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(ReleaseId(row.int("id")?))
 }
 
@@ -147,37 +135,34 @@ pub(crate) async fn enter_lineage(
     environment: &EnvironmentName,
     release: ReleaseId,
 ) -> Result<()> {
-    sqlx::query(
+    query(
         "UPDATE releases SET lineage = (SELECT lineage + 1 FROM environments WHERE name = $1) \
          WHERE id = $2 AND lineage IS NULL",
     )
     .bind(environment.to_string())
     .bind(release.0)
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
-    sqlx::query(
+    .await?;
+    query(
         "UPDATE environments SET lineage = (SELECT COALESCE(MAX(lineage), 0) FROM releases WHERE environment = $1) \
          WHERE name = $1",
     )
     .bind(environment.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
 pub(crate) async fn mark_proven(tx: &mut Tx, release: ReleaseId, now: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE releases SET proven_at = $2 WHERE id = $1 AND proven_at IS NULL")
+    query("UPDATE releases SET proven_at = $2 WHERE id = $1 AND proven_at IS NULL")
         .bind(release.0)
         .bind(now.to_string())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
-fn read(row: &AnyRow) -> Result<Release> {
+fn read(row: &Row) -> Result<Release> {
     let hold = match (row.opt_text("hold_reason")?, row.opt_time("hold_since")?, row.opt_text("hold_actor")?)
     {
         (Some(reason), Some(since), Some(actor)) => Some(Hold { reason, since, actor }),

@@ -1,8 +1,7 @@
 //! Rollback events.
 
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error, to_json};
+use super::row::{Row, to_json};
+use super::sql::query;
 use super::{Database, Tx, commit};
 use crate::error::{Error, Result};
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId};
@@ -34,11 +33,10 @@ impl Database {
     }
 
     pub async fn get_deployment_rollback_event(&self, id: RollbackId) -> Result<Option<RollbackEvent>> {
-        let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
+        let row = query("SELECT * FROM deployment_rollback_events WHERE id = $1")
             .bind(id.0)
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -48,14 +46,13 @@ impl Database {
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<RollbackEvent>> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT * FROM deployment_rollback_events WHERE environment = $1 ORDER BY id DESC LIMIT $2",
         )
         .bind(environment.to_string())
         .bind(limit)
         .fetch_all(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         rows.iter().map(read).collect()
     }
 
@@ -65,14 +62,11 @@ impl Database {
         id: RollbackId,
         now: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
-            "UPDATE deployment_rollback_events SET notification_sent = 1, updated_at = $2 WHERE id = $1",
-        )
-        .bind(id.0)
-        .bind(now.to_string())
-        .execute(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        query("UPDATE deployment_rollback_events SET notification_sent = 1, updated_at = $2 WHERE id = $1")
+            .bind(id.0)
+            .bind(now.to_string())
+            .execute(&mut *self.connection().await?)
+            .await?;
         Ok(())
     }
 
@@ -81,27 +75,25 @@ impl Database {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<RollbackEvent>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM deployment_rollback_events e WHERE e.environment = $1 AND e.status = 'completed' \
              AND e.undoes_id IS NULL AND NOT EXISTS (SELECT 1 FROM deployment_rollback_events u \
              WHERE u.undoes_id = e.id AND u.status = 'completed') ORDER BY e.id DESC LIMIT 1",
         )
         .bind(environment.to_string())
         .fetch_optional(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The automatic rollback that ended a deployment, if one did.
     pub async fn rollback_of_deployment(&self, deployment: DeploymentId) -> Result<Option<RollbackEvent>> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT * FROM deployment_rollback_events WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1",
         )
         .bind(deployment.0)
         .fetch_optional(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         row.as_ref().map(read).transpose()
     }
 }
@@ -111,7 +103,7 @@ pub(crate) async fn create(
     new: &NewRollbackEvent,
     status: RollbackStatus,
 ) -> Result<RollbackId> {
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO deployment_rollback_events (deployment_id, environment, from_version, from_release_id, \
          target_version, target_release_id, rollback_type, path, actor, reason, triggered_by, undoes_id, \
          started_at, created_at, updated_at, status) \
@@ -132,8 +124,7 @@ pub(crate) async fn create(
     .bind(new.started_at.to_string())
     .bind(status.as_str())
     .fetch_one(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(RollbackId(row.int("id")?))
 }
 
@@ -149,7 +140,7 @@ pub(crate) async fn set_status(
         RollbackStatus::Completed | RollbackStatus::Failed => Some(now.to_string()),
         RollbackStatus::Pending | RollbackStatus::InProgress | RollbackStatus::NeedsAttention => None,
     };
-    let changed = sqlx::query(
+    let changed = query(
         "UPDATE deployment_rollback_events SET status = $2, error_message = $3, completed_at = $4, \
          phases = COALESCE($5, phases), updated_at = $6 WHERE id = $1",
     )
@@ -160,9 +151,7 @@ pub(crate) async fn set_status(
     .bind(phases.map(|phases| to_json(&phases)).transpose()?)
     .bind(now.to_string())
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?
-    .rows_affected();
+    .await?;
     if changed == 1 { Ok(()) } else { Err(Error::refused("ORC-0113", format!("there is no rollback {id}"))) }
 }
 
@@ -173,27 +162,25 @@ pub(crate) async fn set_path(
     kind: RollbackType,
     path: RollbackPath,
 ) -> Result<()> {
-    sqlx::query("UPDATE deployment_rollback_events SET rollback_type = $2, path = $3 WHERE id = $1")
+    query("UPDATE deployment_rollback_events SET rollback_type = $2, path = $3 WHERE id = $1")
         .bind(id.0)
         .bind(kind.as_str())
         .bind(path.as_str())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 /// The deployment that a rollback went back from.
 pub(crate) async fn deployment_of(tx: &mut Tx, id: RollbackId) -> Result<Option<DeploymentId>> {
-    let row = sqlx::query("SELECT deployment_id FROM deployment_rollback_events WHERE id = $1")
+    let row = query("SELECT deployment_id FROM deployment_rollback_events WHERE id = $1")
         .bind(id.0)
         .fetch_optional(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     row.map(|row| row.int("deployment_id").map(DeploymentId)).transpose()
 }
 
-pub(crate) fn read(row: &AnyRow) -> Result<RollbackEvent> {
+pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
     let (started_at, completed_at) = (row.time("started_at")?, row.opt_time("completed_at")?);
     let target = row.version("target_version")?;
     Ok(RollbackEvent {

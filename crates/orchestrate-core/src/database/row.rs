@@ -1,16 +1,49 @@
 //! From rows to facts, and from a database's errors to ours.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Version};
 use crate::time::Timestamp;
 
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    #[error("the connection is gone")]
+    Gone,
+}
+
+impl Cause {
+    pub fn is_missing_table(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.to_string().contains("no such table"),
+            Self::Postgres(error) => {
+                error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
+            }
+            Self::Gone => false,
+        }
+    }
+
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_))
+            }
+            Self::Gone => true,
+        }
+    }
+}
+
 /// Says what a failed statement means to the person who waits for it.
-pub(crate) fn store_error(error: sqlx::Error) -> Error {
+pub(crate) fn store_error(error: Cause) -> Error {
     let text = error.to_string();
     let told = |code, message: &str, hint: &str| Error::failed(code, message).hint(hint);
     let known = if text.contains("database is locked") || text.contains("database table is locked") {
@@ -33,7 +66,7 @@ pub(crate) fn store_error(error: sqlx::Error) -> Error {
             "the disk of the home is full or failing",
             "free some space, then try again; services keep running",
         )
-    } else if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)) {
+    } else if error.is_unreachable() {
         told(
             "ORC-0409",
             "the database does not answer",
@@ -50,64 +83,87 @@ pub(crate) fn damaged(what: impl Into<String>) -> Error {
         .hint("it was changed by something else than orchestrate; restore the database from a backup")
 }
 
-/// Typed reads of the columns that records share.
-pub(crate) trait RowExt {
-    fn int(&self, column: &str) -> Result<i64>;
-    fn opt_int(&self, column: &str) -> Result<Option<i64>>;
-    fn text(&self, column: &str) -> Result<String>;
-    fn opt_text(&self, column: &str) -> Result<Option<String>>;
-    fn bytes(&self, column: &str) -> Result<Vec<u8>>;
-    fn time(&self, column: &str) -> Result<Timestamp>;
-    fn opt_time(&self, column: &str) -> Result<Option<Timestamp>>;
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T>;
-    fn parsed<T>(&self, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T>;
-    fn environment(&self, column: &str) -> Result<EnvironmentName>;
-    fn version(&self, column: &str) -> Result<Version>;
+/// One row of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    columns: Arc<[String]>,
+    cells: Vec<Cell>,
 }
 
-impl RowExt for AnyRow {
-    fn int(&self, column: &str) -> Result<i64> {
-        self.try_get(column).map_err(store_error)
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Null,
+    Int(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Typed reads by the name of a column; what is of another type was not written by us.
+impl Row {
+    pub fn new(columns: Arc<[String]>, cells: Vec<Cell>) -> Self {
+        Self { columns, cells }
     }
 
-    fn opt_int(&self, column: &str) -> Result<Option<i64>> {
-        self.try_get(column).map_err(store_error)
+    pub fn int(&self, column: &str) -> Result<i64> {
+        self.opt_int(column)?.ok_or_else(|| damaged(format!("{column} is missing")))
     }
 
-    fn text(&self, column: &str) -> Result<String> {
-        self.try_get(column).map_err(store_error)
+    pub fn opt_int(&self, column: &str) -> Result<Option<i64>> {
+        match self.cell(column)? {
+            Cell::Null => Ok(None),
+            Cell::Int(number) => Ok(Some(*number)),
+            Cell::Text(_) | Cell::Bytes(_) => Err(damaged(format!("{column} is not a number"))),
+        }
     }
 
-    fn opt_text(&self, column: &str) -> Result<Option<String>> {
-        self.try_get(column).map_err(store_error)
+    pub fn text(&self, column: &str) -> Result<String> {
+        self.opt_text(column)?.ok_or_else(|| damaged(format!("{column} is missing")))
     }
 
-    fn bytes(&self, column: &str) -> Result<Vec<u8>> {
-        self.try_get(column).map_err(store_error)
+    pub fn opt_text(&self, column: &str) -> Result<Option<String>> {
+        match self.cell(column)? {
+            Cell::Null => Ok(None),
+            Cell::Text(text) => Ok(Some(text.clone())),
+            Cell::Int(_) | Cell::Bytes(_) => Err(damaged(format!("{column} is not text"))),
+        }
     }
 
-    fn time(&self, column: &str) -> Result<Timestamp> {
+    pub fn bytes(&self, column: &str) -> Result<Vec<u8>> {
+        match self.cell(column)? {
+            Cell::Bytes(bytes) => Ok(bytes.clone()),
+            Cell::Null | Cell::Int(_) | Cell::Text(_) => Err(damaged(format!("{column} is not bytes"))),
+        }
+    }
+
+    fn cell(&self, column: &str) -> Result<&Cell> {
+        let index = self.columns.iter().position(|name| name == column);
+        index
+            .and_then(|index| self.cells.get(index))
+            .ok_or_else(|| Error::bug(format!("the answer has no column {column}")))
+    }
+
+    pub fn time(&self, column: &str) -> Result<Timestamp> {
         self.text(column)?.parse().map_err(damaged)
     }
 
-    fn opt_time(&self, column: &str) -> Result<Option<Timestamp>> {
+    pub fn opt_time(&self, column: &str) -> Result<Option<Timestamp>> {
         self.opt_text(column)?.map(|text| text.parse().map_err(damaged)).transpose()
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
+    pub fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
         serde_json::from_str(&self.text(column)?).map_err(|error| damaged(format!("{column}: {error}")))
     }
 
-    fn parsed<T>(&self, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+    pub fn parsed<T>(&self, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         let text = self.text(column)?;
         parse(&text).ok_or_else(|| damaged(format!("{column} is `{text}`")))
     }
 
-    fn environment(&self, column: &str) -> Result<EnvironmentName> {
+    pub fn environment(&self, column: &str) -> Result<EnvironmentName> {
         EnvironmentName::new(self.text(column)?)
     }
 
-    fn version(&self, column: &str) -> Result<Version> {
+    pub fn version(&self, column: &str) -> Result<Version> {
         Version::new(self.text(column)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::row::{RowExt as _, store_error};
+use super::sql::query;
 use super::{Database, commit};
 use crate::error::{Error, Result};
 use crate::secrets::{SecretKey, SecretText};
@@ -27,14 +27,13 @@ impl Database {
         }
         let mut tx = self.begin().await?;
         for (name, value) in secrets {
-            let newest = sqlx::query(
+            let newest = query(
                 "SELECT version, sealed FROM secrets WHERE scope = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
             )
             .bind(scope.to_owned())
             .bind(name.clone())
             .fetch_optional(&mut *tx)
-            .await
-            .map_err(store_error)?;
+            .await?;
             let newest =
                 newest.map(|row| Ok::<_, Error>((row.int("version")?, row.bytes("sealed")?))).transpose()?;
             if let Some((version, sealed)) = &newest {
@@ -45,7 +44,7 @@ impl Database {
                 }
             }
             let version = newest.map_or(0, |(version, _)| version) + 1;
-            sqlx::query(
+            query(
                 "INSERT INTO secrets (scope, name, version, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(scope.to_owned())
@@ -54,8 +53,7 @@ impl Database {
             .bind(key.seal(&label(scope, name, version), value)?)
             .bind(now.to_string())
             .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
+            .await?;
             versions.insert(name.clone(), version);
         }
         commit(tx).await?;
@@ -64,13 +62,12 @@ impl Database {
 
     /// The value of one version of a secret.
     pub async fn secret(&self, key: &SecretKey, scope: &str, name: &str, version: i64) -> Result<SecretText> {
-        let row = sqlx::query("SELECT sealed FROM secrets WHERE scope = $1 AND name = $2 AND version = $3")
+        let row = query("SELECT sealed FROM secrets WHERE scope = $1 AND name = $2 AND version = $3")
             .bind(scope.to_owned())
             .bind(name.to_owned())
             .bind(version)
             .fetch_optional(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         let row = row.ok_or_else(|| {
             Error::refused("ORC-0212", format!("version {version} of the secret {name} is not kept any more"))
         })?;

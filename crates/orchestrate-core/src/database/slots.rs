@@ -1,8 +1,7 @@
 //! Which release has instances in which slot.
 
-use sqlx::any::AnyRow;
-
-use super::row::{RowExt as _, store_error};
+use super::row::Row;
+use super::sql::query;
 use super::{Database, Tx};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Fence, ReleaseId};
@@ -15,25 +14,21 @@ const SELECT: &str = "SELECT s.*, r.version AS version FROM slots s JOIN release
 
 impl Database {
     pub async fn slots(&self, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
-        let rows = sqlx::query(SELECT)
-            .bind(environment.to_string())
-            .fetch_all(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+        let rows =
+            query(SELECT).bind(environment.to_string()).fetch_all(&mut *self.connection().await?).await?;
         rows.iter().map(read).collect()
     }
 
     /// Every slot that is warm or retiring, with its environment's fence: the daemon's work list. Where an operation is
     /// open, the slots are its business.
     pub async fn list_leaving_slots(&self) -> Result<Vec<(Placement, SlotRecord, Fence)>> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT s.*, r.version AS version, l.fence AS fence FROM slots s \
              JOIN releases r ON r.id = s.release_id JOIN leases l ON l.environment = s.environment \
              WHERE s.state IN ('warm', 'retiring') AND l.operation_id IS NULL",
         )
         .fetch_all(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .await?;
         rows.iter()
             .map(|row| {
                 let record = read(row)?;
@@ -50,7 +45,7 @@ impl Database {
 
     /// Turns a warm slot whose time is up into a retiring one, unless an operation is open. True if it did.
     pub async fn retire_slot_if_due(&self, placement: &Placement, now: Timestamp) -> Result<bool> {
-        let changed = sqlx::query(
+        let changed = query(
             "UPDATE slots SET state = 'retiring', since = $4 WHERE environment = $1 AND slot = $2 AND release_id = $3 \
              AND state = 'warm' AND until <= $4 AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.environment = $1 \
              AND l.operation_id IS NOT NULL)",
@@ -60,28 +55,25 @@ impl Database {
         .bind(placement.release.0)
         .bind(now.to_string())
         .execute(&mut *self.connection().await?)
-        .await
-        .map_err(store_error)?
-        .rows_affected();
+        .await?;
         Ok(changed == 1)
     }
 
     /// Forgets a slot whose instances are gone, if it is still the retiring one that was meant.
     pub async fn forget_slot(&self, placement: &Placement) -> Result<()> {
-        sqlx::query("DELETE FROM slots WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'retiring'")
+        query("DELETE FROM slots WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'retiring'")
             .bind(placement.environment.to_string())
             .bind(placement.slot.as_str())
             .bind(placement.release.0)
             .execute(&mut *self.connection().await?)
-            .await
-            .map_err(store_error)?;
+            .await?;
         Ok(())
     }
 }
 
 /// Writes what a slot is for, whatever was there.
 pub(crate) async fn put(tx: &mut Tx, environment: &EnvironmentName, record: &SlotRecord) -> Result<()> {
-    sqlx::query(
+    query(
         "INSERT INTO slots (environment, slot, release_id, state, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (environment, slot) DO UPDATE SET release_id = $3, state = $4, since = $5, until = $6",
     )
@@ -92,28 +84,25 @@ pub(crate) async fn put(tx: &mut Tx, environment: &EnvironmentName, record: &Slo
     .bind(record.since.to_string())
     .bind(record.until.map(|t| t.to_string()))
     .execute(&mut **tx)
-    .await
-    .map_err(store_error)?;
+    .await?;
     Ok(())
 }
 
 pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, slot: Slot) -> Result<()> {
-    sqlx::query("DELETE FROM slots WHERE environment = $1 AND slot = $2")
+    query("DELETE FROM slots WHERE environment = $1 AND slot = $2")
         .bind(environment.to_string())
         .bind(slot.as_str())
         .execute(&mut **tx)
-        .await
-        .map_err(store_error)?;
+        .await?;
     Ok(())
 }
 
 pub(crate) async fn fetch_all(tx: &mut Tx, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
-    let rows =
-        sqlx::query(SELECT).bind(environment.to_string()).fetch_all(&mut **tx).await.map_err(store_error)?;
+    let rows = query(SELECT).bind(environment.to_string()).fetch_all(&mut **tx).await?;
     rows.iter().map(read).collect()
 }
 
-fn read(row: &AnyRow) -> Result<SlotRecord> {
+fn read(row: &Row) -> Result<SlotRecord> {
     Ok(SlotRecord {
         slot: row.parsed("slot", Slot::parse)?,
         release: ReleaseId(row.int("release_id")?),

@@ -9,7 +9,7 @@ use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, slots,
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, query, releases, slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -233,15 +233,14 @@ pub(crate) async fn finish_bake(
     let before = stored(db, id).await?;
     let environment = db.environment(&before.environment).await?;
     let mut tx = db.begin().await?;
-    let still = sqlx::query(
+    let still = query(
         "UPDATE deployments SET updated_at = $2 WHERE id = $1 AND status = 'in_progress' AND bake_until IS NOT NULL",
     )
     .bind(id.0)
     .bind(now.to_string())
     .execute(&mut *tx)
-    .await
-    .map_err(crate::database::store_error)?;
-    if still.rows_affected() == 0 {
+    .await?;
+    if still == 0 {
         return Ok(None);
     }
     let mut deployment = before;

@@ -10,7 +10,7 @@ use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
     Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
-    rollbacks,
+    query, rollbacks,
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
@@ -190,11 +190,9 @@ pub(crate) async fn record_no_move(
     let environment = db.environment(name).await?;
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
     let id = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
-    let row = sqlx::query("SELECT * FROM deployment_rollback_events WHERE id = $1")
-        .bind(id.0)
-        .fetch_one(&mut *tx)
-        .await;
-    let mut event = rollbacks::read(&row.map_err(crate::database::store_error)?)?;
+    let row =
+        query("SELECT * FROM deployment_rollback_events WHERE id = $1").bind(id.0).fetch_one(&mut *tx).await;
+    let mut event = rollbacks::read(&row?)?;
     completed(&mut tx, &environment, &mut event, now).await?;
     leases::release(&mut tx, name).await?;
     commit(tx).await?;
