@@ -39,7 +39,7 @@ pub(crate) async fn record(tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
     .bind(entry.action)
     .bind(entry.reason.map(str::to_owned))
     .bind(entry.detail.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }

@@ -91,7 +91,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<Deploy
     .bind(new.actor.to_owned())
     .bind(new.reason.map(str::to_owned))
     .bind(new.now.to_string())
-    .fetch_one(&mut **tx)
+    .fetch_one(tx)
     .await?;
     Ok(DeploymentId(row.int("id")?))
 }
@@ -112,7 +112,7 @@ pub(crate) async fn end(
     .bind(status.as_str())
     .bind(error.map(str::to_owned))
     .bind(now.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -128,7 +128,7 @@ pub(crate) async fn set_status(
         .bind(id.0)
         .bind(status.as_str())
         .bind(now.to_string())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -142,7 +142,7 @@ pub(crate) async fn reinstate(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> 
     )
     .bind(id.0)
     .bind(now.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -160,7 +160,7 @@ pub(crate) async fn went_live(
     .bind(id.0)
     .bind(now.to_string())
     .bind(bake_until.map(|t| t.to_string()))
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -177,7 +177,7 @@ pub(crate) async fn end_older_bakes(
     )
     .bind(environment.to_string())
     .bind(now.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -197,7 +197,7 @@ pub(crate) async fn pass(
     .bind(environment.to_string())
     .bind(newer_than.0)
     .bind(by.0)
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -206,7 +206,7 @@ pub(crate) async fn pass(
 pub(crate) async fn unpass(tx: &mut Tx, by: RollbackId) -> Result<()> {
     query("UPDATE deployments SET passed_by_rollback_id = NULL WHERE passed_by_rollback_id = $1")
         .bind(by.0)
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -217,7 +217,7 @@ pub(crate) async fn latest_live_of(tx: &mut Tx, release: ReleaseId) -> Result<Op
         "SELECT id FROM deployments WHERE release_id = $1 AND went_live_at IS NOT NULL ORDER BY id DESC LIMIT 1",
     )
     .bind(release.0)
-    .fetch_optional(&mut **tx)
+    .fetch_optional(tx)
     .await?;
     row.map(|row| row.int("id").map(DeploymentId)).transpose()
 }

@@ -64,11 +64,11 @@ impl Database {
         .bind(to_json(settings)?)
         .bind(to_json(&channels)?)
         .bind(now.to_string())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         query("INSERT INTO leases (environment, fence) VALUES ($1, 0) ON CONFLICT (environment) DO NOTHING")
             .bind(name.to_string())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         let action = if before.is_some() { "environment_changed" } else { "environment_created" };
         let detail = serde_json::json!({ "service": service, "settings": settings });
@@ -115,7 +115,7 @@ impl Database {
         let mut tx = self.begin().await?;
         let in_use = query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1")
             .bind(name.to_string())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut tx)
             .await?
             .int("n")?;
         if in_use > 0 {
@@ -128,7 +128,7 @@ impl Database {
         let changed = query("UPDATE environments SET deleted_at = $2 WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
             .bind(now.to_string())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         if changed == 0 {
             drop(tx);
@@ -168,7 +168,7 @@ impl Database {
 pub(crate) async fn fetch(tx: &mut Tx, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
     let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
         .bind(name.to_string())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx)
         .await?;
     row.as_ref().map(read).transpose()
 }
@@ -182,7 +182,7 @@ pub(crate) async fn set_live(tx: &mut Tx, name: &EnvironmentName, live: Option<L
     .bind(live.map(|live| live.release.0))
     .bind(live.map(|live| live.deployment.0))
     .bind(live.map(|live| live.since.to_string()))
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }

@@ -106,7 +106,7 @@ pub(crate) async fn put(
     .bind(actor.to_owned())
     .bind(now.to_string())
     .bind(rollback.map(|id| id.0))
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(changed == 1)
 }
@@ -115,13 +115,13 @@ pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, version: 
     let changed = query("DELETE FROM holds WHERE environment = $1 AND version = $2")
         .bind(environment.to_string())
         .bind(version.to_string())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(changed == 1)
 }
 
 /// Lifts the hold that a rollback set, where that rollback is taken back.
 pub(crate) async fn remove_of_rollback(tx: &mut Tx, rollback: RollbackId) -> Result<()> {
-    query("DELETE FROM holds WHERE rollback_id = $1").bind(rollback.0).execute(&mut **tx).await?;
+    query("DELETE FROM holds WHERE rollback_id = $1").bind(rollback.0).execute(tx).await?;
     Ok(())
 }

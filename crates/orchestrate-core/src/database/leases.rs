@@ -78,7 +78,7 @@ pub(crate) async fn take(
     .bind(to_json(holder)?)
     .bind(now.to_string())
     .bind(now.plus(ttl.duration()).to_string())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(tx)
     .await?;
     row.map(|row| row.int("fence").map(Fence)).transpose()
 }
@@ -101,7 +101,7 @@ pub(crate) async fn take_over(
     .bind(to_json(holder)?)
     .bind(now.to_string())
     .bind(now.plus(ttl.duration()).to_string())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(tx)
     .await?;
     row.map(|row| row.int("fence").map(Fence)).transpose()
 }
@@ -110,7 +110,7 @@ pub(crate) async fn bind(tx: &mut Tx, environment: &EnvironmentName, operation: 
     query("UPDATE leases SET operation_id = $2 WHERE environment = $1")
         .bind(environment.to_string())
         .bind(operation.0)
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -120,7 +120,7 @@ pub(crate) async fn check(tx: &mut Tx, environment: &EnvironmentName, fence: Fen
     let changed = query("UPDATE leases SET fence = fence WHERE environment = $1 AND fence = $2")
         .bind(environment.to_string())
         .bind(fence.0)
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     if changed == 1 { Ok(()) } else { Err(lost(environment)) }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn release(tx: &mut Tx, environment: &EnvironmentName) -> Resul
          WHERE environment = $1",
     )
     .bind(environment.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }

@@ -138,7 +138,7 @@ pub(crate) async fn write_journal(
             .bind(entry.detail.clone())
             .bind(entry.at.to_string());
     }
-    query.execute(&mut **tx).await?;
+    query.execute(tx).await?;
     Ok(())
 }
 
@@ -168,7 +168,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<Operati
     .bind(to_json(new.plan)?)
     .bind(new.fence.0)
     .bind(new.now.to_string())
-    .fetch_one(&mut **tx)
+    .fetch_one(tx)
     .await?;
     let id = OperationId(row.int("id")?);
     leases::bind(tx, new.environment, id).await?;
@@ -187,7 +187,7 @@ pub(crate) async fn set_status(
         .bind(status.as_str())
         .bind(error.map(str::to_owned))
         .bind(now.to_string())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -197,7 +197,7 @@ pub(crate) async fn set_fence(tx: &mut Tx, id: OperationId, fence: Fence) -> Res
     query("UPDATE operations SET fence = $2, status = 'open' WHERE id = $1")
         .bind(id.0)
         .bind(fence.0)
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }

@@ -133,7 +133,7 @@ impl Database {
         )
         .bind(id)
         .bind(now.to_string())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         if let Some(rollback) = rollback {
             query(
@@ -142,7 +142,7 @@ impl Database {
             )
             .bind(rollback.0)
             .bind(now.to_string())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
         commit(tx).await
@@ -176,7 +176,7 @@ pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
     .bind(notice.payload.to_string())
     .bind(notice.rollback.map(|id| id.0))
     .bind(notice.now.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }

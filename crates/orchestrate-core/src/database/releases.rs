@@ -109,7 +109,7 @@ pub(crate) async fn seal(
             .bind(environment.to_string())
             .bind(version.to_string())
             .bind(digest.to_string())
-            .fetch_optional(&mut **tx)
+            .fetch_optional(tx)
             .await?;
     if let Some(row) = same {
         return Ok(ReleaseId(row.int("id")?));
@@ -124,7 +124,7 @@ pub(crate) async fn seal(
     .bind(digest.to_string())
     .bind(to_json(contents)?)
     .bind(now.to_string())
-    .fetch_one(&mut **tx)
+    .fetch_one(tx)
     .await?;
     Ok(ReleaseId(row.int("id")?))
 }
@@ -141,14 +141,14 @@ pub(crate) async fn enter_lineage(
     )
     .bind(environment.to_string())
     .bind(release.0)
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     query(
         "UPDATE environments SET lineage = (SELECT COALESCE(MAX(lineage), 0) FROM releases WHERE environment = $1) \
          WHERE name = $1",
     )
     .bind(environment.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -157,7 +157,7 @@ pub(crate) async fn mark_proven(tx: &mut Tx, release: ReleaseId, now: Timestamp)
     query("UPDATE releases SET proven_at = $2 WHERE id = $1 AND proven_at IS NULL")
         .bind(release.0)
         .bind(now.to_string())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }

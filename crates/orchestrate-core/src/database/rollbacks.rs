@@ -123,7 +123,7 @@ pub(crate) async fn create(
     .bind(new.undoes.map(|id| id.0))
     .bind(new.started_at.to_string())
     .bind(status.as_str())
-    .fetch_one(&mut **tx)
+    .fetch_one(tx)
     .await?;
     Ok(RollbackId(row.int("id")?))
 }
@@ -150,7 +150,7 @@ pub(crate) async fn set_status(
     .bind(ended)
     .bind(phases.map(|phases| to_json(&phases)).transpose()?)
     .bind(now.to_string())
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     if changed == 1 { Ok(()) } else { Err(Error::refused("ORC-0113", format!("there is no rollback {id}"))) }
 }
@@ -166,7 +166,7 @@ pub(crate) async fn set_path(
         .bind(id.0)
         .bind(kind.as_str())
         .bind(path.as_str())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -175,7 +175,7 @@ pub(crate) async fn set_path(
 pub(crate) async fn deployment_of(tx: &mut Tx, id: RollbackId) -> Result<Option<DeploymentId>> {
     let row = query("SELECT deployment_id FROM deployment_rollback_events WHERE id = $1")
         .bind(id.0)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx)
         .await?;
     row.map(|row| row.int("deployment_id").map(DeploymentId)).transpose()
 }

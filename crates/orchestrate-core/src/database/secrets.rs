@@ -32,7 +32,7 @@ impl Database {
             )
             .bind(scope.to_owned())
             .bind(name.clone())
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
             let newest =
                 newest.map(|row| Ok::<_, Error>((row.int("version")?, row.bytes("sealed")?))).transpose()?;
@@ -52,7 +52,7 @@ impl Database {
             .bind(version)
             .bind(key.seal(&label(scope, name, version), value)?)
             .bind(now.to_string())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
             versions.insert(name.clone(), version);
         }

@@ -83,7 +83,7 @@ pub(crate) async fn put(tx: &mut Tx, environment: &EnvironmentName, record: &Slo
     .bind(record.state.as_str())
     .bind(record.since.to_string())
     .bind(record.until.map(|t| t.to_string()))
-    .execute(&mut **tx)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -92,13 +92,13 @@ pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, slot: Slo
     query("DELETE FROM slots WHERE environment = $1 AND slot = $2")
         .bind(environment.to_string())
         .bind(slot.as_str())
-        .execute(&mut **tx)
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 pub(crate) async fn fetch_all(tx: &mut Tx, environment: &EnvironmentName) -> Result<Vec<SlotRecord>> {
-    let rows = query(SELECT).bind(environment.to_string()).fetch_all(&mut **tx).await?;
+    let rows = query(SELECT).bind(environment.to_string()).fetch_all(tx).await?;
     rows.iter().map(read).collect()
 }
 

@@ -238,7 +238,7 @@ pub(crate) async fn finish_bake(
     )
     .bind(id.0)
     .bind(now.to_string())
-    .execute(&mut *tx)
+    .execute(&mut tx)
     .await?;
     if still == 0 {
         return Ok(None);

@@ -191,7 +191,7 @@ pub(crate) async fn record_no_move(
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
     let id = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
     let row =
-        query("SELECT * FROM deployment_rollback_events WHERE id = $1").bind(id.0).fetch_one(&mut *tx).await;
+        query("SELECT * FROM deployment_rollback_events WHERE id = $1").bind(id.0).fetch_one(&mut tx).await;
     let mut event = rollbacks::read(&row?)?;
     completed(&mut tx, &environment, &mut event, now).await?;
     leases::release(&mut tx, name).await?;
