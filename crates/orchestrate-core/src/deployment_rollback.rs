@@ -13,6 +13,7 @@ use crate::execute::record::{
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName, RollbackId, Version};
+use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
 use crate::plan::{self, Plan};
 use crate::ports::Ports;
@@ -140,9 +141,6 @@ impl DeploymentRollback {
             )
             .hint(format!("see how it stands: orchestrate deploy status --env {}", request.environment)));
         }
-        for remark in &plan.remarks {
-            self.ports.progress.remark(remark);
-        }
         let new = NewRollback {
             plan: &plan,
             live: observed.situation.live.as_ref().map(|(release, _)| release),
@@ -154,13 +152,22 @@ impl DeploymentRollback {
         };
         let Some(steps) = &plan.plan else {
             let event = record_no_move(&self.db, &self.ports, &new).await?;
+            self.remark(&plan);
             return Ok(RolledBack { event, remarks: plan.remarks.clone(), detail: None });
         };
         if !request.skip_validation {
             self.validate(&plan, steps).await?;
         }
         let operation = begin_rollback(&self.db, &self.ports, &new, steps).await?;
+        self.remark(&plan);
         self.carry_out(operation, &new, &observed, &terms, &asking.limits).await
+    }
+
+    /// Told once it is begun, because until then a plan may be made again.
+    fn remark(&self, plan: &RollbackPlan) {
+        for remark in &plan.remarks {
+            self.ports.progress.remark(remark);
+        }
     }
 
     /// What is known, and how it was asked; refused here if another operation is open.
@@ -170,11 +177,13 @@ impl DeploymentRollback {
             (Some(version), false) => Wanted::Version(version.clone()),
             (None, false) => Wanted::Previous,
         };
-        let observed = situation::observe(&self.db, &self.ports, &request.environment, &wanted).await?;
+        let automatic = matches!(asking.trigger, Trigger::Verification | Trigger::Watch);
+        let asker = Asker::of(automatic);
+        let observed =
+            situation::observe(&self.db, &self.ports, &request.environment, &wanted, asker).await?;
         if observed.busy {
             return Err(busy(&self.db, &self.ports, &request.environment).await?);
         }
-        let automatic = matches!(asking.trigger, Trigger::Verification | Trigger::Watch);
         Ok((Terms { wanted, force: request.force, automatic, distrust_warm: false }, observed))
     }
 

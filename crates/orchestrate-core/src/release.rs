@@ -136,6 +136,8 @@ pub struct Release {
     /// Since when it counts as proven: it served, passed its checks and its bake.
     pub proven_at: Option<Timestamp>,
     pub hold: Option<Hold>,
+    /// Whether a deployment by which it went live was neither rolled back nor passed over by a rollback.
+    pub stands: bool,
 }
 
 impl Release {

@@ -108,9 +108,26 @@ pub struct RollbackEvent {
     pub from_release: Option<ReleaseId>,
     #[serde(skip)]
     pub target_release: Option<ReleaseId>,
+    /// What was live before it, where it moved traffic.
+    #[serde(skip)]
+    pub left: Option<Left>,
     /// The rollback that this one takes back (`--undo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RollbackId>,
+}
+
+/// What was live until a rollback took its traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub release: ReleaseId,
+    pub deployment: DeploymentId,
+}
+
+impl RollbackEvent {
+    /// The release that `--undo` returns to. Events of older programs only know what was rolled back.
+    pub fn left_release(&self) -> Option<ReleaseId> {
+        self.left.map(|left| left.release).or(self.from_release)
+    }
 }
 
 /// What a rollback is recorded with before it starts.

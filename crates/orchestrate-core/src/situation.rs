@@ -5,6 +5,7 @@ use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, Seen};
 use crate::name::{EnvironmentName, Fence, ReleaseId};
+use crate::plan::previous::Asker;
 use crate::plan::rollback::{Situation, Wanted};
 use crate::ports::Ports;
 use crate::release::Release;
@@ -27,19 +28,25 @@ pub(crate) async fn observe(
     ports: &Ports,
     name: &EnvironmentName,
     wanted: &Wanted,
+    asker: Asker,
 ) -> Result<Observed> {
-    let (stored, router) = tokio::join!(read_whole(db, name, wanted), ports.router.observe(name));
+    let (stored, router) = tokio::join!(read_whole(db, name, wanted, asker), ports.router.observe(name));
     let mut observed = stored?;
     observed.situation.router = router.map_err(|error| error.message);
     Ok(observed)
 }
 
 /// An operation may end between two of the reads; then they are made again.
-async fn read_whole(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<Observed> {
+async fn read_whole(
+    db: &Database,
+    name: &EnvironmentName,
+    wanted: &Wanted,
+    asker: Asker,
+) -> Result<Observed> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match read(db, name, wanted).await {
+        match read(db, name, wanted, asker).await {
             Err(error) if error.code() == MOVED && attempts < 10 => {}
             result => return result,
         }
@@ -47,7 +54,7 @@ async fn read_whole(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> R
 }
 
 /// The lease is read first: whatever begins after that has a newer fence, which `begin` refuses.
-async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<Observed> {
+async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted, asker: Asker) -> Result<Observed> {
     let lease = db.lease(name).await?;
     let environment = db.environment(name).await?;
     let slots = db.slots(name).await?;
@@ -56,14 +63,10 @@ async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<
         Some(live) => Some(live_release(db, live.release, &current, &slots).await?),
         None => None,
     };
-    let good = |below, unlike, limit| db.list_good_releases(name, below, unlike, limit);
-    let older = match (&current, wanted) {
-        (None, _) | (_, Wanted::Undo) => Vec::new(),
-        (Some((_, release)), Wanted::Previous) => {
-            let unlike = release.lineage.map(|_| &release.content_digest);
-            good(release.lineage, unlike, 1).await?
-        }
-        (Some(_), Wanted::Version(_)) => good(None, None, NAMED).await?,
+    let (older, newer) = match (&current, wanted) {
+        (None, _) | (_, Wanted::Undo) => (Vec::new(), None),
+        (Some((_, release)), Wanted::Previous) => good(db, name, release, asker).await?,
+        (Some(_), Wanted::Version(_)) => (db.list_good_releases(name, None, None, NAMED).await?, None),
     };
     let requested = match wanted {
         Wanted::Version(version) => db.find_release(name, version).await?,
@@ -82,6 +85,7 @@ async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted) -> Result<
         live,
         slots,
         older,
+        newer,
         requested,
         last_rollback,
         router: Err("not asked".into()),
@@ -114,12 +118,31 @@ async fn live_release(
     Ok((release, slot))
 }
 
+/// The newest good release before the given one; without any, the newest good one at all, apart.
+async fn good(
+    db: &Database,
+    name: &EnvironmentName,
+    before: &Release,
+    asker: Asker,
+) -> Result<(Vec<Release>, Option<Release>)> {
+    let unlike = before.lineage.map(|_| &before.content_digest);
+    let older = match asker {
+        Asker::Person => db.list_good_releases(name, before.lineage, unlike, 1).await?,
+        Asker::Automatic => {
+            db.newest_standing_release(name, before.lineage, unlike).await?.into_iter().collect()
+        }
+    };
+    let newer =
+        if older.is_empty() { db.list_good_releases(name, None, unlike, 1).await?.pop() } else { None };
+    Ok((older, newer))
+}
+
 async fn last_rollback(
     db: &Database,
     name: &EnvironmentName,
 ) -> Result<Option<(crate::rollback_event::RollbackEvent, Option<Release>)>> {
     let Some(event) = db.last_standing_rollback(name).await? else { return Ok(None) };
-    let release = match event.from_release {
+    let release = match event.left_release() {
         Some(id) => db.release(id).await?,
         None => None,
     };

@@ -201,6 +201,15 @@ impl Stage {
         self.db.current_deployment(&self.environment).await.unwrap().unwrap()
     }
 
+    /// The deployments that a rollback passed over.
+    pub async fn passed(&self) -> Vec<crate::name::DeploymentId> {
+        let mut connection = self.connect().await;
+        let ids = "SELECT id FROM deployments WHERE passed_by_rollback_id IS NOT NULL";
+        let rows = sqlx::query(ids).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        rows.iter().map(|row| crate::name::DeploymentId(row.get("id"))).collect()
+    }
+
     pub async fn sql(&self, statement: &str) {
         let mut connection = self.connect().await;
         sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();

@@ -61,12 +61,12 @@ fn conclude(printer: &Printer, rolled: RolledBack) -> Ended {
 fn text(printer: &Printer, event: &RollbackEvent) -> String {
     let RollbackEvent { id, environment, from_version, target_version, path, rollback_type, .. } = event;
     let took = event.duration_ms.map_or_else(String::new, |ms| format!(" in {}", took(ms)));
-    let held = if event.undoes.is_some() || from_version == target_version {
-        String::new()
-    } else {
-        format!(
+    let held = match event.undoes {
+        Some(undone) => format!("\nrollback {undone} is taken back; the hold that it set is lifted"),
+        None if from_version == target_version => String::new(),
+        None => format!(
             "\n{from_version} is held now; allow it again: orchestrate deploy unhold {from_version} --env {environment} --reason TEXT"
-        )
+        ),
     };
     let what = match path {
         RollbackPath::None if from_version == target_version => format!(
@@ -79,7 +79,7 @@ fn text(printer: &Printer, event: &RollbackEvent) -> String {
         ),
         RollbackPath::Warm | RollbackPath::Cold => format!(
             "{} {environment} from {from_version} to {target_version}{took} ({rollback_type}, {path}); the live address was answered by {target_version}",
-            printer.good("rolled back")
+            printer.good(if event.undoes.is_some() { "went forward again:" } else { "rolled back" })
         ),
     };
     format!("{what} [rollback {id}]{held}")

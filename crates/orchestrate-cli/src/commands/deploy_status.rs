@@ -240,7 +240,8 @@ fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
         (Some(target), true) => {
             let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
             let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
-            format!("rollback: {} to {target}{path}{time}", printer.good("ready"))
+            let command = rollback.command.as_deref().map_or_else(String::new, |typed| format!(": {typed}"));
+            format!("rollback: {} to {target}{path}{time}{command}", printer.good("ready"))
         }
         _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
     }

@@ -1,5 +1,7 @@
 //! Deployments and where they stand.
 
+use serde::{Deserialize, Serialize};
+
 use super::row::Row;
 use super::sql::query;
 use super::{Database, Tx};
@@ -199,6 +201,71 @@ pub(crate) async fn pass(
     .bind(by.0)
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// How a deployment stood before a rollback changed that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub deployment: DeploymentId,
+    pub status: DeploymentStatus,
+    pub passed_by: Option<i64>,
+}
+
+/// How those stand that a rollback from `left` to `standing` changes.
+pub(crate) async fn marks(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    left: DeploymentId,
+    standing: DeploymentId,
+) -> Result<Vec<Mark>> {
+    let two = query("SELECT id, status, passed_by_rollback_id FROM deployments WHERE id IN ($1, $2)")
+        .bind(left.0)
+        .bind(standing.0)
+        .fetch_all(tx)
+        .await?;
+    let newer = query(
+        "SELECT id, status, passed_by_rollback_id FROM deployments WHERE environment = $1 AND id > $2 \
+         AND status <> 'rolled_back' AND passed_by_rollback_id IS NULL AND id <> $3",
+    )
+    .bind(environment.to_string())
+    .bind(standing.0)
+    .bind(left.0)
+    .fetch_all(tx)
+    .await?;
+    let mark = |row: &Row| {
+        Ok(Mark {
+            deployment: DeploymentId(row.int("id")?),
+            status: row.parsed("status", DeploymentStatus::parse)?,
+            passed_by: row.opt_int("passed_by_rollback_id")?,
+        })
+    };
+    two.iter().chain(&newer).map(mark).collect()
+}
+
+/// Each deployment stands again as it was marked; a bake that was cut short does not go on.
+pub(crate) async fn restore(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<()> {
+    for mark in marks {
+        let status = match mark.status {
+            DeploymentStatus::InProgress => DeploymentStatus::Completed,
+            DeploymentStatus::Pending
+            | DeploymentStatus::Validating
+            | DeploymentStatus::Completed
+            | DeploymentStatus::Failed
+            | DeploymentStatus::RolledBack
+            | DeploymentStatus::TimedOut => mark.status,
+        };
+        query(
+            "UPDATE deployments SET status = $2, passed_by_rollback_id = $3, \
+             completed_at = COALESCE(completed_at, $4), updated_at = $4 WHERE id = $1",
+        )
+        .bind(mark.deployment.0)
+        .bind(status.as_str())
+        .bind(mark.passed_by)
+        .bind(now.to_string())
+        .execute(tx)
+        .await?;
+    }
     Ok(())
 }
 

@@ -8,8 +8,10 @@ use crate::name::{EnvironmentName, ReleaseId, Version};
 use crate::release::{Contents, Digest, Hold, Release};
 use crate::time::Timestamp;
 
-/// A release with the hold on its version, if there is one.
-const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since, h.actor AS hold_actor \
+/// A release with the hold on its version, if there is one, and whether a deployment of it stands.
+const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since, h.actor AS hold_actor, \
+     (SELECT COUNT(*) FROM deployments d WHERE d.release_id = r.id AND d.went_live_at IS NOT NULL \
+     AND d.status <> 'rolled_back' AND d.passed_by_rollback_id IS NULL) AS standing \
      FROM releases r LEFT JOIN holds h ON h.environment = r.environment AND h.version = r.version ";
 
 impl Database {
@@ -35,6 +37,29 @@ impl Database {
             .fetch_all(&mut *self.connection().await?)
             .await?;
         rows.iter().map(read).collect()
+    }
+
+    /// The newest release that an automatic rollback may take: one that a rollback passed over since is left out.
+    pub async fn newest_standing_release(
+        &self,
+        environment: &EnvironmentName,
+        below: Option<i64>,
+        unlike: Option<&Digest>,
+    ) -> Result<Option<Release>> {
+        let sql = join(
+            SELECT,
+            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND h.version IS NULL \
+             AND r.content_digest <> $3 AND EXISTS (SELECT 1 FROM deployments s WHERE s.release_id = r.id \
+             AND s.went_live_at IS NOT NULL AND s.status <> 'rolled_back' AND s.passed_by_rollback_id IS NULL) \
+             ORDER BY r.lineage DESC LIMIT 1",
+        );
+        let row = query(sql)
+            .bind(environment.to_string())
+            .bind(below.unwrap_or(i64::MAX))
+            .bind(unlike.map_or_else(String::new, ToString::to_string))
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// The releases that a rollback without a version may take, newest in lineage first.
@@ -178,5 +203,6 @@ fn read(row: &Row) -> Result<Release> {
         lineage: row.opt_int("lineage")?,
         proven_at: row.opt_time("proven_at")?,
         hold,
+        stands: row.int("standing")? > 0,
     })
 }

@@ -1,12 +1,13 @@
 //! Rollback events.
 
+use super::deployments::Mark;
 use super::row::{Row, to_json};
 use super::sql::query;
 use super::{Database, Tx, commit};
 use crate::error::{Error, Result};
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId};
 use crate::rollback_event::{
-    NewRollbackEvent, Phase, RollbackEvent, RollbackPath, RollbackStatus, RollbackType, Trigger,
+    Left, NewRollbackEvent, Phase, RollbackEvent, RollbackPath, RollbackStatus, RollbackType, Trigger,
 };
 use crate::time::Timestamp;
 
@@ -171,13 +172,46 @@ pub(crate) async fn set_path(
     Ok(())
 }
 
-/// The deployment that a rollback went back from.
-pub(crate) async fn deployment_of(tx: &mut Tx, id: RollbackId) -> Result<Option<DeploymentId>> {
-    let row = query("SELECT deployment_id FROM deployment_rollback_events WHERE id = $1")
-        .bind(id.0)
-        .fetch_optional(tx)
-        .await?;
-    row.map(|row| row.int("deployment_id").map(DeploymentId)).transpose()
+/// The deployment that was live before a rollback; of events of older programs, the one that was rolled back.
+pub(crate) async fn deployment_left_by(tx: &mut Tx, id: RollbackId) -> Result<Option<DeploymentId>> {
+    let row = query(
+        "SELECT COALESCE(left_deployment_id, deployment_id) AS left_id FROM deployment_rollback_events \
+         WHERE id = $1",
+    )
+    .bind(id.0)
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| row.int("left_id").map(DeploymentId)).transpose()
+}
+
+/// Records what was live before, and how the deployments stood that the rollback changes.
+pub(crate) async fn set_left(tx: &mut Tx, id: RollbackId, left: Option<Left>, marks: &[Mark]) -> Result<()> {
+    query(
+        "UPDATE deployment_rollback_events SET left_release_id = $2, left_deployment_id = $3, marks = $4 \
+         WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(left.map(|left| left.release.0))
+    .bind(left.map(|left| left.deployment.0))
+    .bind(to_json(&marks)?)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// How the deployments stood before a rollback changed them.
+pub(crate) async fn marks(tx: &mut Tx, id: RollbackId) -> Result<Vec<Mark>> {
+    let row =
+        query("SELECT marks FROM deployment_rollback_events WHERE id = $1").bind(id.0).fetch_one(tx).await?;
+    row.json("marks")
+}
+
+fn left(row: &Row) -> Result<Option<Left>> {
+    let (release, deployment) = (row.opt_int("left_release_id")?, row.opt_int("left_deployment_id")?);
+    Ok(release.zip(deployment).map(|(release, deployment)| Left {
+        release: ReleaseId(release),
+        deployment: DeploymentId(deployment),
+    }))
 }
 
 pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
@@ -203,6 +237,7 @@ pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
         phases: row.json("phases")?,
         from_release: row.opt_int("from_release_id")?.map(ReleaseId),
         target_release: row.opt_int("target_release_id")?.map(ReleaseId),
+        left: left(row)?,
         undoes: row.opt_int("undoes_id")?.map(RollbackId),
     })
 }

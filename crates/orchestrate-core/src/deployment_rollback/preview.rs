@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Asking, DeploymentRollback, RollbackRequest};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
+use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, Terms, Wanted};
 use crate::plan::{Afterwards, Plan};
 use crate::release::{Contents, Release};
@@ -29,6 +30,8 @@ pub struct Preview {
     pub differences: Vec<Difference>,
     /// What would refuse it now.
     pub blockers: Vec<String>,
+    /// Whether it must be asked for with `--force`.
+    pub needs_force: bool,
     pub remarks: Vec<String>,
     /// Median of earlier ones on the same path here, in milliseconds; none without history.
     pub estimated_ms: Option<u64>,
@@ -66,6 +69,9 @@ pub struct Readiness {
     pub path: Option<RollbackPath>,
     pub estimated_ms: Option<u64>,
     pub blockers: Vec<String>,
+    /// What to type for it, for people; none where there is nothing to go back to.
+    #[serde(skip)]
+    pub command: Option<String>,
 }
 
 impl DeploymentRollback {
@@ -76,7 +82,8 @@ impl DeploymentRollback {
             (Some(version), false) => Wanted::Version(version.clone()),
             (None, false) => Wanted::Previous,
         };
-        let observed = situation::observe(&self.db, &self.ports, &request.environment, &wanted).await?;
+        let observed =
+            situation::observe(&self.db, &self.ports, &request.environment, &wanted, Asker::Person).await?;
         let asked = Terms { wanted, force: request.force, automatic: false, distrust_warm: false };
         let mut blockers = Vec::new();
         if observed.busy {
@@ -84,6 +91,8 @@ impl DeploymentRollback {
                 crate::execute::record::busy(&self.db, &self.ports, &request.environment).await?.to_string(),
             );
         }
+        let current = observed.situation.current.as_ref();
+        let needs_force = current.is_some_and(|(of, _)| rollback::asks_for_force(of, &asked.wanted));
         // A missing --force is a blocker to be told; everything else that refuses leaves nothing to show.
         let plan = match rollback::plan(&observed.situation, &asked) {
             Err(error) if matches!(error.code(), "ORC-0104" | "ORC-0105") => {
@@ -108,6 +117,7 @@ impl DeploymentRollback {
             afterwards: plan.plan.as_ref().map_or_else(Vec::new, afterwards),
             differences: differences(&plan.from.contents, &plan.target.contents),
             blockers,
+            needs_force,
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
         })
@@ -115,16 +125,19 @@ impl DeploymentRollback {
 
     /// The releases that were live, newest first, with what a rollback would make of each.
     pub async fn candidates(&self, environment: &EnvironmentName, limit: usize) -> Result<Vec<Candidate>> {
-        let observed = situation::observe(&self.db, &self.ports, environment, &Wanted::Previous).await?;
+        let observed =
+            situation::observe(&self.db, &self.ports, environment, &Wanted::Previous, Asker::Person).await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
         let Some((_, current)) = &observed.situation.current else { return Ok(candidates) };
-        let default = rollback::default_target(&observed.situation).ok().map(|release| release.id);
+        let default =
+            rollback::default_target(&observed.situation, Asker::Person).ok().map(|release| release.id);
         for release in self.db.list_lineage(environment, None, limit).await? {
             let live = observed.situation.live.as_ref().is_some_and(|(live, _)| live.id == release.id);
-            let why_not = rollback::why_not(&release, current);
+            let why_not = why_not(&release, current, Asker::Person);
             let path = self.path_to(&observed.situation, &release).await;
-            let ready = path.is_ok();
+            // A held one must be asked for with --force: it is not ready as it is.
+            let ready = path.is_ok() && (live || release.hold.is_none());
             candidates.push(Candidate {
                 version: release.version.clone(),
                 ready,
@@ -155,6 +168,10 @@ impl DeploymentRollback {
                 path: Some(preview.path),
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
+                command: Some(format!(
+                    "orchestrate deploy rollback --env {environment}{}",
+                    if preview.needs_force { " --force" } else { "" }
+                )),
             }),
             Err(error) if error.code() == "ORC-0102" => Ok(Readiness {
                 ready: false,
@@ -163,6 +180,7 @@ impl DeploymentRollback {
                 path: None,
                 estimated_ms: None,
                 blockers: vec![error.to_string()],
+                command: None,
             }),
             Err(error) => Err(error),
         }

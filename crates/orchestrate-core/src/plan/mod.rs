@@ -1,6 +1,7 @@
 //! Pure decisions: what an operation will do, from what is known; or a refusal that says what to type instead.
 
 pub mod deploy;
+pub mod previous;
 pub mod rollback;
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! What a rollback goes back to, and how; or why it is refused.
 
 use super::deploy::{beside, free_slot, make_room, switch, touches_traffic};
+use super::previous::{Asker, History, previous};
 use super::{Afterwards, OperationKind, Place, Plan, Step};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -35,6 +36,8 @@ pub struct Situation {
     pub slots: Vec<SlotRecord>,
     /// Good releases older than the current one, newest in lineage first.
     pub older: Vec<Release>,
+    /// Where there is none of them: the newest good release at all, to be named.
+    pub newer: Option<Release>,
     /// The newest release of the version that was asked for, if there is one.
     pub requested: Option<Release>,
     /// The newest completed rollback that was not taken back, with the release that it left.
@@ -75,15 +78,14 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
     let environment = &situation.environment;
     let (deployment, current) = current(situation)?;
     let (target, undoes) = match &terms.wanted {
-        Wanted::Previous => (default_target(situation)?.clone(), None),
+        Wanted::Previous => (default_target(situation, Asker::of(terms.automatic))?.clone(), None),
         Wanted::Version(version) => (specific(situation, version, terms.force)?.clone(), None),
         Wanted::Undo => {
             let (event, release) = undone(situation)?;
             (release.clone(), Some(event.clone()))
         }
     };
-    let asks_for_force = deployment.status == DeploymentStatus::Completed && terms.wanted != Wanted::Undo;
-    if asks_for_force && !terms.force && !terms.automatic {
+    if asks_for_force(deployment, &terms.wanted) && !terms.force && !terms.automatic {
         return Err(Error::refused(
             "ORC-0104",
             format!(
@@ -100,7 +102,8 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
             }
         )));
     }
-    let way = Way::choose(situation, &target, terms);
+    let mut way = Way::choose(situation, &target, terms);
+    way.remarks.extend(what_to_know(&target, terms, undoes.as_ref()));
     let from = situation.live.as_ref().map_or_else(|| current.clone(), |(release, _)| release.clone());
     Ok(RollbackPlan {
         rollback_type: rollback_type(terms, way.path),
@@ -114,6 +117,35 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
     })
 }
 
+/// Whether a person must say `--force`, because what is rolled back is recorded as good.
+pub fn asks_for_force(deployment: &Deployment, wanted: &Wanted) -> bool {
+    deployment.status == DeploymentStatus::Completed && *wanted != Wanted::Undo
+}
+
+/// What is unusual about the target.
+fn what_to_know(target: &Release, terms: &Terms, undoes: Option<&RollbackEvent>) -> Vec<String> {
+    let version = &target.version;
+    let mut remarks = Vec::new();
+    match (undoes, &target.hold) {
+        (Some(event), Some(_)) => {
+            remarks.push(format!(
+                "takes rollback {} back, and lifts the hold that it set on {version}",
+                event.id
+            ));
+        }
+        (Some(event), None) => remarks.push(format!("takes rollback {} back", event.id)),
+        (None, Some(hold)) => remarks.push(format!("{version} is held, and stays held: {}", hold.reason)),
+        (None, None) => {}
+    }
+    if matches!(terms.wanted, Wanted::Version(_)) && target.proven_at.is_none() {
+        remarks.push(format!("{version} was never proven good here"));
+    }
+    if terms.wanted == Wanted::Previous && !target.stands {
+        remarks.push(format!("{version} was passed over by an earlier rollback to before it"));
+    }
+    remarks
+}
+
 fn current(situation: &Situation) -> Result<(&Deployment, &Release)> {
     let environment = &situation.environment;
     let (deployment, release) = situation.current.as_ref().ok_or_else(|| {
@@ -123,51 +155,34 @@ fn current(situation: &Situation) -> Result<(&Deployment, &Release)> {
     Ok((deployment, release))
 }
 
-/// What a rollback without a version goes to: what still serves, if the current deployment never got traffic; else the
-/// previous good release.
-pub fn default_target(situation: &Situation) -> Result<&Release> {
-    let (deployment, current) = current(situation)?;
-    match &situation.live {
-        Some((live, _)) if deployment.went_live_at.is_none() => Ok(live),
-        _ => previous(situation, current),
-    }
+/// What a rollback without a version goes to.
+pub fn default_target(situation: &Situation, asker: Asker) -> Result<&Release> {
+    let (deployment, release) = current(situation)?;
+    let history = History {
+        current: (deployment, release),
+        live: situation.live.as_ref().map(|(live, _)| live),
+        releases: &situation.older,
+    };
+    previous(&history, asker).ok_or_else(|| no_previous(situation, release))
 }
 
-/// The newest proven release strictly older than the current one, not held, with other contents.
-fn previous<'a>(situation: &'a Situation, current: &Release) -> Result<&'a Release> {
+fn no_previous(situation: &Situation, current: &Release) -> Error {
     let environment = &situation.environment;
-    let good = |candidate: &&Release| why_not(candidate, current).is_none();
-    situation.older.iter().filter(good).max_by_key(|release| release.lineage).ok_or_else(|| {
-        Error::refused(
-            "ORC-0102",
-            format!("there is no good release before {} in {environment}", current.version),
-        )
-        .hint(format!(
-            "see what there is: orchestrate deploy candidates --env {environment}; \
-             go to one of them by name: orchestrate deploy rollback --env {environment} --version V --force"
-        ))
-    })
-}
-
-/// Why a release cannot be what "previous" means; none if it can.
-pub fn why_not(candidate: &Release, current: &Release) -> Option<String> {
-    // A release that never got traffic is newer than all that did.
-    let place = current.lineage.unwrap_or(i64::MAX);
-    let Some(lineage) = candidate.lineage else { return Some("never was live".into()) };
-    // A hold says why somebody left it, which is more than that it is newer.
-    if let Some(hold) = &candidate.hold {
-        return Some(format!("is held: {}", hold.reason));
-    }
-    if lineage >= place {
-        return Some(format!("is not older than the current {}", current.version));
-    }
-    if candidate.proven_at.is_none() {
-        return Some("was never proven good".into());
-    }
-    if current.lineage.is_some() && candidate.content_digest == current.content_digest {
-        return Some(format!("has the same content as the current {}", current.version));
-    }
-    None
+    let what = format!("there is no good release before {} in {environment}", current.version);
+    // After an older release was deployed again, what served before it is newer in lineage.
+    let instead = situation.newer.as_ref().map_or_else(
+        || "go to one of them by name: orchestrate deploy rollback --env ENV --version V --force".to_owned(),
+        |newer| {
+            format!(
+                "go to {v}, the newest good one after it: \
+                 orchestrate deploy rollback --env ENV --version {v} --force",
+                v = newer.version
+            )
+        },
+    );
+    let instead = instead.replace("ENV", environment.as_str());
+    Error::refused("ORC-0102", what)
+        .hint(format!("see what there is: orchestrate deploy candidates --env {environment}; {instead}"))
 }
 
 fn specific<'a>(situation: &'a Situation, version: &Version, force: bool) -> Result<&'a Release> {
@@ -206,7 +221,7 @@ fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
     };
     let (event, release) = situation.last_rollback.as_ref().ok_or_else(|| nothing(""))?;
     let release = release.as_ref().ok_or_else(|| nothing(": the release it left is not known"))?;
-    let moved = event.path != RollbackPath::None && event.from_release != event.target_release;
+    let moved = event.path != RollbackPath::None && event.left_release() != event.target_release;
     if !moved || release.lineage.is_none() {
         return Err(nothing(&format!(": rollback {} moved no traffic", event.id)));
     }

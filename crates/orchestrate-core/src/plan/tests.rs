@@ -1,5 +1,6 @@
 //! Properties of the plan of a rollback, over random histories.
 
+mod histories;
 mod walks;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::{ProptestConfig, Strategy as _, any, prop};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
-use super::rollback::{Situation, Terms, Wanted, plan, why_not};
+use super::previous::{Asker, why_not};
+use super::rollback::{Situation, Terms, Wanted, plan};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::environment::{EnvironmentSettings, ProviderKind};
@@ -56,6 +58,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
         lineage,
         proven_at: (lineage.is_some() && drawn.proven).then_some(at),
         hold: drawn.held.then(|| Hold { reason: "bad".into(), since: at, actor: "ada".into() }),
+        stands: true,
     }
 }
 
@@ -72,23 +75,27 @@ fn history(all: &[Drawn]) -> Vec<Release> {
     releases
 }
 
-fn situation(current: &Release, all: &[Release], status: DeploymentStatus) -> Situation {
-    let deployment = Deployment {
-        id: DeploymentId(current.id.0),
-        environment: current.environment.clone(),
-        release: current.id,
-        version: current.version.clone(),
+fn deployment(id: i64, of: &Release, status: DeploymentStatus, was_live: bool) -> Deployment {
+    Deployment {
+        id: DeploymentId(id),
+        environment: of.environment.clone(),
+        release: of.id,
+        version: of.version.clone(),
         provider: ProviderKind::Process,
         strategy: StrategyKind::BlueGreen,
         status,
         error_message: None,
         actor: "ada".into(),
         reason: None,
-        started_at: current.sealed_at,
+        started_at: of.sealed_at,
         completed_at: None,
-        went_live_at: current.lineage.map(|_| current.sealed_at),
+        went_live_at: was_live.then_some(of.sealed_at),
         bake_until: None,
-    };
+    }
+}
+
+fn situation(current: &Release, all: &[Release], status: DeploymentStatus) -> Situation {
+    let deployment = deployment(current.id.0, current, status, current.lineage.is_some());
     let live = all.iter().filter(|release| release.lineage.is_some()).max_by_key(|release| release.lineage);
     Situation {
         environment: current.environment.clone(),
@@ -98,6 +105,7 @@ fn situation(current: &Release, all: &[Release], status: DeploymentStatus) -> Si
         live: live.map(|release| (release.clone(), Slot::Blue)),
         slots: Vec::new(),
         older: all.to_vec(),
+        newer: None,
         requested: None,
         last_rollback: None,
         router: Ok(RouterView::default()),
@@ -136,7 +144,7 @@ proptest! {
         match plan(&situation(current, &releases, DeploymentStatus::Completed), &forced()) {
             Ok(plan) => {
                 prop_assert_eq!(Some(plan.target.id), wanted.map(|release| release.id));
-                prop_assert!(current.lineage.is_none() || why_not(&plan.target, current).is_none());
+                prop_assert!(current.lineage.is_none() || why_not(&plan.target, current, Asker::Person).is_none());
             }
             Err(error) => {
                 prop_assert_eq!(error.code(), "ORC-0102");

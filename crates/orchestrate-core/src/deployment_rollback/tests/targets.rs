@@ -198,7 +198,7 @@ async fn candidates_say_why_not() {
         told,
         [
             ("1.2", true, false, true, "is not older than the current 1.2"),
-            ("1.1", true, false, false, "is held: leaks"),
+            ("1.1", false, false, false, "is held: leaks"),
             ("1.0", true, true, false, ""),
             (
                 "0.9",
@@ -209,6 +209,54 @@ async fn candidates_say_why_not() {
             ),
         ]
     );
+}
+
+#[tokio::test]
+async fn what_is_unusual_about_a_target_is_said_beforehand() {
+    let mut stage = Stage::new().await;
+    stage.deploy("1.0").await;
+    stage.settings.verify.bake = crate::time::Span::from_secs(60);
+    stage.deploy_all(&["1.1", "1.2"]).await;
+    let asking = super::super::Asking::by("ada");
+    let preview = stage.rollback().preview(&stage.back_to("1.1"), &asking).await.unwrap();
+    assert_eq!(preview.remarks, ["1.1 was never proven good here"]);
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    let preview = stage.rollback().preview(&stage.back_to("1.2"), &asking).await.unwrap();
+    assert_eq!(preview.remarks[0], "1.2 is held, and stays held: rollback 1: rolled back to 1.0");
+    let undo = super::super::Asking { undo: true, ..asking };
+    let preview = stage.rollback().preview(&stage.back(), &undo).await.unwrap();
+    assert_eq!(preview.remarks, ["takes rollback 1 back, and lifts the hold that it set on 1.2"]);
+    assert!(!preview.needs_force);
+    let ready = stage.rollback().readiness(&stage.environment).await.unwrap();
+    assert_eq!((ready.ready, ready.command), (false, None), "nothing is older than 1.0");
+}
+
+#[tokio::test]
+async fn an_automatic_rollback_does_not_go_where_a_person_went_past() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1", "1.2"]).await;
+    stage.rollback().rollback(&stage.back_to("1.0")).await.unwrap();
+    stage.world.answers_wrongly(&v("2.0"));
+    stage.deploy("2.0").await;
+    let preview = stage.rollback().preview(&stage.back(), &super::super::Asking::by("ada")).await.unwrap();
+    assert_eq!(preview.target_version, v("1.1"), "the contract: the newest proven one before it");
+    assert_eq!(preview.remarks, ["1.1 was passed over by an earlier rollback to before it"]);
+    let asking = super::super::Asking {
+        trigger: crate::rollback_event::Trigger::Verification,
+        ..super::super::Asking::by("orchestrate")
+    };
+    let rolled = stage.rollback().rollback_as(&stage.back(), &asking).await.unwrap();
+    assert_eq!(rolled.event.target_version, v("1.0"));
+}
+
+#[tokio::test]
+async fn where_only_newer_ones_are_good_the_refusal_names_the_newest() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1", "1.0"]).await;
+    let error = stage.rollback().rollback(&stage.forced()).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no good release before 1.0 in production");
+    let hint = error.hint_text().unwrap();
+    assert!(hint.ends_with("orchestrate deploy rollback --env production --version 1.1 --force"), "{hint}");
 }
 
 #[tokio::test]

@@ -100,3 +100,44 @@ async fn an_undone_rollback_of_a_failed_deployment_leaves_it_failed() {
     stage.rollback().rollback(&stage.back()).await.unwrap();
     assert_eq!(stage.live().await.as_deref(), Some("1.0"));
 }
+
+#[tokio::test]
+async fn an_undo_returns_to_what_served_although_something_else_was_rolled_back() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.never_healthy(&v("1.2"));
+    stage.deploy("1.2").await;
+    let failed = stage.current().await;
+    let event = stage.rollback().rollback(&stage.back_to("1.0")).await.unwrap();
+    assert_eq!((event.from_version, stage.live().await.as_deref()), (v("1.2"), Some("1.0")));
+    stage.undo().await.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    assert_eq!(stage.current().await.id, failed.id);
+    assert_eq!(stage.current().await.status, DeploymentStatus::TimedOut);
+    assert!(stage.db.list_holds(&stage.environment).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_an_undo_leaves_is_as_good_as_it_was() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    stage.undo().await.unwrap();
+    let all = stage.db.list_deployments(&stage.environment, 9).await.unwrap();
+    assert!(all.iter().all(|one| one.status == DeploymentStatus::Completed), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_rollback_that_an_older_program_recorded_is_taken_back_too() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    stage
+        .sql(
+            "UPDATE deployment_rollback_events SET left_release_id = NULL, left_deployment_id = NULL, marks = '[]'",
+        )
+        .await;
+    stage.undo().await.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    assert_eq!(stage.current().await.version, v("1.1"));
+}

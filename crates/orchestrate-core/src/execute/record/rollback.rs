@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::plan::rollback::RollbackPlan;
 use crate::ports::Ports;
 use crate::release::Release;
-use crate::rollback_event::{NewRollbackEvent, RollbackEvent, RollbackPath, RollbackStatus, Trigger};
+use crate::rollback_event::{Left, NewRollbackEvent, RollbackEvent, RollbackPath, RollbackStatus, Trigger};
 use crate::time::Timestamp;
 
 pub(crate) struct NewRollback<'a> {
@@ -210,19 +210,23 @@ async fn completed(
     let target = event.target_release.ok_or_else(|| Error::bug("a rollback without a target"))?;
     let standing = standing(tx, environment, event, target).await?;
     if event.path != RollbackPath::None {
+        event.left = environment.live.map(|live| Left { release: live.release, deployment: live.deployment });
         let live = Live { release: target, deployment: standing, since: now };
         environments::set_live(tx, &name, Some(live)).await?;
     }
-    if event.deployment_id != standing {
-        deployments::set_status(tx, event.deployment_id, DeploymentStatus::RolledBack, now).await?;
+    match event.undoes {
+        Some(undone) => take_back(tx, event, undone, standing, now).await?,
+        None => {
+            let marks = deployments::marks(tx, &name, event.deployment_id, standing).await?;
+            rollbacks::set_left(tx, event.id, event.left, &marks).await?;
+            if event.deployment_id != standing {
+                deployments::set_status(tx, event.deployment_id, DeploymentStatus::RolledBack, now).await?;
+            }
+            // What is live by now is current, whatever became of it before.
+            deployments::reinstate(tx, standing, now).await?;
+            deployments::pass(tx, &name, standing, event.id).await?;
+        }
     }
-    if let Some(undone) = event.undoes {
-        holds::remove_of_rollback(tx, undone).await?;
-        deployments::unpass(tx, undone).await?;
-    }
-    // What is live by now is current, whatever became of it before.
-    deployments::reinstate(tx, standing, now).await?;
-    deployments::pass(tx, &name, standing, event.id).await?;
     match event.undoes {
         Some(_) => {}
         None => {
@@ -239,6 +243,28 @@ async fn completed(
     ended(tx, environment, event, RollbackStatus::Completed, None, now).await
 }
 
+/// Everything that the rollback changed stands again as it was; what was tried since is passed.
+async fn take_back(
+    tx: &mut Tx,
+    event: &RollbackEvent,
+    undone: RollbackId,
+    standing: DeploymentId,
+    now: Timestamp,
+) -> Result<()> {
+    holds::remove_of_rollback(tx, undone).await?;
+    deployments::pass(tx, &event.environment, standing, event.id).await?;
+    deployments::unpass(tx, undone).await?;
+    let marks = rollbacks::marks(tx, undone).await?;
+    if marks.is_empty() {
+        // Written by an older program: no marks were kept.
+        deployments::reinstate(tx, standing, now).await?;
+        if event.deployment_id > standing {
+            deployments::set_status(tx, event.deployment_id, DeploymentStatus::RolledBack, now).await?;
+        }
+    }
+    deployments::restore(tx, &marks, now).await
+}
+
 /// The deployment by which the target is live from now on.
 async fn standing(
     tx: &mut Tx,
@@ -250,7 +276,7 @@ async fn standing(
         return Ok(live.deployment);
     }
     let found = match event.undoes {
-        Some(undone) => rollbacks::deployment_of(tx, undone).await?,
+        Some(undone) => rollbacks::deployment_left_by(tx, undone).await?,
         None => deployments::latest_live_of(tx, target).await?,
     };
     found.ok_or_else(|| Error::bug(format!("release {target} was never deployed")))
