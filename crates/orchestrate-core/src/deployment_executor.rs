@@ -159,10 +159,10 @@ impl DeploymentExecutor {
         outcome: Outcome,
         already_live: bool,
     ) -> Result<Deployed> {
-        let (deployment, persisted) = tokio::join!(
-            conclude_deploy(&self.db, &self.ports, operation, &outcome),
-            self.ports.router.persisted()
-        );
+        let (persisted, deployment) = tokio::join!(self.ports.router.persisted(), async {
+            tokio::task::yield_now().await;
+            conclude_deploy(&self.db, &self.ports, operation, &outcome).await
+        });
         if let (Err(error), Outcome::Completed) = (persisted, &outcome) {
             self.ports
                 .progress

@@ -143,6 +143,7 @@ impl DeploymentRollback {
         }
         let new = NewRollback {
             plan: &plan,
+            environment: &observed.environment,
             live: observed.situation.live.as_ref().map(|(release, _)| release),
             actor: &asking.actor,
             reason: asking.reason.as_deref(),
@@ -251,8 +252,10 @@ pub(crate) async fn conclude(
     operation: &mut Operation,
     outcome: &Outcome,
 ) -> Result<RollbackEvent> {
-    let (event, persisted) =
-        tokio::join!(conclude_rollback(db, ports, operation, outcome), ports.router.persisted());
+    let (persisted, event) = tokio::join!(ports.router.persisted(), async {
+        tokio::task::yield_now().await;
+        conclude_rollback(db, ports, operation, outcome).await
+    });
     if let Err(error) = persisted {
         ports.progress.remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
     }

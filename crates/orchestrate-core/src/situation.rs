@@ -1,6 +1,6 @@
 //! Reading what a rollback is decided from: a few indexed look-ups, however long the history is.
 
-use crate::database::Database;
+use crate::database::{Database, EnvironmentRecord};
 use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, Seen};
@@ -18,6 +18,7 @@ const NAMED: i64 = 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub situation: Situation,
+    pub environment: EnvironmentRecord,
     pub seen: Seen,
     pub busy: bool,
 }
@@ -30,7 +31,11 @@ pub(crate) async fn observe(
     wanted: &Wanted,
     asker: Asker,
 ) -> Result<Observed> {
-    let (stored, router) = tokio::join!(read_whole(db, name, wanted, asker), ports.router.observe(name));
+    // The router is asked first: it answers while the database is read.
+    let (router, stored) = tokio::join!(ports.router.observe(name), async {
+        tokio::task::yield_now().await;
+        read_whole(db, name, wanted, asker).await
+    });
     let mut observed = stored?;
     observed.situation.router = router.map_err(|error| error.message);
     Ok(observed)
@@ -90,7 +95,7 @@ async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted, asker: Ask
         last_rollback,
         router: Err("not asked".into()),
     };
-    Ok(Observed { situation, seen, busy: lease.is_some_and(|lease| lease.operation.is_some()) })
+    Ok(Observed { situation, environment, seen, busy: lease.is_some_and(|lease| lease.operation.is_some()) })
 }
 
 async fn current(db: &Database, name: &EnvironmentName) -> Result<Option<(Deployment, Release)>> {

@@ -15,9 +15,9 @@ impl Database {
     /// Records a rollback as `pending`.
     pub async fn create_deployment_rollback_event(&self, new: &NewRollbackEvent) -> Result<RollbackEvent> {
         let mut tx = self.begin().await?;
-        let id = create(&mut tx, new, RollbackStatus::Pending).await?;
+        let event = create(&mut tx, new, RollbackStatus::Pending).await?;
         commit(tx).await?;
-        self.get_deployment_rollback_event(id).await?.ok_or_else(|| Error::bug("a rollback event vanished"))
+        Ok(event)
     }
 
     /// Moves a rollback to `status`; one that ends gets its `completed_at`.
@@ -103,12 +103,12 @@ pub(crate) async fn create(
     tx: &mut Tx,
     new: &NewRollbackEvent,
     status: RollbackStatus,
-) -> Result<RollbackId> {
+) -> Result<RollbackEvent> {
     let row = query(
         "INSERT INTO deployment_rollback_events (deployment_id, environment, from_version, from_release_id, \
          target_version, target_release_id, rollback_type, path, actor, reason, triggered_by, undoes_id, \
          started_at, created_at, updated_at, status) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14) RETURNING *",
     )
     .bind(new.deployment_id.0)
     .bind(new.environment.to_string())
@@ -126,7 +126,7 @@ pub(crate) async fn create(
     .bind(status.as_str())
     .fetch_one(tx)
     .await?;
-    Ok(RollbackId(row.int("id")?))
+    read(&row)
 }
 
 pub(crate) async fn set_status(

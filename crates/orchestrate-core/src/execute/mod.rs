@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::database::{Database, OperationRecord};
+use crate::database::{Database, EnvironmentRecord, OperationRecord};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::plan::{OperationKind, Place, Step};
 use crate::ports::{PortError, PortErrorKind, Ports};
 use crate::release::Release;
-use crate::rollback_event::Phase;
+use crate::rollback_event::{Phase, RollbackEvent};
 use crate::time::{Span, Timestamp};
 use journal::{Entry, StepEvent, StepState};
 
@@ -114,6 +114,14 @@ pub struct Operation {
     /// Entries that the next durable write takes along.
     pending: Vec<Entry>,
     pub(crate) phases: Vec<Phase>,
+    pub(crate) begun: Option<Begun>,
+}
+
+/// What the beginning of a rollback read and wrote: its end need not read that again. A resume has to.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    pub environment: EnvironmentRecord,
+    pub event: RollbackEvent,
 }
 
 impl Operation {
@@ -137,6 +145,7 @@ impl Operation {
             written: entries.len(),
             pending: Vec::new(),
             phases: Vec::new(),
+            begun: None,
         })
     }
 

@@ -10,11 +10,11 @@ use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
     Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
-    query, rollbacks,
+    rollbacks,
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
-use crate::execute::{Failure, Operation, Outcome};
+use crate::execute::{Begun, Failure, Operation, Outcome};
 use crate::name::{DeploymentId, ReleaseId, RollbackId};
 use crate::notification::{NoticeKind, Told};
 use crate::plan::Plan;
@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 
 pub(crate) struct NewRollback<'a> {
     pub plan: &'a RollbackPlan,
+    pub environment: &'a EnvironmentRecord,
     pub live: Option<&'a Release>,
     pub actor: &'a str,
     pub reason: Option<&'a str>,
@@ -65,10 +66,13 @@ pub(crate) async fn begin_rollback(
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.plan.deployment.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
-    let rollback = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
-    let record = open(&mut tx, new, steps, rollback, fence, now).await?;
+    let event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
+    let record = open(&mut tx, new, steps, event.id, fence, now).await?;
     commit(tx).await?;
-    Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now)).await
+    let (target, live) = (new.plan.target.clone(), new.live.cloned());
+    let mut operation = Operation::new(db, record, target, live, &first_entry(steps, now)).await?;
+    operation.begun = Some(Begun { environment: new.environment.clone(), event });
+    Ok(operation)
 }
 
 async fn open(
@@ -138,9 +142,11 @@ pub(crate) async fn conclude_rollback(
     outcome: &Outcome,
 ) -> Result<RollbackEvent> {
     let (now, name) = (ports.clock.now(), operation.environment().clone());
-    let environment = db.environment(&name).await?;
     let id = operation.record.rollback.ok_or_else(|| Error::bug("a rollback without its event"))?;
-    let mut event = stored(db, id).await?;
+    let Begun { environment, mut event } = match operation.begun.take() {
+        Some(begun) => begun,
+        None => Begun { environment: db.environment(&name).await?, event: stored(db, id).await? },
+    };
     event.phases = std::mem::take(&mut operation.phases);
     let mut tx = db.begin().await?;
     open_conclusion(&mut tx, operation).await?;
@@ -187,13 +193,9 @@ pub(crate) async fn record_no_move(
     new: &NewRollback<'_>,
 ) -> Result<RollbackEvent> {
     let (now, name) = (ports.clock.now(), &new.plan.deployment.environment);
-    let environment = db.environment(name).await?;
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
-    let id = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
-    let row =
-        query("SELECT * FROM deployment_rollback_events WHERE id = $1").bind(id.0).fetch_one(&mut tx).await;
-    let mut event = rollbacks::read(&row?)?;
-    completed(&mut tx, &environment, &mut event, now).await?;
+    let mut event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
+    completed(&mut tx, new.environment, &mut event, now).await?;
     leases::release(&mut tx, name).await?;
     commit(tx).await?;
     Ok(event)
