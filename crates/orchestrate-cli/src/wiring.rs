@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, Close, Deregister, Drain, Drained, Instance, PortError, PortErrorKind, PortResult, Ports,
-    Progress, Proof, Prove, Provider, Register, Router, RouterView, StartRequest, StopRequest, Switch,
-    SystemClock,
+    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Instance, PortError, PortErrorKind,
+    PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts, Router, RouterView,
+    StartRequest, StopRequest, Switch, SystemClock,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::secrets::SecretKey;
@@ -55,6 +55,7 @@ impl Wiring {
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
             router: Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
+            witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost),
             progress,
@@ -172,6 +173,10 @@ impl<P: Router> Router for Starting<P> {
 
     async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
         self.again(self.port.observe(environment).await, self.port.observe(environment)).await
+    }
+
+    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
+        self.port.counts(environment).await
     }
 
     async fn prove(&self, request: &Prove) -> PortResult<Proof> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment_strategy::StrategyKind;
 use crate::environment::ProviderKind;
+use crate::evidence::Evidence;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, Version};
 use crate::time::Timestamp;
 
@@ -75,6 +76,10 @@ pub struct Deployment {
     pub went_live_at: Option<Timestamp>,
     /// The end of its bake, while it is watched.
     pub bake_until: Option<Timestamp>,
+    /// What the checks found while it was watched.
+    pub evidence: Vec<Evidence>,
+    /// Why it is not rolled back by itself although it is bad.
+    pub automatic_hold: Option<String>,
 }
 
 impl Deployment {

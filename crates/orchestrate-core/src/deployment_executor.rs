@@ -4,13 +4,15 @@ use crate::database::{Database, Holder, OperationRecord, commit, leases, operati
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::execute::record::{
-    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_stop,
+    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_stop, end_bake,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
 use crate::plan::{self, OperationKind, Place, Plan};
 use crate::ports::Ports;
+use crate::post_deploy_verification::Marks;
 use crate::pre_deploy_validation::held;
 use crate::release::{Contents, Release};
 use crate::rollback_event::RollbackEvent;
@@ -118,6 +120,11 @@ impl DeploymentExecutor {
             }
             (None, None) => return Err(Error::bug("nothing is live, yet nothing is to be done")),
         };
+        let before = live.as_ref().map(|(live, slot)| Place::of(live, *slot).placement(name));
+        let marks = match release.contents.settings.verify.bake.is_zero() {
+            true => None,
+            false => Some(Marks::take(&self.ports, name, release.id, before).await),
+        };
         let new = NewDeploy {
             release,
             from: from.map(|(release, _)| release),
@@ -125,6 +132,7 @@ impl DeploymentExecutor {
             plan,
             actor: &request.actor,
             reason: request.reason.as_deref(),
+            marks,
             seen,
         };
         let mut operation = begin_deploy(&self.db, &self.ports, new).await?;
@@ -177,7 +185,17 @@ impl DeploymentExecutor {
         deployment: crate::name::DeploymentId,
         verdict: std::result::Result<(), String>,
     ) -> Result<Option<Deployment>> {
-        execute::record::finish_bake(&self.db, deployment, verdict, self.ports.clock.now()).await
+        self.end_bake(deployment, verdict, &[]).await
+    }
+
+    /// The same, with what the verdict rests on.
+    pub async fn end_bake(
+        &self,
+        deployment: crate::name::DeploymentId,
+        verdict: std::result::Result<(), String>,
+        evidence: &[Evidence],
+    ) -> Result<Option<Deployment>> {
+        end_bake(&self.db, deployment, verdict, evidence, self.ports.clock.now()).await
     }
 
     /// Finishes or undoes the interrupted operation of an environment; refused while its holder still runs.

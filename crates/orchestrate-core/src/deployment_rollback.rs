@@ -8,6 +8,7 @@ pub use preview::{Candidate, Difference, Preview, Readiness, differences};
 
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::execute::record::{
     MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
 };
@@ -18,7 +19,7 @@ use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
 use crate::plan::{self, Plan};
 use crate::ports::Ports;
 use crate::rollback_event::{RollbackEvent, RollbackStatus, Trigger};
-use crate::situation::{self, Observed};
+use crate::situation::{self, Observed, Question};
 
 /// What a caller asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +39,10 @@ pub struct Asking {
     pub actor: String,
     pub reason: Option<String>,
     pub trigger: Trigger,
-    /// Only if this is what would be rolled back: what came later is not meant.
+    /// Only if this is live, or what would be rolled back: what came later is not meant.
     pub of: Option<DeploymentId>,
+    /// What showed the release to be bad.
+    pub evidence: Vec<Evidence>,
     /// Goes forward again to where the newest rollback came from; `target_version` is ignored.
     pub undo: bool,
     pub limits: Limits,
@@ -52,6 +55,7 @@ impl Asking {
             reason: None,
             trigger: Trigger::Api,
             of: None,
+            evidence: Vec::new(),
             undo: false,
             limits: Limits::default(),
         }
@@ -71,8 +75,8 @@ pub struct RolledBack {
 /// Rolls deployments back, and tells about it.
 #[derive(Clone)]
 pub struct DeploymentRollback {
-    db: Database,
-    ports: Ports,
+    pub(crate) db: Database,
+    pub(crate) ports: Ports,
 }
 
 /// How often a plan is made anew because the situation moved under it.
@@ -148,6 +152,7 @@ impl DeploymentRollback {
             actor: &asking.actor,
             reason: asking.reason.as_deref(),
             trigger: asking.trigger,
+            evidence: &asking.evidence,
             asked_at,
             seen: observed.seen.clone(),
         };
@@ -179,9 +184,8 @@ impl DeploymentRollback {
             (None, false) => Wanted::Previous,
         };
         let automatic = matches!(asking.trigger, Trigger::Verification | Trigger::Watch);
-        let asker = Asker::of(automatic);
-        let observed =
-            situation::observe(&self.db, &self.ports, &request.environment, &wanted, asker).await?;
+        let question = Question { wanted: &wanted, asker: Asker::of(automatic), of: asking.of };
+        let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
         if observed.busy {
             return Err(busy(&self.db, &self.ports, &request.environment).await?);
         }

@@ -1,5 +1,12 @@
 //! Where a service runs: the settings of one environment, as the config file writes them and a release seals them.
 
+mod verify;
+
+pub use verify::{
+    Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
+    OnNoData, Prometheus, SmokeTest, Verify,
+};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -124,30 +131,21 @@ pub struct VersionCheck {
     pub contains: String,
 }
 
-/// How a release is judged once it has traffic.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Verify {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<VersionCheck>,
-    /// How long a new live release is watched before it counts as proven.
-    pub bake: Span,
-    /// The share of 5xx answers that is still good, e.g. `1%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_error_rate: Option<String>,
-}
-
 /// What happens when a release turns out bad.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackPolicy {
     /// Whether a bad release is rolled back by itself.
     pub automatic: bool,
+    /// How many automatic rollbacks an environment may see within an hour.
+    pub at_most_per_hour: u32,
+    /// How long after an automatic rollback no other one is made.
+    pub cool_down: Span,
 }
 
 impl Default for RollbackPolicy {
     fn default() -> Self {
-        Self { automatic: true }
+        Self { automatic: true, at_most_per_hour: 3, cool_down: Span::default() }
     }
 }
 

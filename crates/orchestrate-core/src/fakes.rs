@@ -6,6 +6,7 @@ mod invariants;
 mod provider;
 mod router;
 mod surroundings;
+mod witness;
 
 pub use faults::{Fault, Gate, Kind, When};
 pub use surroundings::{FakeHost, Remarks, SteppedClock};
@@ -46,6 +47,7 @@ struct State {
     never_healthy: BTreeSet<Version>,
     wrong_answer: BTreeSet<Version>,
     missing: BTreeSet<Digest>,
+    sights: witness::Sights,
     next_port: u16,
 }
 
@@ -118,6 +120,7 @@ impl World {
         Ports {
             provider: Arc::new(self.clone()),
             router: Arc::new(self.clone()),
+            witness: Arc::new(self.clone()),
             clock: Arc::clone(&self.clock) as _,
             host: Arc::clone(&self.host) as _,
             progress: Arc::clone(&self.remarks) as _,

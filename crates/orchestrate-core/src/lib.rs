@@ -3,17 +3,20 @@
 //! The public names, in the order in which a rollback meets them.
 
 pub mod error;
+pub mod measure;
 pub mod name;
 pub mod time;
 
 pub mod deployment;
 pub mod deployment_strategy;
 pub mod environment;
+pub mod evidence;
 pub mod release;
 pub mod rollback_event;
 pub mod secrets;
 pub mod slot;
 
+mod automatic_rollback;
 pub mod deployment_executor;
 pub mod deployment_rollback;
 mod situation;
@@ -34,6 +37,7 @@ pub mod fakes;
 #[cfg(test)]
 mod stage;
 
+pub use automatic_rollback::Automatic;
 pub use database::Database;
 pub use deployment_executor::{DeployRequest, DeploymentExecutor};
 pub use deployment_rollback::{DeploymentRollback, RollbackRequest};

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::database::EnvironmentRecord;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::{Error, Result};
+use crate::evidence::Consequence;
 use crate::rollback_event::RollbackEvent;
 
 /// What a notice is about; `on:` of a channel names these.
@@ -161,7 +162,27 @@ fn rollback_text(kind: NoticeKind, service: &str, event: &RollbackEvent) -> Stri
 fn deployment_text(kind: NoticeKind, service: &str, deployment: &Deployment) -> String {
     let Deployment { environment, version, actor, .. } = deployment;
     let error = deployment.error_message.as_deref().unwrap_or("no reason is known");
+    let found = || {
+        let worth_telling = deployment.evidence.iter().filter(|one| one.consequence == Consequence::Notify);
+        worth_telling.map(|one| one.text.as_str()).collect::<Vec<_>>().join("; ")
+    };
     match kind {
+        NoticeKind::NeedsAttention if deployment.automatic_hold.is_some() => {
+            let why = deployment.automatic_hold.as_deref().unwrap_or_default();
+            format!(
+                "{service} in {environment}: {version} turned out bad ({error}) and stays live, because {why}; to go \
+                 back, type: orchestrate deploy rollback --env {environment}"
+            )
+        }
+        NoticeKind::NeedsAttention if deployment.status == DeploymentStatus::Completed => {
+            format!(
+                "{service} in {environment}: {version} stays live, but was not judged in full: {}",
+                found()
+            )
+        }
+        NoticeKind::NeedsAttention if deployment.status == DeploymentStatus::InProgress => {
+            format!("{service} in {environment}: {version} shows itself bad and is watched on: {}", found())
+        }
         NoticeKind::DeploymentFailed => {
             format!("{service} in {environment}: the deployment of {version} by {actor} failed: {error}")
         }

@@ -1,7 +1,14 @@
-//! What core needs of the world: a provider, a router, a notifier and a clock. All four on one screen each.
+//! What core needs of the world: a provider, a router, a notifier, a witness and a clock. All on one screen each.
 //!
 //! The requests are plain data with serde, because the same words travel over the daemon's and the proxy's sockets.
 //! Every call *ensures a fact*: it may be repeated after a crash, and then changes nothing.
+
+mod counts;
+mod witness;
+
+pub(crate) use counts::share;
+pub use counts::{Bucket, ReleaseCounts, Tally};
+pub use witness::{Answer, CountLines, Elsewhere, Ended, Lines, Metric, OneOff, Probe, Witness};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +51,8 @@ pub trait Router: Send + Sync {
     async fn persisted(&self) -> PortResult<()>;
     /// Who has traffic, asked of the router itself.
     async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView>;
+    /// What each release of the environment has answered so far, those that left their slot among them.
+    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>>;
     /// Asks the live address, as a user would, and reports which release answered.
     async fn prove(&self, request: &Prove) -> PortResult<Proof>;
     /// Returns once nothing is in flight to the slot, at the latest after `deadline`, when it cuts what is left.
@@ -65,6 +74,8 @@ pub trait Notifier: Send + Sync {
 #[async_trait]
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
+    /// How long it ran: unlike `now` it neither jumps nor goes back, and means nothing to another program.
+    fn running_for(&self) -> Span;
     async fn sleep(&self, span: Span);
 }
 
@@ -381,6 +392,7 @@ impl Progress for Silent {
 pub struct Ports {
     pub provider: Arc<dyn Provider>,
     pub router: Arc<dyn Router>,
+    pub witness: Arc<dyn Witness>,
     pub clock: Arc<dyn Clock>,
     pub host: Arc<dyn Host>,
     pub progress: Arc<dyn Progress>,
@@ -395,6 +407,12 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::system_now()
+    }
+
+    fn running_for(&self) -> Span {
+        static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let elapsed = BEGAN.get_or_init(std::time::Instant::now).elapsed();
+        Span::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn sleep(&self, span: Span) {

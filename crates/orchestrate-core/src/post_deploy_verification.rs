@@ -1,16 +1,27 @@
 //! Watching a release that went live, until its bake is over or it shows itself bad.
 
+mod health;
+mod inspection;
+pub mod judge;
+mod probes;
+mod statistics;
+mod subject;
+
+pub use inspection::Inspection;
+pub use subject::{Marks, Subject};
+
 use crate::database::Database;
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::Result;
+use crate::evidence::{Consequence, Evidence};
+use crate::execute::record::tell_of_evidence;
 use crate::plan::Place;
-use crate::ports::{InstanceState, Ports};
-use crate::release::Release;
+use crate::ports::Ports;
 use crate::situation::known;
-use crate::slot::SlotState;
+use crate::slot::{SlotRecord, SlotState};
 use crate::time::Span;
 
-/// How a bake ended.
+/// How a watch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
@@ -19,97 +30,162 @@ pub enum Verdict {
     Overtaken,
 }
 
-/// The pause between two looks at what is live.
-const LOOK_EVERY: Span = Span::from_millis(250);
-/// How many looks in a row must find too few ready instances: one may fall into a restart of the proxy.
-const LOOKS: u32 = 3;
+/// A verdict with what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub verdict: Verdict,
+    pub evidence: Vec<Evidence>,
+    /// Whether people were told already, while it was watched.
+    pub told: bool,
+}
 
-/// Watches the deployment's release until `bake_until`.
-pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Result<Verdict> {
-    let release = known(db, deployment.release).await?;
-    let mut short = 0;
-    let (begun, mut seen_well) = (ports.clock.now(), false);
-    let patience = release.contents.settings.health_check.deadline;
+impl Judged {
+    fn overtaken() -> Self {
+        Self { verdict: Verdict::Overtaken, evidence: Vec::new(), told: false }
+    }
+
+    /// Whether something was found that is to be rolled back from. Without any evidence there was another reason.
+    pub fn rolls_back(evidence: &[Evidence]) -> bool {
+        let leads = |one: &Evidence| one.consequence == Consequence::Rollback;
+        evidence.iter().any(leads) || !evidence.iter().any(Evidence::condemns)
+    }
+}
+
+impl From<Vec<Evidence>> for Judged {
+    fn from(evidence: Vec<Evidence>) -> Self {
+        let against: Vec<&str> =
+            evidence.iter().filter(|one| one.condemns()).map(|one| one.text.as_str()).collect();
+        let verdict = if against.is_empty() { Verdict::Good } else { Verdict::Bad(against.join("; ")) };
+        Self { verdict, evidence, told: false }
+    }
+}
+
+/// The pause between two looks at what is live.
+const LOOK_EVERY: Span = Span::from_millis(100);
+/// The pause between two looks at the records: whether it is still what is to be watched.
+const RECORDS_EVERY: Span = Span::from_millis(500);
+
+/// Judges a release in its slot, whatever its share of the traffic, for so long; ends at once when it is bad. It has no
+/// effects, so it may be dropped at any time.
+pub async fn analyse(ports: &Ports, subject: Subject, span: Span) -> Judged {
+    let until = ports.clock.running_for().plus(span);
+    let mut inspection = Inspection::begin(ports, subject);
     loop {
-        let Some(now) = db.deployment(deployment.id).await? else { return Ok(Verdict::Overtaken) };
-        let (true, Some(until)) = (now.status == DeploymentStatus::InProgress, now.bake_until) else {
-            return Ok(Verdict::Overtaken);
-        };
-        let slots = db.slots(&deployment.environment).await?;
-        let live = slots.iter().find(|slot| slot.state == SlotState::Live && slot.release == release.id);
-        let Some(live) = live else { return Ok(Verdict::Overtaken) };
-        let place = Place::of(&release, live.slot);
-        if db.lease(&deployment.environment).await?.is_some_and(|lease| lease.operation.is_some()) {
-            // Another operation may stop and start things; what it leaves is looked at afterwards.
-            ports.clock.sleep(LOOK_EVERY).await;
-            continue;
+        let against = inspection.look().await;
+        if against.iter().any(|one| one.consequence == Consequence::Rollback) {
+            return Judged::from(against);
         }
-        match look(ports, deployment, &release, &place).await {
-            Look::Good => (short, seen_well) = (0, true),
-            // After a reboot nothing runs yet: it gets the time that a start gets.
-            Look::Absent(_) if !seen_well && ports.clock.now() < begun.plus(patience.duration()) => short = 1,
-            Look::Short(why) | Look::Absent(why) => {
-                short += 1;
-                if short >= LOOKS {
-                    return Ok(Verdict::Bad(why));
-                }
-            }
-            Look::Bad(why) => return Ok(Verdict::Bad(why)),
-        }
-        if short == 0 && ports.clock.now() >= until {
-            return Ok(Verdict::Good);
+        if inspection.is_settled() && ports.clock.running_for() >= until {
+            return inspection.end();
         }
         ports.clock.sleep(LOOK_EVERY).await;
     }
 }
 
-enum Look {
-    Good,
-    /// Too few are ready, or nobody could say: bad if it stays so.
-    Short(String),
-    Bad(String),
-    /// None of its instances runs.
-    Absent(String),
+/// Watches the deployment's release until its bake is over.
+pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Result<Judged> {
+    let (now, began) = (ports.clock.now(), ports.clock.running_for());
+    let subject = match standing(db, deployment).await? {
+        Standing::Watched(slot) | Standing::Busy(slot) => subject(db, deployment, &slot).await?,
+        Standing::Overtaken => return Ok(Judged::overtaken()),
+    };
+    // By the clock that does not jump, and never longer than what was asked for.
+    let bake = subject.release.contents.settings.verify.bake;
+    let left = deployment.bake_until.map_or(0, |until| until.millis_since(now));
+    let until = began.plus(Span::from_millis(left).min(bake));
+    let mut inspection = Inspection::begin(ports, subject);
+    let (mut records_due, mut told) = (began, Told::of(deployment));
+    loop {
+        let over = inspection.is_settled() && ports.clock.running_for() >= until;
+        if over || ports.clock.running_for() >= records_due {
+            records_due = ports.clock.running_for().plus(RECORDS_EVERY);
+            match standing(db, deployment).await? {
+                Standing::Overtaken => return Ok(Judged::overtaken()),
+                // Another operation may stop and start things; what it leaves is looked at afterwards.
+                Standing::Busy(_) => {
+                    inspection.pardon();
+                    records_due = ports.clock.running_for();
+                    ports.clock.sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                Standing::Watched(_) if over => return Ok(Judged { told: told.any(), ..inspection.end() }),
+                Standing::Watched(_) => {}
+            }
+        }
+        let against = inspection.look().await;
+        if against.iter().any(|one| one.consequence == Consequence::Rollback) {
+            match standing(db, deployment).await? {
+                Standing::Overtaken => return Ok(Judged::overtaken()),
+                Standing::Busy(_) => inspection.pardon(),
+                Standing::Watched(_) => return Ok(Judged { told: told.any(), ..Judged::from(against) }),
+            }
+        } else {
+            told.tell(db, ports, deployment, against).await?;
+        }
+        ports.clock.sleep(LOOK_EVERY).await;
+    }
 }
 
-async fn look(ports: &Ports, deployment: &Deployment, release: &Release, place: &Place) -> Look {
-    match ports.provider.instances(&deployment.environment).await {
-        Err(error) => return Look::Short(format!("its instances cannot be seen: {error}")),
-        Ok(instances) => {
-            let ours = instances
-                .iter()
-                .filter(|i| i.placement.slot == place.slot && i.placement.release == release.id);
-            let mut ours = ours.peekable();
-            if ours.peek().is_none() {
-                return Look::Absent("none of its instances runs".into());
-            }
-            for instance in ours {
-                if let (true, Some(exit)) = (instance.restarts > 0, &instance.last_exit) {
-                    return Look::Bad(format!("{} {exit} within its bake", instance.id));
-                }
-                match instance.state {
-                    InstanceState::Unhealthy => {
-                        return Look::Bad(format!("{} fails its health check within its bake", instance.id));
-                    }
-                    InstanceState::BackingOff => {
-                        return Look::Bad(format!("{} ended within its bake", instance.id));
-                    }
-                    InstanceState::Starting | InstanceState::Ready | InstanceState::Stopping => {}
-                }
-            }
-        }
+/// Whether a deployment is still what is to be watched.
+enum Standing {
+    Watched(SlotRecord),
+    /// An operation is open in the environment.
+    Busy(SlotRecord),
+    Overtaken,
+}
+
+async fn standing(db: &Database, deployment: &Deployment) -> Result<Standing> {
+    let Some(now) = db.deployment(deployment.id).await? else { return Ok(Standing::Overtaken) };
+    if now.status != DeploymentStatus::InProgress || now.bake_until.is_none() {
+        return Ok(Standing::Overtaken);
     }
-    match ports.router.observe(&deployment.environment).await {
-        Err(error) => Look::Short(format!("the proxy does not answer: {error}")),
-        Ok(view) => {
-            let slot = view.slot(place.slot).filter(|slot| slot.release == release.id);
-            let short = release.contents.routed().find_map(|(name, process, _)| {
-                let healthy = slot.map_or(0, |slot| slot.healthy(name));
-                (healthy < process.instances)
-                    .then(|| format!("only {healthy} of {} instances of {name} are ready", process.instances))
-            });
-            short.map_or(Look::Good, Look::Short)
+    let slots = db.slots(&deployment.environment).await?;
+    let live =
+        slots.into_iter().find(|slot| slot.state == SlotState::Live && slot.release == deployment.release);
+    let Some(live) = live else { return Ok(Standing::Overtaken) };
+    let busy = db.lease(&deployment.environment).await?.is_some_and(|lease| lease.operation.is_some());
+    Ok(if busy { Standing::Busy(live) } else { Standing::Watched(live) })
+}
+
+async fn subject(db: &Database, deployment: &Deployment, slot: &SlotRecord) -> Result<Subject> {
+    let release = known(db, deployment.release).await?;
+    let marks = db.marks_of_deployment(deployment.id).await?.unwrap_or_default();
+    Ok(Subject {
+        environment: deployment.environment.clone(),
+        place: Place::of(&release, slot.slot),
+        before: marks.before.clone().filter(|before| before.release != release.id),
+        release,
+        marks,
+        since: deployment.started_at,
+    })
+}
+
+/// What people were told while it was watched: each check that speaks against the release, once.
+struct Told(Vec<Evidence>);
+
+impl Told {
+    fn of(deployment: &Deployment) -> Self {
+        Self(deployment.evidence.clone())
+    }
+
+    fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    async fn tell(
+        &mut self,
+        db: &Database,
+        ports: &Ports,
+        deployment: &Deployment,
+        against: Vec<Evidence>,
+    ) -> Result<()> {
+        let known = |one: &Evidence| self.0.iter().any(|told| told.check == one.check);
+        let news: Vec<Evidence> = against.into_iter().filter(|one| !known(one)).collect();
+        if news.is_empty() {
+            return Ok(());
         }
+        self.0.extend(news);
+        tell_of_evidence(db, deployment.id, &self.0, ports.clock.now()).await
     }
 }
 

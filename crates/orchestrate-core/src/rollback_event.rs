@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Evidence;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId, Version};
 use crate::time::Timestamp;
 
@@ -111,6 +112,9 @@ pub struct RollbackEvent {
     /// What was live before it, where it moved traffic.
     #[serde(skip)]
     pub left: Option<Left>,
+    /// What showed the release to be bad that was left, where it was left by itself.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
     /// The rollback that this one takes back (`--undo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RollbackId>,
@@ -145,5 +149,6 @@ pub struct NewRollbackEvent {
     pub actor: String,
     pub reason: Option<String>,
     pub trigger: Trigger,
+    pub evidence: Vec<Evidence>,
     pub undoes: Option<RollbackId>,
 }

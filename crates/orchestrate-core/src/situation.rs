@@ -4,7 +4,7 @@ use crate::database::{Database, EnvironmentRecord};
 use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, Seen};
-use crate::name::{EnvironmentName, Fence, ReleaseId};
+use crate::name::{DeploymentId, EnvironmentName, Fence, ReleaseId};
 use crate::plan::previous::Asker;
 use crate::plan::rollback::{Situation, Wanted};
 use crate::ports::Ports;
@@ -23,18 +23,32 @@ pub(crate) struct Observed {
     pub busy: bool,
 }
 
+/// What a situation is read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub wanted: &'a Wanted,
+    pub asker: Asker,
+    /// The deployment that is meant, whatever came after it without getting traffic.
+    pub of: Option<DeploymentId>,
+}
+
+impl<'a> Question<'a> {
+    pub fn of_a_person(wanted: &'a Wanted) -> Self {
+        Self { wanted, asker: Asker::Person, of: None }
+    }
+}
+
 /// Reads the database and the router at the same time.
 pub(crate) async fn observe(
     db: &Database,
     ports: &Ports,
     name: &EnvironmentName,
-    wanted: &Wanted,
-    asker: Asker,
+    question: Question<'_>,
 ) -> Result<Observed> {
     // The router is asked first: it answers while the database is read.
     let (router, stored) = tokio::join!(ports.router.observe(name), async {
         tokio::task::yield_now().await;
-        read_whole(db, name, wanted, asker).await
+        read_whole(db, name, question).await
     });
     let mut observed = stored?;
     observed.situation.router = router.map_err(|error| error.message);
@@ -42,16 +56,11 @@ pub(crate) async fn observe(
 }
 
 /// An operation may end between two of the reads; then they are made again.
-async fn read_whole(
-    db: &Database,
-    name: &EnvironmentName,
-    wanted: &Wanted,
-    asker: Asker,
-) -> Result<Observed> {
+async fn read_whole(db: &Database, name: &EnvironmentName, question: Question<'_>) -> Result<Observed> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match read(db, name, wanted, asker).await {
+        match read(db, name, question).await {
             Err(error) if error.code() == MOVED && attempts < 10 => {}
             result => return result,
         }
@@ -59,11 +68,14 @@ async fn read_whole(
 }
 
 /// The lease is read first: whatever begins after that has a newer fence, which `begin` refuses.
-async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted, asker: Asker) -> Result<Observed> {
+async fn read(db: &Database, name: &EnvironmentName, question: Question<'_>) -> Result<Observed> {
+    let Question { wanted, asker, of } = question;
     let lease = db.lease(name).await?;
     let environment = db.environment(name).await?;
     let slots = db.slots(name).await?;
-    let current = current(db, name).await?;
+    // One that failed without getting traffic is newer than what serves, and has nothing to do with it.
+    let meant = of.filter(|of| environment.live.is_some_and(|live| live.deployment == *of));
+    let current = current(db, name, meant).await?;
     let live = match environment.live {
         Some(live) => Some(live_release(db, live.release, &current, &slots).await?),
         None => None,
@@ -98,8 +110,16 @@ async fn read(db: &Database, name: &EnvironmentName, wanted: &Wanted, asker: Ask
     Ok(Observed { situation, environment, seen, busy: lease.is_some_and(|lease| lease.operation.is_some()) })
 }
 
-async fn current(db: &Database, name: &EnvironmentName) -> Result<Option<(Deployment, Release)>> {
-    let Some(deployment) = db.current_deployment(name).await? else { return Ok(None) };
+async fn current(
+    db: &Database,
+    name: &EnvironmentName,
+    meant: Option<DeploymentId>,
+) -> Result<Option<(Deployment, Release)>> {
+    let found = match meant {
+        Some(meant) => db.deployment(meant).await?,
+        None => db.current_deployment(name).await?,
+    };
+    let Some(deployment) = found else { return Ok(None) };
     let release = known(db, deployment.release).await?;
     Ok(Some((deployment, release)))
 }

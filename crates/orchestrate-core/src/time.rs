@@ -94,6 +94,11 @@ impl Span {
     pub const fn is_zero(self) -> bool {
         self.0.is_zero()
     }
+
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
 }
 
 impl fmt::Display for Span {

@@ -61,6 +61,7 @@ async fn it_is_durable_and_looks_after_its_references() {
             actor: "ada".into(),
             reason: None,
             trigger: orchestrate_core::rollback_event::Trigger::Manual,
+            evidence: Vec::new(),
             undoes: None,
         })
         .await

@@ -74,6 +74,7 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
         Request::Deregister(request) => done(registry.deregister(&request).await),
         Request::Close(request) => done(registry.close(&request).await),
         Request::Persisted => done(registry.persisted().await),
+        Request::Counts(name) => Ok(Reply::Counts(registry.counts(&name))),
         Request::Stats => Ok(Reply::Stats(registry.stats())),
         Request::Hold | Request::Shutdown => {
             Err(PortError::failed("hold and shutdown are not answered here"))

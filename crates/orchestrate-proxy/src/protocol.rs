@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use orchestrate_core::name::{EnvironmentName, Fence};
-use orchestrate_core::ports::{Close, Deregister, Drain, Drained, PortError, Register, RouterView, Switch};
+use orchestrate_core::ports::{
+    Close, Deregister, Drain, Drained, PortError, Register, ReleaseCounts, RouterView, Switch,
+};
 use orchestrate_core::slot::Slot;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,7 @@ pub(crate) enum Request {
     Close(Close),
     Persisted,
     Stats,
+    Counts(EnvironmentName),
     /// From here on the connection carries [`Held`] messages and listening sockets.
     Hold,
     Shutdown,
@@ -39,6 +42,7 @@ pub(crate) enum Reply {
     Switched { token: String },
     Drained(Drained),
     Stats(Vec<ReleaseStats>),
+    Counts(Vec<ReleaseCounts>),
     Done,
     Refused(PortError),
 }

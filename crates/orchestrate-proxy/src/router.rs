@@ -7,8 +7,8 @@ use std::sync::{Mutex as StdMutex, PoisonError};
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, Router, RouterView,
-    Switch,
+    Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, ReleaseCounts, Router,
+    RouterView, Switch,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -159,6 +159,13 @@ impl Router for BuiltinRouter {
                 self.learn(token);
                 Ok(view)
             }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
+        match self.ask(&Request::Counts(environment.clone())).await? {
+            Reply::Counts(counts) => Ok(counts),
             other => Err(unexpected(&other)),
         }
     }

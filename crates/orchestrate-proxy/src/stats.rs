@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use orchestrate_core::name::{EnvironmentName, ReleaseId, Version};
+use orchestrate_core::ports::{Bucket, Tally};
 use orchestrate_core::slot::Slot;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,25 @@ impl Counters {
         rows.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// The same, as far as it says whether a release is good.
+    pub fn tally(&self) -> Tally {
+        let latency = self.shards.iter().fold([0_u64; BUCKETS], |mut sums, shard| {
+            for (sum, bucket) in sums.iter_mut().zip(&shard.latency) {
+                *sum += bucket.load(Relaxed);
+            }
+            sums
+        });
+        let over = |index: usize| if index == 0 { 0 } else { bound(index - 1) };
+        let bucket = |(index, count): (usize, u64)| Bucket { over: over(index), up_to: bound(index), count };
+        let errors =
+            |shard: &Shard| -> u64 { shard.codes[400..].iter().map(|code| code.load(Relaxed)).sum() };
+        Tally {
+            requests: self.requests(),
+            errors: self.shards.iter().map(errors).sum(),
+            latency: latency.into_iter().enumerate().filter(|row| row.1 > 0).map(bucket).collect(),
+        }
+    }
+
     pub fn latency(&self) -> Latency {
         let sum = |index: usize| self.shards.iter().map(|shard| shard.latency[index].load(Relaxed)).sum();
         Latency {
@@ -159,6 +179,10 @@ mod tests {
         assert_eq!(counters.requests(), 3);
         assert_eq!(counters.statuses(), BTreeMap::from([(200, 2), (503, 1)]));
         assert_eq!(counters.latency().sum_micros, 1_030);
+        let tally = counters.tally();
+        assert_eq!((tally.requests, tally.errors), (3, 1));
+        assert_eq!((tally.slower_than(100), tally.slower_than(1_000)), (1, 0));
+        assert_eq!(tally.latency[0], Bucket { over: 9, up_to: 11, count: 1 });
         assert!(counters.latency().quantile(0.5).unwrap() < 30);
     }
 }

@@ -29,6 +29,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         reason: args.reason,
         trigger: Trigger::Manual,
         of: None,
+        evidence: Vec::new(),
         undo: args.undo,
         limits: Limits { timeout: None, interrupt: Some(interrupt()) },
     };

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use orchestrate_core::plan::Step;
-use orchestrate_core::ports::{Ports, Progress, SystemClock};
+use orchestrate_core::ports::{Elsewhere, Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
@@ -42,6 +42,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     let ports = Ports {
         provider: Arc::clone(&supervisor) as _,
         router: Arc::new(BuiltinRouter::new(home.proxy_socket())),
+        witness: Arc::new(Elsewhere),
         clock: Arc::new(SystemClock),
         host: Arc::new(ThisHost),
         progress: Arc::new(Logged),

@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::row::Row;
+use super::row::{Row, to_json};
 use super::sql::query;
 use super::{Database, Tx};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::environment::ProviderKind;
 use crate::error::Result;
+use crate::evidence::Evidence;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId, Version};
+use crate::post_deploy_verification::Marks;
 use crate::time::Timestamp;
 
 /// What a deployment is recorded with before it starts.
@@ -22,6 +24,8 @@ pub(crate) struct NewDeployment<'a> {
     pub strategy: StrategyKind,
     pub actor: &'a str,
     pub reason: Option<&'a str>,
+    /// Where the router's counts stand, for a release that will be watched.
+    pub marks: Option<&'a Marks>,
     pub now: Timestamp,
 }
 
@@ -71,6 +75,15 @@ impl Database {
         row.as_ref().map(read).transpose()
     }
 
+    /// Where the router's counts stood when the deployment began.
+    pub(crate) async fn marks_of_deployment(&self, id: DeploymentId) -> Result<Option<Marks>> {
+        let row = query("SELECT marks FROM deployments WHERE id = $1 AND marks IS NOT NULL")
+            .bind(id.0)
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        row.map(|row| row.json("marks")).transpose()
+    }
+
     /// The deployments that are live and still watched.
     pub async fn list_baking(&self) -> Result<Vec<Deployment>> {
         let rows = query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
@@ -83,7 +96,8 @@ impl Database {
 pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<DeploymentId> {
     let row = query(
         "INSERT INTO deployments (environment, release_id, version, provider, strategy, status, actor, reason, \
-         started_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 'in_progress', $6, $7, $8, $8, $8) RETURNING id",
+         marks, started_at, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, 'in_progress', $6, $7, $8, $9, $9, $9) RETURNING id",
     )
     .bind(new.environment.to_string())
     .bind(new.release.0)
@@ -92,6 +106,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<Deploy
     .bind(new.strategy.as_str())
     .bind(new.actor.to_owned())
     .bind(new.reason.map(str::to_owned))
+    .bind(new.marks.map(to_json).transpose()?)
     .bind(new.now.to_string())
     .fetch_one(tx)
     .await?;
@@ -117,6 +132,35 @@ pub(crate) async fn end(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Records what the checks found.
+pub(crate) async fn set_evidence(
+    tx: &mut Tx,
+    id: DeploymentId,
+    evidence: &[Evidence],
+    now: Timestamp,
+) -> Result<()> {
+    query("UPDATE deployments SET evidence = $2, updated_at = $3 WHERE id = $1")
+        .bind(id.0)
+        .bind(to_json(&evidence)?)
+        .bind(now.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Records why it is not rolled back by itself; false if that was recorded before.
+pub(crate) async fn hold_automatic(tx: &mut Tx, id: DeploymentId, why: &str, now: Timestamp) -> Result<bool> {
+    let changed = query(
+        "UPDATE deployments SET automatic_hold = $2, updated_at = $3 WHERE id = $1 AND automatic_hold IS NULL",
+    )
+    .bind(id.0)
+    .bind(why.to_owned())
+    .bind(now.to_string())
+    .execute(tx)
+    .await?;
+    Ok(changed == 1)
 }
 
 /// Changes the status alone: a deployment keeps the time at which it ended.
@@ -305,6 +349,8 @@ fn read(row: &Row) -> Result<Deployment> {
         completed_at: row.opt_time("completed_at")?,
         went_live_at: row.opt_time("went_live_at")?,
         bake_until: row.opt_time("bake_until")?,
+        evidence: row.json("evidence")?,
+        automatic_hold: row.opt_text("automatic_hold")?,
     })
 }
 

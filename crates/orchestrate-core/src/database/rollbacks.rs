@@ -87,7 +87,41 @@ impl Database {
         row.as_ref().map(read).transpose()
     }
 
-    /// The automatic rollback that ended a deployment, if one did.
+    /// The completed ones, newest first.
+    pub async fn list_completed_rollbacks(
+        &self,
+        environment: &EnvironmentName,
+        limit: i64,
+    ) -> Result<Vec<RollbackEvent>> {
+        let rows = query(
+            "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND status = 'completed' \
+             ORDER BY id DESC LIMIT $2",
+        )
+        .bind(environment.to_string())
+        .bind(limit)
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The automatic ones, newest first.
+    pub async fn list_automatic_rollbacks(
+        &self,
+        environment: &EnvironmentName,
+        limit: i64,
+    ) -> Result<Vec<RollbackEvent>> {
+        let rows = query(
+            "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND rollback_type = 'automatic' \
+             ORDER BY id DESC LIMIT $2",
+        )
+        .bind(environment.to_string())
+        .bind(limit)
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The rollback that ended a deployment, if one did.
     pub async fn rollback_of_deployment(&self, deployment: DeploymentId) -> Result<Option<RollbackEvent>> {
         let row = query(
             "SELECT * FROM deployment_rollback_events WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1",
@@ -107,8 +141,8 @@ pub(crate) async fn create(
     let row = query(
         "INSERT INTO deployment_rollback_events (deployment_id, environment, from_version, from_release_id, \
          target_version, target_release_id, rollback_type, path, actor, reason, triggered_by, undoes_id, \
-         started_at, created_at, updated_at, status) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14) RETURNING *",
+         started_at, created_at, updated_at, status, evidence) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14, $15) RETURNING *",
     )
     .bind(new.deployment_id.0)
     .bind(new.environment.to_string())
@@ -124,6 +158,7 @@ pub(crate) async fn create(
     .bind(new.undoes.map(|id| id.0))
     .bind(new.started_at.to_string())
     .bind(status.as_str())
+    .bind(to_json(&new.evidence)?)
     .fetch_one(tx)
     .await?;
     read(&row)
@@ -238,6 +273,7 @@ pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
         from_release: row.opt_int("from_release_id")?.map(ReleaseId),
         target_release: row.opt_int("target_release_id")?.map(ReleaseId),
         left: left(row)?,
+        evidence: row.json("evidence")?,
         undoes: row.opt_int("undoes_id")?.map(RollbackId),
     })
 }

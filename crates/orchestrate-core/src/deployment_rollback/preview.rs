@@ -10,7 +10,7 @@ use crate::plan::rollback::{self, Terms, Wanted};
 use crate::plan::{Afterwards, Plan};
 use crate::release::{Contents, Release};
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
-use crate::situation;
+use crate::situation::{self, Question};
 use crate::slot::SlotState;
 use crate::time::Timestamp;
 
@@ -82,8 +82,8 @@ impl DeploymentRollback {
             (Some(version), false) => Wanted::Version(version.clone()),
             (None, false) => Wanted::Previous,
         };
-        let observed =
-            situation::observe(&self.db, &self.ports, &request.environment, &wanted, Asker::Person).await?;
+        let question = Question::of_a_person(&wanted);
+        let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
         let asked = Terms { wanted, force: request.force, automatic: false, distrust_warm: false };
         let mut blockers = Vec::new();
         if observed.busy {
@@ -126,7 +126,8 @@ impl DeploymentRollback {
     /// The releases that were live, newest first, with what a rollback would make of each.
     pub async fn candidates(&self, environment: &EnvironmentName, limit: usize) -> Result<Vec<Candidate>> {
         let observed =
-            situation::observe(&self.db, &self.ports, environment, &Wanted::Previous, Asker::Person).await?;
+            situation::observe(&self.db, &self.ports, environment, Question::of_a_person(&Wanted::Previous))
+                .await?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut candidates = Vec::new();
         let Some((_, current)) = &observed.situation.current else { return Ok(candidates) };

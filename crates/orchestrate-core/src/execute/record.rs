@@ -1,10 +1,12 @@
 //! The two transactions around an operation: `begin` writes what will be done, `conclude` what came of it.
 
+mod bake;
 mod deploy;
 mod rollback;
 mod stop;
 
-pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy, finish_bake};
+pub(crate) use bake::{end_bake, hold_automatic, tell_of_evidence};
+pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
 pub(crate) use stop::{begin_stop, conclude_stop};
 

@@ -9,7 +9,7 @@ use super::{Call, Kind, Routed, Site, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
     BackendView, Close, Deregister, Drain, Drained, InstanceState, Placement, PortError, PortErrorKind,
-    PortResult, Proof, Prove, Register, Router, RouterView, SlotView, Switch,
+    PortResult, Proof, Prove, Register, ReleaseCounts, Router, RouterView, SlotView, Switch,
 };
 
 #[async_trait]
@@ -33,6 +33,10 @@ impl Router for World {
 
     async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
         self.call(Call::plain(Kind::Observe), |state| Ok(view(state.site(environment)))).await
+    }
+
+    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
+        self.counted(environment)
     }
 
     async fn prove(&self, request: &Prove) -> PortResult<Proof> {

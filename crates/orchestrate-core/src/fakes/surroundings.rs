@@ -1,7 +1,7 @@
 //! A clock that only moves when it is told to, a host whose programs die at will, and an ear for remarks.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,25 +16,30 @@ const START: i64 = 1_795_316_400_000;
 
 /// Stands still; sleeping moves it on, so that nobody waits.
 #[derive(Debug)]
-pub struct SteppedClock(AtomicI64);
+pub struct SteppedClock {
+    wall: AtomicI64,
+    /// Milliseconds that passed; setting the wall clock does not change them.
+    passed: AtomicU64,
+}
 
 impl Default for SteppedClock {
     fn default() -> Self {
-        Self(AtomicI64::new(START))
+        Self { wall: AtomicI64::new(START), passed: AtomicU64::new(0) }
     }
 }
 
 impl SteppedClock {
     pub fn read(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
     }
 
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_millis(), Ordering::SeqCst);
+        self.wall.store(to.as_millis(), Ordering::SeqCst);
     }
 
     pub fn advance(&self, by: Span) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.wall.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.passed.fetch_add(by.as_millis(), Ordering::SeqCst);
     }
 }
 
@@ -42,6 +47,10 @@ impl SteppedClock {
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
         self.read()
+    }
+
+    fn running_for(&self) -> Span {
+        Span::from_millis(self.passed.load(Ordering::SeqCst))
     }
 
     async fn sleep(&self, span: Span) {

@@ -1,5 +1,6 @@
 //! Pure decisions: what an operation will do, from what is known; or a refusal that says what to type instead.
 
+pub mod brakes;
 pub mod deploy;
 pub mod previous;
 pub mod rollback;

@@ -91,6 +91,8 @@ fn deployment(id: i64, of: &Release, status: DeploymentStatus, was_live: bool) -
         completed_at: None,
         went_live_at: was_live.then_some(of.sealed_at),
         bake_until: None,
+        evidence: Vec::new(),
+        automatic_hold: None,
     }
 }
 

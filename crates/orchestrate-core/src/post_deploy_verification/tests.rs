@@ -22,7 +22,7 @@ async fn stage() -> (Stage, Deployment) {
 }
 
 async fn verdict(stage: &Stage, deployment: &Deployment) -> Verdict {
-    watch(&stage.db, &stage.world.ports(), deployment).await.unwrap()
+    watch(&stage.db, &stage.world.ports(), deployment).await.unwrap().verdict
 }
 
 async fn proven(stage: &Stage, version: &str) -> bool {
@@ -73,13 +73,13 @@ async fn an_instance_that_is_sick_or_ended_is_bad_at_once() {
 async fn too_few_instances_are_bad_only_if_it_stays_so() {
     let (stage, deployment) = stage().await;
     for kind in [Kind::Observe, Kind::Instances] {
-        stage.world.fault(When::Kind(kind), 2, Fault::Fail(PortErrorKind::Unreachable));
+        stage.world.fault(When::Kind(kind), 5, Fault::Fail(PortErrorKind::Unreachable));
         assert_eq!(verdict(&stage, &deployment).await, Verdict::Good, "{kind:?}");
     }
-    stage.world.fault(When::Kind(Kind::Observe), 3, Fault::Fail(PortErrorKind::Unreachable));
+    stage.world.fault(When::Kind(Kind::Observe), 6, Fault::Fail(PortErrorKind::Unreachable));
     let why = "the proxy does not answer: a fault was injected";
     let (stage, deployment) = self::stage().await;
-    stage.world.fault(When::Kind(Kind::Observe), 3, Fault::Fail(PortErrorKind::Unreachable));
+    stage.world.fault(When::Kind(Kind::Observe), 6, Fault::Fail(PortErrorKind::Unreachable));
     assert_eq!(verdict(&stage, &deployment).await, Verdict::Bad(why.into()));
     let (stage, deployment) = self::stage().await;
     stage.world.lose_instances(&v("1.1"));

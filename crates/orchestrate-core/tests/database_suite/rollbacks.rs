@@ -24,6 +24,7 @@ fn new(scene: &Scene, deployment: i64, at: i64) -> NewRollbackEvent {
         actor: "ada".into(),
         reason: Some("it's slow".into()),
         trigger: Trigger::Watch,
+        evidence: Vec::new(),
         undoes: None,
     }
 }

@@ -1,13 +1,15 @@
 //! What the proxy tells of itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::{BackendView, RouterView, SlotView};
+use orchestrate_core::name::{EnvironmentName, ReleaseId, Version};
+use orchestrate_core::ports::{BackendView, ReleaseCounts, RouterView, SlotView};
+use orchestrate_core::slot::Slot;
 
 use super::{Known, Registry};
 use crate::protocol::Hello;
-use crate::stats::ReleaseStats;
+use crate::stats::{Counters, ReleaseStats};
 use crate::table::Placed;
 
 impl Registry {
@@ -30,6 +32,17 @@ impl Registry {
         let Some(known) = state.known.get(environment) else { return RouterView::default() };
         let slots = known.table().placed.iter().map(|placed| slot_view(placed)).collect();
         RouterView { fence: known.fence, slots }
+    }
+
+    /// What each release of the environment has answered; nothing, if it is not known.
+    pub fn counts(&self, environment: &EnvironmentName) -> Vec<ReleaseCounts> {
+        let state = self.lock();
+        let Some(known) = state.known.get(environment) else { return Vec::new() };
+        let row = |(key, (_, counters)): (&(Slot, ReleaseId), &(Version, Arc<Counters>))| {
+            let (slot, release) = *key;
+            ReleaseCounts { slot, release, tally: counters.tally() }
+        };
+        known.counters.iter().map(row).collect()
     }
 
     pub fn stats(&self) -> Vec<ReleaseStats> {

@@ -1,4 +1,4 @@
-//! Beginning and concluding a deployment, and ending its bake.
+//! Beginning and concluding a deployment.
 
 use super::{
     Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
@@ -9,7 +9,7 @@ use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, query, releases, slots,
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -19,6 +19,7 @@ use crate::name::{DeploymentId, EnvironmentName};
 use crate::notification::{NoticeKind, Told};
 use crate::plan::{Afterwards, Plan, Step};
 use crate::ports::Ports;
+use crate::post_deploy_verification::Marks;
 use crate::release::Release;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::{Span, Timestamp};
@@ -30,6 +31,7 @@ pub(crate) struct NewDeploy<'a> {
     pub plan: Plan,
     pub actor: &'a str,
     pub reason: Option<&'a str>,
+    pub marks: Option<Marks>,
     pub seen: Seen,
 }
 
@@ -69,6 +71,7 @@ async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<Depl
         strategy: new.strategy,
         actor: new.actor,
         reason: new.reason,
+        marks: new.marks.as_ref(),
         now,
     };
     let id = deployments::create(tx, new.clone()).await?;
@@ -190,7 +193,7 @@ pub(super) async fn move_slots(
 }
 
 /// Ends the deployment, proves its release if it is good, and tells.
-async fn end(
+pub(super) async fn end(
     tx: &mut Tx,
     environment: &EnvironmentRecord,
     deployment: &mut Deployment,
@@ -221,36 +224,6 @@ async fn end(
     };
     audit::record(tx, entry).await?;
     tell(tx, environment, kind, Told::Deployment(Box::new(deployment.clone())), None, now).await
-}
-
-/// Ends a bake with its verdict; `None` if someone else did, or if it was rolled back meanwhile.
-pub(crate) async fn finish_bake(
-    db: &Database,
-    id: DeploymentId,
-    verdict: std::result::Result<(), String>,
-    now: Timestamp,
-) -> Result<Option<Deployment>> {
-    let before = stored(db, id).await?;
-    let environment = db.environment(&before.environment).await?;
-    let mut tx = db.begin().await?;
-    let still = query(
-        "UPDATE deployments SET updated_at = $2 WHERE id = $1 AND status = 'in_progress' AND bake_until IS NOT NULL",
-    )
-    .bind(id.0)
-    .bind(now.to_string())
-    .execute(&mut tx)
-    .await?;
-    if still == 0 {
-        return Ok(None);
-    }
-    let mut deployment = before;
-    (deployment.status, deployment.error_message) = match verdict {
-        Ok(()) => (DeploymentStatus::Completed, None),
-        Err(because) => (DeploymentStatus::Failed, Some(because)),
-    };
-    end(&mut tx, &environment, &mut deployment, now).await?;
-    commit(tx).await?;
-    Ok(Some(deployment))
 }
 
 pub(super) async fn stored(db: &Database, id: DeploymentId) -> Result<Deployment> {

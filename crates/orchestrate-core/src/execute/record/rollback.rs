@@ -14,6 +14,7 @@ use crate::database::{
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::execute::{Begun, Failure, Operation, Outcome};
 use crate::name::{DeploymentId, ReleaseId, RollbackId};
 use crate::notification::{NoticeKind, Told};
@@ -31,6 +32,7 @@ pub(crate) struct NewRollback<'a> {
     pub actor: &'a str,
     pub reason: Option<&'a str>,
     pub trigger: Trigger,
+    pub evidence: &'a [Evidence],
     /// When it was asked for: what is recorded as its start.
     pub asked_at: Timestamp,
     pub seen: Seen,
@@ -52,6 +54,7 @@ impl NewRollback<'_> {
             actor: self.actor.to_owned(),
             reason: self.reason.map(str::to_owned),
             trigger: self.trigger,
+            evidence: self.evidence.to_vec(),
             undoes: plan.undoes.as_ref().map(|event| event.id),
         }
     }

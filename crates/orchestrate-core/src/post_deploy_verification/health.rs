@@ -1,0 +1,56 @@
+//! Whether the instances of a release run and answer, as the provider and the router see them.
+
+use super::Subject;
+use crate::ports::{InstanceState, Ports};
+
+/// What one look at the instances showed.
+pub(super) enum Look {
+    Good,
+    /// Too few are ready, or nobody could say: bad if it stays so.
+    Short(String),
+    Bad(String),
+    /// None of its instances runs.
+    Absent(String),
+}
+
+pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
+    let Subject { release, place, environment, .. } = subject;
+    match ports.provider.instances(environment).await {
+        Err(error) => return Look::Short(format!("its instances cannot be seen: {error}")),
+        Ok(instances) => {
+            let ours = instances
+                .iter()
+                .filter(|i| i.placement.slot == place.slot && i.placement.release == release.id);
+            let mut ours = ours.peekable();
+            if ours.peek().is_none() {
+                return Look::Absent("none of its instances runs".into());
+            }
+            for instance in ours {
+                if let (true, Some(exit)) = (instance.restarts > 0, &instance.last_exit) {
+                    return Look::Bad(format!("{} {exit} within its bake", instance.id));
+                }
+                match instance.state {
+                    InstanceState::Unhealthy => {
+                        return Look::Bad(format!("{} fails its health check within its bake", instance.id));
+                    }
+                    InstanceState::BackingOff => {
+                        return Look::Bad(format!("{} ended within its bake", instance.id));
+                    }
+                    InstanceState::Starting | InstanceState::Ready | InstanceState::Stopping => {}
+                }
+            }
+        }
+    }
+    match ports.router.observe(environment).await {
+        Err(error) => Look::Short(format!("the proxy does not answer: {error}")),
+        Ok(view) => {
+            let slot = view.slot(place.slot).filter(|slot| slot.release == release.id);
+            let short = release.contents.routed().find_map(|(name, process, _)| {
+                let healthy = slot.map_or(0, |slot| slot.healthy(name));
+                (healthy < process.instances)
+                    .then(|| format!("only {healthy} of {} instances of {name} are ready", process.instances))
+            });
+            short.map_or(Look::Good, Look::Short)
+        }
+    }
+}
