@@ -1,5 +1,6 @@
 //! The rollback, read straight: request, situation, plan, begin, execute, conclude.
 
+mod crossing;
 mod preview;
 #[cfg(test)]
 mod tests;
@@ -137,7 +138,7 @@ impl DeploymentRollback {
         asked_at: crate::time::Timestamp,
     ) -> Result<RolledBack> {
         let (terms, observed) = self.look(request, asking).await?;
-        let plan = plan::rollback::plan(&observed.situation, &terms)?;
+        let mut plan = plan::rollback::plan(&observed.situation, &terms)?;
         if let Some(meant) = asking.of.filter(|meant| *meant != plan.deployment.id) {
             return Err(Error::refused(
                 "ORC-0132",
@@ -145,6 +146,7 @@ impl DeploymentRollback {
             )
             .hint(format!("see how it stands: orchestrate deploy status --env {}", request.environment)));
         }
+        let crossed = self.may_cross(&mut plan, &observed, &terms, asking).await?;
         let new = NewRollback {
             plan: &plan,
             environment: &observed.environment,
@@ -153,6 +155,7 @@ impl DeploymentRollback {
             reason: asking.reason.as_deref(),
             trigger: asking.trigger,
             evidence: &asking.evidence,
+            crossed: crossed.as_deref(),
             asked_at,
             seen: observed.seen.clone(),
         };
@@ -178,11 +181,7 @@ impl DeploymentRollback {
 
     /// What is known, and how it was asked; refused here if another operation is open.
     async fn look(&self, request: &RollbackRequest, asking: &Asking) -> Result<(Terms, Observed)> {
-        let wanted = match (&request.target_version, asking.undo) {
-            (_, true) => Wanted::Undo,
-            (Some(version), false) => Wanted::Version(version.clone()),
-            (None, false) => Wanted::Previous,
-        };
+        let wanted = wanted(request, asking);
         let automatic = matches!(asking.trigger, Trigger::Verification | Trigger::Watch);
         let question = Question { wanted: &wanted, asker: Asker::of(automatic), of: asking.of };
         let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
@@ -246,6 +245,14 @@ impl DeploymentRollback {
         };
         let event = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
         Ok(RolledBack { event, remarks, detail })
+    }
+}
+
+fn wanted(request: &RollbackRequest, asking: &Asking) -> Wanted {
+    match (&request.target_version, asking.undo) {
+        (_, true) => Wanted::Undo,
+        (Some(version), false) => Wanted::Version(version.clone()),
+        (None, false) => Wanted::Previous,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::data_change::DataChange;
 use crate::environment::{ProcessType, SealedSettings};
 use crate::name::{EnvironmentName, ReleaseId, Version};
 use crate::time::Timestamp;
@@ -87,18 +88,25 @@ pub struct Contents {
     pub variables: BTreeMap<String, String>,
     /// The version of each secret; the values are kept encrypted, elsewhere.
     pub secrets: BTreeMap<String, i64>,
+    /// What it does to data that outlives it.
+    #[serde(default, skip_serializing_if = "DataChange::is_nothing")]
+    pub data: DataChange,
 }
 
 impl Contents {
     /// Says whether two releases are the same thing under two names. Where an artifact came from does not count.
     pub fn digest(&self) -> Digest {
-        let listing = serde_json::json!({
+        let mut listing = serde_json::json!({
             "artifact": self.artifact.digest,
             "processes": self.processes,
             "settings": self.settings,
             "variables": self.variables,
             "secrets": self.secrets,
         });
+        // Left out where there is none, so that what was sealed before this existed keeps its digest.
+        if !self.data.is_nothing() {
+            listing["data"] = serde_json::json!(self.data);
+        }
         Digest::of(listing.to_string().as_bytes())
     }
 

@@ -118,6 +118,9 @@ pub struct RollbackEvent {
     /// The rollback that this one takes back (`--undo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RollbackId>,
+    /// The change of data that a person let it cross (`--force` with `--reason`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crossed: Option<String>,
 }
 
 /// What was live until a rollback took its traffic.

@@ -115,6 +115,7 @@ impl Stage {
             settings: self.settings.sealed(),
             variables: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            data: Default::default(),
         }
     }
 

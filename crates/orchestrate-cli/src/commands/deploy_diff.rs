@@ -15,12 +15,14 @@ pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
     let artifact = intended.take_in(&wiring, &args.version).await?;
+    let data = intended.data_change(&wiring, &artifact)?;
     let new = Contents {
         artifact,
         processes: intended.settings.processes.clone(),
         settings: intended.settings.sealed(),
         variables: intended.settings.variables.clone(),
         secrets: secret_versions(&wiring, &intended, &args.env).await?,
+        data,
     };
     let live = match wiring.db.find_environment(&args.env).await?.and_then(|record| record.live) {
         Some(live) => wiring.db.release(live.release).await?,

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use orchestrate_core::data_change::DataChange;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
@@ -17,6 +18,9 @@ use crate::args::Global;
 use crate::exit::Ended;
 use crate::settings::{self, ConfigFile, ReleaseSource};
 use crate::wiring::{Wiring, secret_scope};
+
+/// A file in the top directory of an artifact that says what its version does to data.
+const IN_ARTIFACT: &str = "orchestrate-release.yaml";
 
 /// The config file, if there is one: an explicitly named one must be there.
 pub fn config(global: &Global, only: Option<&EnvironmentName>) -> Ended<Option<ConfigFile>> {
@@ -34,6 +38,8 @@ pub struct Intended {
     pub settings: EnvironmentSettings,
     pub secrets: BTreeMap<String, SecretText>,
     pub source: Option<ReleaseSource>,
+    /// What the config file says of the release's data.
+    pub data: DataChange,
     /// Where relative paths and commands of the config file start.
     pub directory: PathBuf,
     pub config: Option<ConfigFile>,
@@ -57,6 +63,7 @@ impl Intended {
                 settings: found.settings.clone(),
                 secrets: found.secrets.clone(),
                 source: named.clone().or_else(|| Some(config.release_of(environment).clone())),
+                data: config.data_change_of(environment).clone(),
                 // A path that was typed starts where it was typed.
                 directory: if named.is_some() { PathBuf::from(".") } else { config.directory.clone() },
                 config: Some(config),
@@ -68,6 +75,7 @@ impl Intended {
             settings: record.environment.settings,
             secrets: BTreeMap::new(),
             source: named,
+            data: DataChange::default(),
             directory: PathBuf::from("."),
             config: None,
         })
@@ -127,12 +135,30 @@ impl Intended {
             // Without a config file the newest release's secrets go on.
             (None, _) => self.newest_secrets(wiring, environment).await?,
         };
+        let data = self.data_change(wiring, &artifact)?;
         Ok(Contents {
             artifact,
             processes: self.settings.processes.clone(),
             settings: self.settings.sealed(),
             variables: self.settings.variables.clone(),
             secrets,
+            data,
+        })
+    }
+
+    /// What the release says of its data: here, in a file of its artifact, or in both with the same words.
+    pub fn data_change(&self, wiring: &Wiring, artifact: &Artifact) -> Result<DataChange> {
+        let text = wiring.store(None).read(&artifact.digest, IN_ARTIFACT)?;
+        let inside = match text {
+            Some(text) => settings::data_change_in_artifact(&artifact.origin, &text)?,
+            None => DataChange::default(),
+        };
+        self.data.clone().and(inside).map_err(|key| {
+            Error::usage(
+                "ORC-0232",
+                format!("`{key}` differs between the config file and {IN_ARTIFACT} in {}", artifact.origin),
+            )
+            .hint(format!("keep it in one of the two; the file in the artifact belongs to its version"))
         })
     }
 

@@ -59,9 +59,9 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("windows", &mut settings.windows, windows)?;
     let mut secrets = BTreeMap::new();
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
-    let mut own_release = None;
-    section.set("release", &mut own_release, |field| release::read(field).map(Some))?;
-    Ok(ConfiguredEnvironment { settings, secrets, release: own_release })
+    let mut release = None;
+    section.set("release", &mut release, |field| release::read(field).map(Some))?;
+    Ok(ConfiguredEnvironment { settings, secrets, release })
 }
 
 /// Core's own defaults, so that they are written down only once.

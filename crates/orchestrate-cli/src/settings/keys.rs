@@ -2,7 +2,10 @@
 
 pub(super) const FILE: &[&str] =
     &["service", "release", "max_artifact_size", "environments", "notifications"];
-pub(super) const RELEASE: &[&str] = &["artifact", "image", "git"];
+pub(super) const RELEASE: &[&str] = &["artifact", "image", "git", "schema", "irreversible"];
+/// Of `orchestrate-release.yaml` in an artifact.
+pub(super) const IN_ARTIFACT: &[&str] = &["schema", "irreversible"];
+pub(super) const SCHEMA: &[&str] = &["reads", "writes"];
 pub(super) const GIT: &[&str] = &["repository", "ref"];
 pub(super) const ENVIRONMENT: &[&str] = &[
     "type",

@@ -26,6 +26,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use orchestrate_core::data_change::DataChange;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, is_plain_name};
 use orchestrate_core::secrets::SecretText;
@@ -50,6 +51,8 @@ pub struct ConfigFile {
     pub directory: PathBuf,
     pub service: String,
     pub release: ReleaseSource,
+    /// What the release does to data that outlives it.
+    pub data: DataChange,
     /// Unpacked bytes, above which an artifact is refused.
     pub max_artifact_size: Option<u64>,
     /// Those whose values were looked up: all, or the one that was asked for.
@@ -65,13 +68,22 @@ pub struct ConfiguredEnvironment {
     pub settings: EnvironmentSettings,
     pub secrets: BTreeMap<String, SecretText>,
     /// Its own source of releases, where it has one.
-    pub release: Option<ReleaseSource>,
+    pub release: Option<(ReleaseSource, DataChange)>,
 }
 
 impl ConfigFile {
     /// Where the environment's releases come from: its own source, or the file's.
     pub fn release_of(&self, environment: &EnvironmentName) -> &ReleaseSource {
-        self.environments.get(environment).and_then(|found| found.release.as_ref()).unwrap_or(&self.release)
+        self.own_release(environment).map_or(&self.release, |(source, _)| source)
+    }
+
+    /// What the section says of the release's data that the source is in.
+    pub fn data_change_of(&self, environment: &EnvironmentName) -> &DataChange {
+        self.own_release(environment).map_or(&self.data, |(_, data)| data)
+    }
+
+    fn own_release(&self, environment: &EnvironmentName) -> Option<&(ReleaseSource, DataChange)> {
+        self.environments.get(environment).and_then(|found| found.release.as_ref())
     }
 }
 
@@ -94,6 +106,21 @@ pub fn from_str(
     env: &dyn Fn(&str) -> Option<String>,
     only: Option<&EnvironmentName>,
 ) -> Result<ConfigFile, ConfigError> {
+    with_root(path, text, env, |root| read(path, root, only))
+}
+
+/// Reads `orchestrate-release.yaml` of the artifact at `origin`. It is sealed, so no `${NAME}` is looked up in it.
+pub fn data_change_in_artifact(origin: &str, text: &str) -> Result<DataChange, ConfigError> {
+    let path = Path::new(origin).join("orchestrate-release.yaml");
+    with_root(&path, text, &|_| None, |root| release::data_change(&root.section(keys::IN_ARTIFACT)?))
+}
+
+fn with_root<T>(
+    path: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    read: impl FnOnce(&Field<'_>) -> Read<T>,
+) -> Result<T, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source { name: path.display().to_string(), text: text.to_owned(), masked: Vec::new() };
     let root = match yaml::parse(text) {
@@ -108,13 +135,13 @@ pub fn from_str(
     let reader = Reader { source: &source, lookup: Some(env) };
     let key = Place { start: root.place.start, end: root.place.start };
     let root = Field { reader, node: &root, path: String::new(), key, name: "" };
-    read(path, &root, only)
+    read(&root)
 }
 
 fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<ConfigFile> {
     let section = root.section(keys::FILE)?;
     let service = service(section.required("service")?)?;
-    let release = release::read(section.required("release")?)?;
+    let (release, data) = release::read(section.required("release")?)?;
     let mut max_artifact_size = None;
     section
         .set("max_artifact_size", &mut max_artifact_size, |field| field.parsed("a size", size).map(Some))?;
@@ -130,6 +157,7 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
         directory,
         service,
         release,
+        data,
         max_artifact_size: max_artifact_size.filter(|size| *size > 0),
         environments,
         environment_names,

@@ -1,9 +1,10 @@
 //! Where a version's artifact comes from.
 
+use orchestrate_core::data_change::{DataChange, Schema};
 use orchestrate_core::name::Version;
 
 use super::keys;
-use super::reader::{Field, Read};
+use super::reader::{Field, Read, Section};
 
 /// `release:` of the config file. Paths are as written there: relative ones start at the file's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,38 @@ impl ReleaseSource {
     }
 }
 
-pub(super) fn read(field: &Field<'_>) -> Read<ReleaseSource> {
+pub(super) fn read(field: &Field<'_>) -> Read<(ReleaseSource, DataChange)> {
     let section = field.section(keys::RELEASE)?;
+    Ok((source(field, &section)?, data_change(&section)?))
+}
+
+/// What a release says of its data, in the config file or in its artifact.
+pub(super) fn data_change(section: &Section<'_>) -> Read<DataChange> {
+    let mut data = DataChange::default();
+    section.set("schema", &mut data.schema, |field| schema(field).map(Some))?;
+    section.set("irreversible", &mut data.irreversible, |field| {
+        let text = field.text()?;
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(field.bad_value("say in one line what cannot be taken back"));
+        }
+        Ok(Some(text))
+    })?;
+    Ok(data)
+}
+
+fn schema(field: &Field<'_>) -> Read<Schema> {
+    let section = field.section(keys::SCHEMA)?;
+    let reads = section.required("reads")?;
+    let wanted = "the first and the last version that it reads, e.g. `[3, 5]`";
+    let [first, last] = &reads.items(wanted)?[..] else {
+        return Err(reads.bad_value(&format!("expected {wanted}")));
+    };
+    let number = |field: &Field<'_>| field.whole_number(0..=u32::MAX);
+    let (first, last, writes) = (number(first)?, number(last)?, number(section.required("writes")?)?);
+    Schema::new([first, last], writes).map_err(|why| field.bad_key(&why))
+}
+
+fn source(field: &Field<'_>, section: &Section<'_>) -> Read<ReleaseSource> {
     match (section.get("artifact"), section.get("git")) {
         (Some(artifact), None) => Ok(ReleaseSource::Artifact(template(artifact)?)),
         (None, Some(git)) => {

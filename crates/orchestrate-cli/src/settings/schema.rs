@@ -36,16 +36,31 @@ fn release() -> Value {
             "ref": any_text("A tag, branch or commit; {version} is filled in."),
         }),
     );
+    let schema = mapping(
+        "The versions of its data's schema.",
+        &["reads", "writes"],
+        json!({
+            "reads": {
+                "description": "The first and the last version that it can read.",
+                "type": "array",
+                "items": number("A version of the schema.", 0, u32::MAX),
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "writes": number("The version that it writes.", 0, u32::MAX),
+        }),
+    );
     let mut release = mapping(
         "Where a version's artifact comes from: one of artifact and git.",
         &[],
         json!({
             "artifact": any_text("A directory, .tar.gz, .tar.zst, .zip, or one executable; {version} is filled in."),
             "git": git,
+            "schema": schema,
+            "irreversible": any_text("What it does to data that no other release can take back, in one line."),
         }),
     );
-    release["minProperties"] = json!(1);
-    release["maxProperties"] = json!(1);
+    release["oneOf"] = json!([{ "required": ["artifact"] }, { "required": ["git"] }]);
     release
 }
 

@@ -85,6 +85,26 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
+    /// The releases that went live after the given one last did, in no order.
+    pub async fn list_live_since(
+        &self,
+        environment: &EnvironmentName,
+        release: ReleaseId,
+    ) -> Result<Vec<Release>> {
+        let sql = join(
+            SELECT,
+            "WHERE r.id IN (SELECT s.release_id FROM deployments s WHERE s.environment = $1 \
+             AND s.went_live_at IS NOT NULL AND s.id > COALESCE((SELECT MAX(t.id) FROM deployments t \
+             WHERE t.release_id = $2 AND t.went_live_at IS NOT NULL), 0))",
+        );
+        let rows = query(sql)
+            .bind(environment.to_string())
+            .bind(release.0)
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The newest release of a version, preferring one that was live.
     pub async fn find_release(
         &self,

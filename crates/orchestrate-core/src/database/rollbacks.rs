@@ -219,6 +219,16 @@ pub(crate) async fn deployment_left_by(tx: &mut Tx, id: RollbackId) -> Result<Op
     row.map(|row| row.int("left_id").map(DeploymentId)).transpose()
 }
 
+/// Records the change of data that a person let it cross.
+pub(crate) async fn set_crossed(tx: &mut Tx, id: RollbackId, crossed: &str) -> Result<()> {
+    query("UPDATE deployment_rollback_events SET crossed = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(crossed.to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Records what was live before, and how the deployments stood that the rollback changes.
 pub(crate) async fn set_left(tx: &mut Tx, id: RollbackId, left: Option<Left>, marks: &[Mark]) -> Result<()> {
     query(
@@ -274,6 +284,7 @@ pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
         target_release: row.opt_int("target_release_id")?.map(ReleaseId),
         left: left(row)?,
         evidence: row.json("evidence")?,
+        crossed: row.opt_text("crossed")?,
         undoes: row.opt_int("undoes_id")?.map(RollbackId),
     })
 }

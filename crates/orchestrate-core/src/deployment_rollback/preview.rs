@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::crossing::CROSSES;
 use super::{Asking, DeploymentRollback, RollbackRequest};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
@@ -77,11 +78,7 @@ pub struct Readiness {
 impl DeploymentRollback {
     /// The plan, and what stands in its way; refused where there is nothing to plan.
     pub async fn preview(&self, request: &RollbackRequest, asking: &Asking) -> Result<Preview> {
-        let wanted = match (&request.target_version, asking.undo) {
-            (_, true) => Wanted::Undo,
-            (Some(version), false) => Wanted::Version(version.clone()),
-            (None, false) => Wanted::Previous,
-        };
+        let wanted = super::wanted(request, asking);
         let question = Question::of_a_person(&wanted);
         let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
         let asked = Terms { wanted, force: request.force, automatic: false, distrust_warm: false };
@@ -94,13 +91,17 @@ impl DeploymentRollback {
         let current = observed.situation.current.as_ref();
         let needs_force = current.is_some_and(|(of, _)| rollback::asks_for_force(of, &asked.wanted));
         // A missing --force is a blocker to be told; everything else that refuses leaves nothing to show.
-        let plan = match rollback::plan(&observed.situation, &asked) {
+        let mut plan = match rollback::plan(&observed.situation, &asked) {
             Err(error) if matches!(error.code(), "ORC-0104" | "ORC-0105") => {
                 blockers.push(error.to_string());
-                rollback::plan(&observed.situation, &Terms { force: true, ..asked })?
+                rollback::plan(&observed.situation, &Terms { force: true, ..asked.clone() })?
             }
             plan => plan?,
         };
+        match self.may_cross(&mut plan, &observed, &asked, asking).await {
+            Err(error) if error.code() == CROSSES => blockers.push(error.to_string()),
+            crossed => drop(crossed?),
+        }
         if plan.path == RollbackPath::Cold
             && let Err(error) = self.ports.provider.fetch(&plan.target.contents.artifact.digest).await
         {
@@ -255,6 +256,9 @@ pub fn differences(from: &Contents, to: &Contents) -> Vec<Difference> {
             |contents: &Contents| contents.secrets.get(name).map(|version| format!("version {version}"));
         compare(format!("secret {name}"), version(from), version(to));
     }
+    compare("schema".into(), from.data.schema.as_ref().map(json), to.data.schema.as_ref().map(json));
+    let irreversible = |contents: &Contents| contents.data.irreversible.clone();
+    compare("irreversible".into(), irreversible(from), irreversible(to));
     for name in keys(&from.processes, &to.processes) {
         let process = |contents: &Contents| contents.processes.get(name).map(json);
         compare(format!("process {name}"), process(from), process(to));

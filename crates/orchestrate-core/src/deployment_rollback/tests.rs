@@ -1,5 +1,6 @@
 //! Rollbacks on a real SQLite file, with a world in memory that breaks the test when an invariant is broken.
 
+mod crossing;
 mod ends;
 mod targets;
 mod told;

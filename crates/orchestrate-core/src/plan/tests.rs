@@ -46,6 +46,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
         settings: EnvironmentSettings::default().sealed(),
         variables: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        data: Default::default(),
     };
     let at = Timestamp::from_millis(number);
     Release {

@@ -50,6 +50,7 @@ pub fn contents(version: &str) -> Contents {
         settings: settings().sealed(),
         variables: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        data: Default::default(),
     }
 }
 

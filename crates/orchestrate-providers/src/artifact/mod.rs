@@ -84,6 +84,18 @@ impl ArtifactStore {
         self.listing_path(digest).is_file()
     }
 
+    /// The text of one small file of an artifact that was taken in; none if it has no such file.
+    pub fn read(&self, digest: &Digest, name: &str) -> Result<Option<String>> {
+        const LARGEST: u64 = 1024 * 1024;
+        let path = self.tree_path(digest).join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(about) if about.is_file() && about.len() <= LARGEST => {}
+            Ok(_) => return Err(error::unusable(name, "it is not a file of at most 1 MiB")),
+            Err(_) => return Ok(None),
+        }
+        fs::read_to_string(&path).map(Some).map_err(|cause| error::unreadable(&path, cause))
+    }
+
     /// Moves what was unpacked into its place, unless equal content is there already and still intact.
     fn keep(
         &self,

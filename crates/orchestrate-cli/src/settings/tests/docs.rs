@@ -12,6 +12,7 @@ fn the_page_names_every_key_and_every_word() {
         keys::FILE,
         keys::RELEASE,
         keys::GIT,
+        keys::SCHEMA,
         keys::ENVIRONMENT,
         keys::PROCESS,
         keys::STRATEGY,

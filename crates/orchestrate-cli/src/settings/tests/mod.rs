@@ -36,6 +36,11 @@ fn with(lines: &str) -> String {
     text
 }
 
+/// A file whose release says more than where it comes from.
+fn released(more: &str) -> String {
+    with("").replace("artifact: dist", &format!("artifact: dist, {more}"))
+}
+
 /// The error of a file that must be refused, as a person sees it without colour.
 fn error_of(text: &str) -> String {
     read(text).unwrap_err().render(false)

@@ -1,6 +1,6 @@
 //! The words of each refusal, as a person sees them: one snapshot, so that they can be read and judged together.
 
-use super::{error_of, with};
+use super::{error_of, released, with};
 
 #[test]
 fn each_refusal_says_what_where_and_what_to_write() {
@@ -55,6 +55,10 @@ fn values() -> Vec<(&'static str, String)> {
         ("a bad environment name", with("").replace("production:", "../etc:")),
         ("a bad placeholder", with("").replace("dist }", "\"dist-{verison}\" }")),
         ("two sources of a release", with("").replace("dist }", "dist, git: { repository: ., ref: x } }")),
+        ("a schema of one number", released("schema: { reads: 5, writes: 5 }")),
+        ("a schema from high to low", released("schema: { reads: [5, 3], writes: 4 }")),
+        ("a schema that it cannot read itself", released("schema: { reads: [3, 5], writes: 6 }")),
+        ("nothing irreversible", released("irreversible: \" \"")),
         ("a bad status", with("health_check: { expected_status: 20 }")),
         ("a path without a slash", with("health_check: { path: healthz }")),
         ("a bad url", with("url: shop.example")),

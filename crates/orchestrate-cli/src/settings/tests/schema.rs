@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{read, sample::CONTRACT, with};
+use super::{read, released, sample::CONTRACT, with};
 use crate::settings::unbuilt::UNBUILT;
 use crate::settings::{json_schema, keys, template, yaml};
 
@@ -15,6 +15,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (String::new(), keys::FILE, ""),
         ("/properties/release".into(), keys::RELEASE, "release."),
         ("/properties/release/properties/git".into(), keys::GIT, "git."),
+        ("/properties/release/properties/schema".into(), keys::SCHEMA, "schema."),
         (environment.into(), keys::ENVIRONMENT, ""),
         (of("release"), keys::RELEASE, "release."),
         (of("processes/additionalProperties"), keys::PROCESS, ""),
@@ -44,8 +45,13 @@ fn the_schema_has_the_keys_that_load_knows() {
 fn the_schema_and_load_judge_alike() {
     let schema = json_schema();
     let takes = |text: &str| conforms(&schema, &json(text));
-    for text in [CONTRACT.to_owned(), template("shop"), with(""), with("variables: { A: 1, B: true, C: x }")]
-    {
+    for text in [
+        CONTRACT.to_owned(),
+        template("shop"),
+        with(""),
+        with("variables: { A: 1, B: true, C: x }"),
+        released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
+    ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
     for text in [
@@ -71,6 +77,11 @@ fn the_schema_and_load_judge_alike() {
         with("").replace("artifact: dist", "artifact: x, git: { repository: ., ref: x }"),
         with("").replace("artifact: dist", ""),
         with("").replace("shop\nrel", "12\nrel"),
+        released("schema: 5"),
+        released("schema: { reads: 5, writes: 5 }"),
+        released("schema: { reads: [5], writes: 5 }"),
+        released("schema: { reads: [5, 6] }"),
+        released("irreversible: true"),
         with("") + "notifications: [{ type: slack }]\n",
         with("") + "notifications: [{ type: webhook }]\n",
         "service: x\n".into(),
@@ -114,9 +125,15 @@ fn conforms(schema: &Value, found: &Value) -> Result<(), String> {
                 return wrong(word);
             }
             "minItems" | "minProperties" if size(found) < rule.as_u64() => return wrong(word),
-            "maxProperties" if size(found) > rule.as_u64() => return wrong(word),
+            "maxItems" if size(found) > rule.as_u64() => return wrong(word),
+            "oneOf" => {
+                let rules = rule.as_array().unwrap();
+                if rules.iter().filter(|rule| conforms(rule, found).is_ok()).count() != 1 {
+                    return wrong(word);
+                }
+            }
             "type" | "enum" | "minimum" | "maximum" | "minLength" | "minItems" | "minProperties"
-            | "maxProperties" => {}
+            | "maxItems" => {}
             "required" => {
                 if rule.as_array().unwrap().iter().any(|key| found.get(key.as_str().unwrap()).is_none()) {
                     return wrong(word);

@@ -33,6 +33,8 @@ pub(crate) struct NewRollback<'a> {
     pub reason: Option<&'a str>,
     pub trigger: Trigger,
     pub evidence: &'a [Evidence],
+    /// The change of data that it crosses because a person said so.
+    pub crossed: Option<&'a str>,
     /// When it was asked for: what is recorded as its start.
     pub asked_at: Timestamp,
     pub seen: Seen,
@@ -69,7 +71,11 @@ pub(crate) async fn begin_rollback(
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.plan.deployment.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
-    let event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
+    let mut event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
+    if let Some(crossed) = new.crossed {
+        rollbacks::set_crossed(&mut tx, event.id, crossed).await?;
+        event.crossed = Some(crossed.to_owned());
+    }
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
     commit(tx).await?;
     let (target, live) = (new.plan.target.clone(), new.live.cloned());
@@ -305,7 +311,7 @@ async fn ended(
     let detail = serde_json::json!({
         "rollback": event.id, "deployment": event.deployment_id, "from": event.from_version,
         "to": event.target_version, "type": event.rollback_type, "path": event.path,
-        "duration_ms": event.duration_ms, "error": event.error_message,
+        "duration_ms": event.duration_ms, "error": event.error_message, "crossed": event.crossed,
     });
     let (name, actor) = (&event.environment, event.actor.as_str());
     let entry = Audit { at: now, environment: name, actor, action, reason: event.reason.as_deref(), detail };
