@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::plan::token::PlanToken;
 
 /// Deploys a service and can always take the deployment back.
 #[derive(Debug, Parser)]
@@ -323,6 +324,9 @@ pub struct Rollback {
     /// Shows the plan and changes nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Runs exactly the plan that --dry-run showed with this token, or refuses.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "dry_run")]
+    pub plan: Option<PlanToken>,
     /// Takes the newest rollback back: goes forward again to where it came from.
     #[arg(long, conflicts_with = "version")]
     pub undo: bool,

@@ -122,6 +122,7 @@ fn without_chance(line: &str) -> String {
         let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
         let replaced = match bare {
             _ if bare.len() == 12 && bare.chars().all(|c| c.is_ascii_hexdigit()) => "[digest]",
+            _ if bare.len() == 67 && bare.starts_with("p1-") => "[token]",
             _ if bare.len() >= 20 && bare.contains('T') && bare.contains("Z") && is_number(&bare[..4]) => {
                 "[time]"
             }

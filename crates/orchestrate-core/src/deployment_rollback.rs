@@ -1,11 +1,13 @@
 //! The rollback, read straight: request, situation, plan, begin, execute, conclude.
 
 mod crossing;
+mod differences;
 mod preview;
 #[cfg(test)]
 mod tests;
 
-pub use preview::{Candidate, Difference, Preview, Readiness, differences};
+pub use differences::{Difference, differences};
+pub use preview::{Candidate, Preview, Readiness};
 
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -17,6 +19,7 @@ use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName, RollbackId, Version};
 use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
+use crate::plan::token::PlanToken;
 use crate::plan::{self, Plan};
 use crate::ports::Ports;
 use crate::rollback_event::{RollbackEvent, RollbackStatus, Trigger};
@@ -46,6 +49,8 @@ pub struct Asking {
     pub evidence: Vec<Evidence>,
     /// Goes forward again to where the newest rollback came from; `target_version` is ignored.
     pub undo: bool,
+    /// Exactly the plan that was shown before, or nothing.
+    pub plan: Option<PlanToken>,
     pub limits: Limits,
 }
 
@@ -58,6 +63,7 @@ impl Asking {
             of: None,
             evidence: Vec::new(),
             undo: false,
+            plan: None,
             limits: Limits::default(),
         }
     }
@@ -146,6 +152,9 @@ impl DeploymentRollback {
             )
             .hint(format!("see how it stands: orchestrate deploy status --env {}", request.environment)));
         }
+        if let Some(shown) = &asking.plan {
+            same_plan(shown, &PlanToken::of(&observed.situation, observed.seen.fence, &plan), request)?;
+        }
         let crossed = self.may_cross(&mut plan, &observed, &terms, asking).await?;
         let new = NewRollback {
             plan: &plan,
@@ -169,7 +178,7 @@ impl DeploymentRollback {
         }
         let operation = begin_rollback(&self.db, &self.ports, &new, steps).await?;
         self.remark(&plan);
-        self.carry_out(operation, &new, &observed, &terms, &asking.limits).await
+        self.carry_out(operation, &new, &observed, &terms, asking).await
     }
 
     /// Told once it is begun, because until then a plan may be made again.
@@ -215,12 +224,13 @@ impl DeploymentRollback {
         new: &NewRollback<'_>,
         observed: &Observed,
         terms: &Terms,
-        limits: &Limits,
+        asking: &Asking,
     ) -> Result<RolledBack> {
-        let mut remarks = new.plan.remarks.clone();
+        let (limits, mut remarks) = (&asking.limits, new.plan.remarks.clone());
         let mut outcome = execute::run(&self.db, &self.ports, &mut operation, limits).await?;
         if let Outcome::Undone(because @ Failure { kind: FailureKind::NotReady, .. }) = &outcome
             && operation.record.plan.is_warm()
+            && asking.plan.is_none()
         {
             let because = because.clone();
             let terms = Terms { distrust_warm: true, ..terms.clone() };
@@ -246,6 +256,23 @@ impl DeploymentRollback {
         let event = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
         Ok(RolledBack { event, remarks, detail })
     }
+}
+
+fn same_plan(shown: &PlanToken, now: &PlanToken, request: &RollbackRequest) -> Result<()> {
+    if shown == now {
+        return Ok(());
+    }
+    let environment = &request.environment;
+    Err(Error::refused(
+        "ORC-0141",
+        format!(
+            "the plan for {environment} is not the one that was shown: something that it depends on changed"
+        ),
+    )
+    .hint(format!(
+        "look at it as it is now, with the same --version or --undo: \
+         orchestrate deploy rollback --env {environment} --dry-run"
+    )))
 }
 
 fn wanted(request: &RollbackRequest, asking: &Asking) -> Wanted {

@@ -66,7 +66,12 @@ pub fn text(printer: &Printer, from: &str, to: &str, differences: &[Difference])
     }
     let rows = differences.iter().map(|difference| {
         let side = |side: &Option<String>| side.as_deref().map_or_else(|| "-".to_owned(), harmless);
-        vec![difference.what.clone(), side(&difference.from), side(&difference.to)]
+        let sign = match (&difference.from, &difference.to) {
+            (None, _) => printer.good("+"),
+            (_, None) => printer.bad("-"),
+            (Some(_), Some(_)) => printer.noted("~"),
+        };
+        vec![format!("{sign} {}", difference.what), side(&difference.from), side(&difference.to)]
     });
     printer.table(&["DIFFERS", from, to], rows.collect())
 }

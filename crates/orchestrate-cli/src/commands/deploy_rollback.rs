@@ -31,11 +31,12 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         of: None,
         evidence: Vec::new(),
         undo: args.undo,
+        plan: args.plan,
         limits: Limits { timeout: None, interrupt: Some(interrupt()) },
     };
     if args.dry_run {
         let preview = rollback.preview(&request, &asking).await?;
-        printer.result(&preview, || preview_text(printer, &preview));
+        printer.result(&preview, || preview_text(printer, &preview, &command(&request, &asking, &preview)));
         return Ok(Exit::DONE);
     }
     let rolled = rollback.rollback_as(&request, &asking).await;
@@ -86,7 +87,20 @@ fn text(printer: &Printer, event: &RollbackEvent) -> String {
     format!("{what} [rollback {id}]{held}")
 }
 
-fn preview_text(printer: &Printer, preview: &Preview) -> String {
+/// What runs exactly this plan.
+fn command(request: &RollbackRequest, asking: &Asking, preview: &Preview) -> String {
+    let version =
+        request.target_version.as_ref().map_or_else(String::new, |version| format!(" --version {version}"));
+    let undo = if asking.undo { " --undo" } else { "" };
+    let force = if request.force || preview.needs_force { " --force" } else { "" };
+    let reason = if preview.needs_reason { " --reason TEXT" } else { "" };
+    format!(
+        "orchestrate deploy rollback --env {}{version}{undo}{force}{reason} --plan {}",
+        request.environment, preview.plan_token
+    )
+}
+
+fn preview_text(printer: &Printer, preview: &Preview, command: &str) -> String {
     let mut text = format!(
         "rollback of {} from {} to {} ({}, {})\n",
         preview.environment,
@@ -118,6 +132,6 @@ fn preview_text(printer: &Printer, preview: &Preview) -> String {
         preview.target_version.as_str(),
         &preview.differences,
     ));
-    text.push_str("\n\nnothing was changed");
+    text.push_str(&format!("\n\nnothing was changed; to run exactly this plan, or nothing:\n  {command}"));
     text
 }

@@ -3,13 +3,15 @@
 use serde::Serialize;
 
 use super::crossing::CROSSES;
+use super::differences::{Difference, differences};
 use super::{Asking, DeploymentRollback, RollbackRequest};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, Terms, Wanted};
+use crate::plan::token::PlanToken;
 use crate::plan::{Afterwards, Plan};
-use crate::release::{Contents, Release};
+use crate::release::Release;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
 use crate::situation::{self, Question};
 use crate::slot::SlotState;
@@ -33,17 +35,13 @@ pub struct Preview {
     pub blockers: Vec<String>,
     /// Whether it must be asked for with `--force`.
     pub needs_force: bool,
+    /// Whether it must also be said why, because it crosses a change of data.
+    pub needs_reason: bool,
     pub remarks: Vec<String>,
+    /// What `--plan` wants, to run exactly this.
+    pub plan_token: PlanToken,
     /// Median of earlier ones on the same path here, in milliseconds; none without history.
     pub estimated_ms: Option<u64>,
-}
-
-/// One thing that differs between two releases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    pub what: String,
-    pub from: Option<String>,
-    pub to: Option<String>,
 }
 
 /// A release that a rollback could take, or why not.
@@ -98,15 +96,19 @@ impl DeploymentRollback {
             }
             plan => plan?,
         };
-        match self.may_cross(&mut plan, &observed, &asked, asking).await {
-            Err(error) if error.code() == CROSSES => blockers.push(error.to_string()),
-            crossed => drop(crossed?),
-        }
+        let crosses = match self.may_cross(&mut plan, &observed, &asked, asking).await {
+            Err(error) if error.code() == CROSSES => {
+                blockers.push(error.to_string());
+                true
+            }
+            crossed => crossed?.is_some(),
+        };
         if plan.path == RollbackPath::Cold
             && let Err(error) = self.ports.provider.fetch(&plan.target.contents.artifact.digest).await
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
         }
+        let plan_token = PlanToken::of(&observed.situation, observed.seen.fence, &plan);
         Ok(Preview {
             environment: request.environment.clone(),
             deployment_id: plan.deployment.id,
@@ -118,7 +120,9 @@ impl DeploymentRollback {
             afterwards: plan.plan.as_ref().map_or_else(Vec::new, afterwards),
             differences: differences(&plan.from.contents, &plan.target.contents),
             blockers,
-            needs_force,
+            needs_force: needs_force || crosses,
+            needs_reason: crosses,
+            plan_token,
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
         })
@@ -231,60 +235,4 @@ fn afterwards(plan: &Plan) -> Vec<String> {
             format!("stop {} in {}", from.version, from.slot),
         ],
     }
-}
-
-/// What differs, by name; of secrets only the versions.
-pub fn differences(from: &Contents, to: &Contents) -> Vec<Difference> {
-    let mut found = Vec::new();
-    let mut compare = |what: String, from: Option<String>, to: Option<String>| {
-        if from != to {
-            found.push(Difference { what, from, to });
-        }
-    };
-    let artifact = |contents: &Contents| Some(contents.artifact.digest.short().to_owned());
-    compare("artifact".into(), artifact(from), artifact(to));
-    compare_settings(&mut compare, from, to);
-    for name in keys(&from.variables, &to.variables) {
-        compare(
-            format!("variable {name}"),
-            from.variables.get(name).cloned(),
-            to.variables.get(name).cloned(),
-        );
-    }
-    for name in keys(&from.secrets, &to.secrets) {
-        let version =
-            |contents: &Contents| contents.secrets.get(name).map(|version| format!("version {version}"));
-        compare(format!("secret {name}"), version(from), version(to));
-    }
-    compare("schema".into(), from.data.schema.as_ref().map(json), to.data.schema.as_ref().map(json));
-    let irreversible = |contents: &Contents| contents.data.irreversible.clone();
-    compare("irreversible".into(), irreversible(from), irreversible(to));
-    for name in keys(&from.processes, &to.processes) {
-        let process = |contents: &Contents| contents.processes.get(name).map(json);
-        compare(format!("process {name}"), process(from), process(to));
-    }
-    found
-}
-
-fn compare_settings(
-    compare: &mut impl FnMut(String, Option<String>, Option<String>),
-    from: &Contents,
-    to: &Contents,
-) {
-    let (from, to) = (serde_json::to_value(&from.settings), serde_json::to_value(&to.settings));
-    let (Ok(serde_json::Value::Object(from)), Ok(serde_json::Value::Object(to))) = (from, to) else { return };
-    for (name, value) in &from {
-        compare(format!("setting {name}"), Some(json(value)), to.get(name).map(json));
-    }
-}
-
-fn keys<'a, V>(
-    a: &'a std::collections::BTreeMap<String, V>,
-    b: &'a std::collections::BTreeMap<String, V>,
-) -> std::collections::BTreeSet<&'a String> {
-    a.keys().chain(b.keys()).collect()
-}
-
-fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod crossing;
 mod ends;
+mod planned;
 mod targets;
 mod told;
 mod undo;

@@ -4,6 +4,7 @@ pub mod brakes;
 pub mod deploy;
 pub mod previous;
 pub mod rollback;
+pub mod token;
 
 use std::fmt;
 
