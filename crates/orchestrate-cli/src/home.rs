@@ -110,9 +110,20 @@ impl Home {
         self.path("proxy.json")
     }
 
-    /// The key of the home's secrets; made on first use. `ORCHESTRATE_KEY_FILE` names another place.
+    /// Where the key of the home's secrets is; `ORCHESTRATE_KEY_FILE` names another place.
+    pub fn key_file(&self) -> PathBuf {
+        std::env::var_os("ORCHESTRATE_KEY_FILE").map_or_else(|| self.path("key"), PathBuf::from)
+    }
+
+    /// The key, made on first use: only who seals secrets asks for it in this way.
+    pub fn key_or_new(&self) -> Result<SecretKey> {
+        let path = self.key_file();
+        if path.exists() { self.key() } else { create_key(&path) }
+    }
+
+    /// The key of the home's secrets.
     pub fn key(&self) -> Result<SecretKey> {
-        let path = std::env::var_os("ORCHESTRATE_KEY_FILE").map_or_else(|| self.path("key"), PathBuf::from);
+        let path = self.key_file();
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let mode = std::fs::metadata(&path).map_or(0, |found| found.permissions().mode() & 0o077);
@@ -125,7 +136,11 @@ impl Home {
                 }
                 SecretKey::from_bytes(&bytes)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => create_key(&path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::refused("ORC-0219", format!("the key {} is missing", path.display()))
+                    .hint("restore it from a backup; without it the sealed secrets cannot be read")
+                    .source(error))
+            }
             Err(error) => Err(unreadable_key(&path, error)),
         }
     }

@@ -1,17 +1,16 @@
 //! The only place that names adapters: puts core's ports and the programs behind them together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Instance, PortError, PortErrorKind,
+    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Fetch, Instance, PortError, PortErrorKind,
     PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts, Router, RouterView,
     StartRequest, StopRequest, Switch, SystemClock,
 };
-use orchestrate_core::release::Digest;
-use orchestrate_core::secrets::SecretKey;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
@@ -136,8 +135,8 @@ impl<P> Starting<P> {
 
 #[async_trait]
 impl<P: Provider> Provider for Starting<P> {
-    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
-        self.again(self.port.fetch(artifact).await, self.port.fetch(artifact)).await
+    async fn fetch(&self, request: &Fetch) -> PortResult<()> {
+        self.again(self.port.fetch(request).await, self.port.fetch(request)).await
     }
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
@@ -199,7 +198,8 @@ impl<P: Router> Router for Starting<P> {
 /// How a sealed release runs, read from the database whenever an instance of it is started.
 pub struct SealedSpecs {
     pub db: Database,
-    pub key: SecretKey,
+    /// Its key is read when a release has secrets: one that is put back is used at once.
+    pub home: Home,
 }
 
 #[async_trait]
@@ -211,8 +211,13 @@ impl RunSpecs for SealedSpecs {
             PortError::new(PortErrorKind::Missing, format!("release {release} is not recorded"))
         })?;
         let scope = secret_scope(&release.environment);
-        let secrets =
-            self.db.open_secrets(&self.key, &scope, &release.contents.secrets).await.map_err(told)?;
+        let secrets = match release.contents.secrets.is_empty() {
+            true => BTreeMap::new(),
+            false => {
+                let key = self.home.key().map_err(told)?;
+                self.db.open_secrets(&key, &scope, &release.contents.secrets).await.map_err(told)?
+            }
+        };
         Ok(RunSpec {
             version: release.version,
             digest: release.contents.artifact.digest,

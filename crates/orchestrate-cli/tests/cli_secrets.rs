@@ -138,3 +138,24 @@ fn the_home_is_closed_to_others_and_an_open_one_is_refused() {
     fs::set_permissions(&scene.home, fs::Permissions::from_mode(0o700)).unwrap();
     refused.says("is open to other users (mode 755)").says("chmod 700");
 }
+
+#[test]
+fn a_rollback_that_cannot_read_the_secrets_is_refused_before_anything_is_touched() {
+    let mut scene = scene();
+    scene.configure(|production| production["strategy"] = json!({ "type": "recreate" }));
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    let (key, away) = (scene.home.join("key"), scene.home.join("key.away"));
+    fs::rename(&key, &away).unwrap();
+    let before = scene.processes();
+    let back = "deploy rollback --env production --force";
+    scene.typed(back).ends(1).says("1.0.0 cannot be restored as it was sealed").says("is missing");
+    let plan = scene.typed("deploy rollback --env production --force --dry-run").ok();
+    assert!(plan.stdout.contains("is missing"), "{plan:?}");
+    let doctor = scene.typed("doctor").ends(1);
+    assert!(doctor.stdout.contains("is missing"), "{doctor:?}");
+    assert_eq!(scene.processes(), before, "nothing was stopped or started");
+    assert!(!key.exists(), "nobody made another key");
+    fs::rename(&away, &key).unwrap();
+    scene.typed(back).ok();
+}

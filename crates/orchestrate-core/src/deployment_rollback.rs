@@ -21,7 +21,7 @@ use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{self, Plan};
-use crate::ports::Ports;
+use crate::ports::{Fetch, Ports};
 use crate::rollback_event::{RollbackEvent, RollbackStatus, Trigger};
 use crate::situation::{self, Observed, Question};
 
@@ -200,13 +200,12 @@ impl DeploymentRollback {
         Ok((Terms { wanted, force: request.force, automatic, distrust_warm: false }, observed))
     }
 
-    /// A cold start needs the sealed artifact, whole: better known before anything is touched.
+    /// A cold start needs the sealed artifact, whole, and the secrets: better known before anything is touched.
     async fn validate(&self, plan: &RollbackPlan, steps: &Plan) -> Result<()> {
         if steps.is_warm() {
             return Ok(());
         }
-        let digest = &plan.target.contents.artifact.digest;
-        self.ports.provider.fetch(digest).await.map_err(|error| {
+        self.ports.provider.fetch(&Fetch::of(&plan.target)).await.map_err(|error| {
             Error::refused(
                 "ORC-0117",
                 format!("{} cannot be restored as it was sealed: {error}", plan.target.version),

@@ -28,8 +28,8 @@ use crate::time::{Span, Timestamp};
 /// Puts instances somewhere and keeps them running.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Makes sure the sealed artifact is here and is what was sealed, byte for byte.
-    async fn fetch(&self, artifact: &Digest) -> PortResult<()>;
+    /// Makes sure the release can be started as it was sealed: its artifact is here byte for byte, its secrets can be read.
+    async fn fetch(&self, request: &Fetch) -> PortResult<()>;
     /// Makes sure the wanted instances of the release run in the slot; other releases in that slot are stopped first.
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>>;
     /// Waits until every instance of the slot is ready, or says why that will not be.
@@ -86,6 +86,18 @@ pub struct Placement {
     pub slot: Slot,
     pub release: ReleaseId,
     pub version: Version,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    pub release: ReleaseId,
+    pub artifact: Digest,
+}
+
+impl Fetch {
+    pub fn of(release: &crate::release::Release) -> Self {
+        Self { release: release.id, artifact: release.contents.artifact.digest.clone() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use orchestrate_core::name::Fence;
+use orchestrate_core::name::{Fence, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Fetch, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
@@ -95,14 +95,14 @@ async fn through(world: &World, client: &ProcessProvider) {
     assert_eq!(in_time(client.stop(&older)).await.unwrap_err().kind, PortErrorKind::Fenced);
     in_time(client.stop(&StopRequest { fence, ..older })).await.unwrap();
     assert!(!is_alive(started[0].pid.unwrap()));
-    let unknown = Digest::of(b"unknown");
+    let unknown = Fetch { release: placement.release, artifact: Digest::of(b"unknown") };
     assert_eq!(in_time(client.fetch(&unknown)).await.unwrap_err().kind, PortErrorKind::Missing);
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_not_there_is_unreachable() {
     let directory = tempfile::TempDir::new().unwrap();
-    let unknown = Digest::of(b"unknown");
+    let unknown = Fetch { release: ReleaseId(1), artifact: Digest::of(b"unknown") };
     let client = ProcessProvider::new(directory.path().join("none"));
     assert_eq!(in_time(client.fetch(&unknown)).await.unwrap_err().kind, PortErrorKind::Unreachable);
 

@@ -21,6 +21,9 @@ use orchestrate_core::time::{Span, Timestamp};
 use orchestrate_core::{Error, Result};
 use tokio::sync::{Notify, watch};
 
+/// Reads the key that a channel's secret is sealed with.
+pub type KeySource = Arc<dyn Fn() -> Result<SecretKey> + Send + Sync>;
+
 /// What the daemon is made of.
 pub struct DaemonOptions {
     /// Where commands reach it.
@@ -30,7 +33,7 @@ pub struct DaemonOptions {
     pub db: Database,
     pub ports: Ports,
     pub notifier: Arc<dyn Notifier>,
-    pub key: SecretKey,
+    pub key: KeySource,
     /// The pause before attempt `n` of a notice, with a jitter between 0 and 1.
     pub backoff: fn(u32, f64) -> Span,
     /// Changes whenever an instance does.

@@ -103,7 +103,8 @@ async fn signing_secret(daemon: &Daemon, channel: &Channel) -> Result<Option<Sec
     match secret {
         Some(secret) => {
             let scope = orchestrate_core::notification::SECRET_SCOPE;
-            daemon.options.db.secret(&daemon.options.key, scope, &secret.name, secret.version).await.map(Some)
+            let key = (daemon.options.key)()?;
+            daemon.options.db.secret(&key, scope, &secret.name, secret.version).await.map(Some)
         }
         None => Ok(None),
     }

@@ -9,8 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use orchestrate_core::name::{DeploymentId, EnvironmentName};
-use orchestrate_core::ports::{AwaitHealthy, PortResult, StartRequest, StopRequest};
-use orchestrate_core::release::Digest;
+use orchestrate_core::ports::{AwaitHealthy, Fetch, PortResult, StartRequest, StopRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::{Daemon, Farewell};
@@ -47,8 +46,8 @@ fn answer<T: Serialize>(result: PortResult<T>) -> Response {
     }
 }
 
-async fn fetch(State(daemon): Shared, Json(digest): Json<Digest>) -> Response {
-    answer(daemon.options.ports.provider.fetch(&digest).await)
+async fn fetch(State(daemon): Shared, Json(request): Json<Fetch>) -> Response {
+    answer(daemon.options.ports.provider.fetch(&request).await)
 }
 
 async fn start(State(daemon): Shared, Json(request): Json<StartRequest>) -> Response {

@@ -1,9 +1,8 @@
 //! `orchestrate deploy diff`: what a deployment of a version would change.
 
+use orchestrate_core::Result;
 use orchestrate_core::deployment_rollback::{Difference, differences};
-use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::release::Contents;
-use orchestrate_core::{Error, Result};
 
 use super::intake::Intended;
 use crate::args::{Diff, Global};
@@ -49,14 +48,8 @@ async fn secret_versions(
     intended: &Intended,
     environment: &orchestrate_core::name::EnvironmentName,
 ) -> Result<std::collections::BTreeMap<String, i64>> {
-    if intended.secrets.is_empty() {
-        return Ok(std::collections::BTreeMap::new());
-    }
-    let key = wiring
-        .home
-        .key()
-        .map_err(|error| Error::failed("ORC-0404", "the key cannot be read").source(error))?;
-    wiring.db.keep_secrets(&key, &secret_scope(environment), &intended.secrets, SystemClock.now()).await
+    let key = if wiring.home.key_file().exists() { Some(wiring.home.key()?) } else { None };
+    wiring.db.secret_versions(key.as_ref(), &secret_scope(environment), &intended.secrets).await
 }
 
 /// The differences for people, one a line.

@@ -38,12 +38,12 @@ pub async fn run(global: &Global, printer: &Printer) -> Ended {
 }
 
 async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
-    findings.push(finding("key", home.key().map(|_| "readable, and by its owner only".to_owned())));
     let wiring = match Wiring::open(global).await {
         Ok(wiring) => wiring,
         Err(error) => return findings.push(finding("database", Err(error))),
     };
     findings.push(finding("database", integrity(&wiring.db, global, home).await));
+    findings.push(finding("key", key(&wiring.db, home).await));
     let config = super::intake::config(global, None);
     findings.push(match config {
         Ok(Some(config)) => passed("config file", config.path.display().to_string()),
@@ -114,6 +114,13 @@ async fn operations(wiring: &Wiring, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+async fn key(db: &Database, home: &Home) -> orchestrate_core::Result<String> {
+    if !home.key_file().exists() && !db.has_secrets().await? {
+        return Ok("none yet; it is made with the first secret".into());
+    }
+    home.key().map(|_| "readable, and by its owner only".to_owned())
 }
 
 fn passed(name: &'static str, message: String) -> Finding {

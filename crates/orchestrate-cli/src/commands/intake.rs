@@ -129,7 +129,7 @@ impl Intended {
         let secrets = match (&self.config, self.secrets.is_empty()) {
             (Some(_), true) => BTreeMap::new(),
             (Some(_), false) => {
-                let (key, scope) = (wiring.home.key()?, secret_scope(environment));
+                let (key, scope) = (wiring.home.key_or_new()?, secret_scope(environment));
                 wiring.db.keep_secrets(&key, &scope, &self.secrets, SystemClock.now()).await?
             }
             // Without a config file the newest release's secrets go on.
@@ -182,7 +182,7 @@ pub async fn channels(wiring: &Wiring, config: &ConfigFile) -> Result<Vec<Channe
                 let values = BTreeMap::from([(name.clone(), secret.clone())]);
                 let versions = wiring
                     .db
-                    .keep_secrets(&wiring.home.key()?, SECRET_SCOPE, &values, SystemClock.now())
+                    .keep_secrets(&wiring.home.key_or_new()?, SECRET_SCOPE, &values, SystemClock.now())
                     .await?;
                 versions.get(&name).map(|version| SecretRef { name, version: *version })
             }

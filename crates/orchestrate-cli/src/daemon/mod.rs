@@ -33,9 +33,8 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     home.prepare()?;
     let Some(_lock) = lock(&home)? else { return already_running(&home, detached).await };
     let wiring = Wiring::open_with(global, 4).await?;
-    let key = home.key()?;
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
-    let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), key: key.clone() });
+    let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), home: home.clone() });
     let supervisor =
         Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
     let keeper = ProxyKeeper::start(&home).await?;
@@ -54,7 +53,10 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
         db: wiring.db,
         ports,
         notifier: Arc::new(WebhookNotifier::new()),
-        key,
+        key: {
+            let home = home.clone();
+            Arc::new(move || home.key())
+        },
         backoff,
         instances_changed: supervisor.subscribe(),
         router_changed: keeper.changes(),

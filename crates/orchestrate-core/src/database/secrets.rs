@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::session::Session;
 use super::sql::query;
 use super::{Database, commit};
 use crate::error::{Error, Result};
@@ -27,23 +28,11 @@ impl Database {
         }
         let mut tx = self.begin().await?;
         for (name, value) in secrets {
-            let newest = query(
-                "SELECT version, sealed FROM secrets WHERE scope = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
-            )
-            .bind(scope.to_owned())
-            .bind(name.clone())
-            .fetch_optional(&mut tx)
-            .await?;
-            let newest =
-                newest.map(|row| Ok::<_, Error>((row.int("version")?, row.bytes("sealed")?))).transpose()?;
-            if let Some((version, sealed)) = &newest {
-                // A value that cannot be read counts as changed: the new one is kept beside it.
-                if key.open(&label(scope, name, *version), sealed).is_ok_and(|kept| kept == *value) {
-                    versions.insert(name.clone(), *version);
-                    continue;
-                }
+            let (version, is_kept) = version_of(&mut tx, Some(key), scope, name, value).await?;
+            versions.insert(name.clone(), version);
+            if is_kept {
+                continue;
             }
-            let version = newest.map_or(0, |(version, _)| version) + 1;
             query(
                 "INSERT INTO secrets (scope, name, version, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
             )
@@ -54,10 +43,29 @@ impl Database {
             .bind(now.to_string())
             .execute(&mut tx)
             .await?;
-            versions.insert(name.clone(), version);
         }
         commit(tx).await?;
         Ok(versions)
+    }
+
+    /// The version that each value has, or would get: nothing is kept. Without a key every value counts as new.
+    pub async fn secret_versions(
+        &self,
+        key: Option<&SecretKey>,
+        scope: &str,
+        secrets: &BTreeMap<String, SecretText>,
+    ) -> Result<BTreeMap<String, i64>> {
+        let mut connection = self.connection().await?;
+        let mut versions = BTreeMap::new();
+        for (name, value) in secrets {
+            versions.insert(name.clone(), version_of(&mut connection, key, scope, name, value).await?.0);
+        }
+        Ok(versions)
+    }
+
+    pub async fn has_secrets(&self) -> Result<bool> {
+        let any = query("SELECT version FROM secrets LIMIT 1");
+        Ok(any.fetch_optional(&mut *self.connection().await?).await?.is_some())
     }
 
     /// The value of one version of a secret.
@@ -87,4 +95,25 @@ impl Database {
         }
         Ok(values)
     }
+}
+
+/// The version of a value, and whether it is kept already. One that cannot be read counts as changed.
+async fn version_of(
+    session: &mut Session,
+    key: Option<&SecretKey>,
+    scope: &str,
+    name: &str,
+    value: &SecretText,
+) -> Result<(i64, bool)> {
+    let newest = query(
+        "SELECT version, sealed FROM secrets WHERE scope = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
+    )
+    .bind(scope)
+    .bind(name)
+    .fetch_optional(session)
+    .await?;
+    let Some(row) = newest else { return Ok((1, false)) };
+    let (version, sealed) = (row.int("version")?, row.bytes("sealed")?);
+    let kept = key.and_then(|key| key.open(&label(scope, name, version), &sealed).ok());
+    if kept.as_ref() == Some(value) { Ok((version, true)) } else { Ok((version + 1, false)) }
 }

@@ -11,6 +11,7 @@ use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{Afterwards, Plan};
+use crate::ports::Fetch;
 use crate::release::Release;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
 use crate::situation::{self, Question};
@@ -104,7 +105,7 @@ impl DeploymentRollback {
             crossed => crossed?.is_some(),
         };
         if plan.path == RollbackPath::Cold
-            && let Err(error) = self.ports.provider.fetch(&plan.target.contents.artifact.digest).await
+            && let Err(error) = self.ports.provider.fetch(&Fetch::of(&plan.target)).await
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
         }
@@ -206,7 +207,7 @@ impl DeploymentRollback {
         if situation.slots.iter().any(|record| warm(&record)) {
             return Ok(RollbackPath::Warm);
         }
-        match self.ports.provider.fetch(&release.contents.artifact.digest).await {
+        match self.ports.provider.fetch(&Fetch::of(release)).await {
             Ok(()) => Ok(RollbackPath::Cold),
             Err(error) => Err(format!("cannot be restored as it was sealed: {error}")),
         }

@@ -18,7 +18,7 @@ use crate::database::{Database, EnvironmentRecord, OperationRecord};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::plan::{OperationKind, Place, Step};
-use crate::ports::{PortError, PortErrorKind, Ports};
+use crate::ports::{PortError, PortErrorKind, Ports, Processes};
 use crate::release::Release;
 use crate::rollback_event::{Phase, RollbackEvent};
 use crate::time::{Span, Timestamp};
@@ -163,6 +163,13 @@ impl Operation {
     fn was_live(&self, place: &Place) -> bool {
         let plan = &self.record.plan;
         plan.from() == Some(place) || (plan.kind() == OperationKind::Stop && plan.target() == place)
+    }
+
+    /// Whether the target was made to start.
+    fn has_started(&self) -> bool {
+        let starts = |step: &Step| matches!(step, Step::Start(_, Processes::All));
+        let mut steps = self.record.plan.steps().iter().zip(&self.states);
+        steps.any(|(step, state)| starts(step) && *state != StepState::Pending)
     }
 
     /// Entries that are not on disk yet, for the transaction that concludes.

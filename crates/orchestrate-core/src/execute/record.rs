@@ -120,18 +120,16 @@ async fn mark_filling(
 
 /// The slot of an operation that was undone: what filled it is gone again. What was there before it may have been stopped
 /// or not, so the daemon makes sure of that.
-async fn unmark_filling(
-    tx: &mut Tx,
-    environment: &EnvironmentName,
-    plan: &Plan,
-    now: Timestamp,
-) -> Result<()> {
+async fn unmark_filling(tx: &mut Tx, operation: &Operation, now: Timestamp) -> Result<()> {
+    let (environment, plan) = (operation.environment(), &operation.record.plan);
     let records = slots::fetch_all(tx, environment).await?;
     let (slot, filling) = (plan.target().slot, SlotState::Filling);
     if !records.iter().any(|record| record.slot == slot && record.state == filling) {
         return Ok(());
     }
-    match plan.occupant() {
+    // What was not started was not stopped either, and the same release may have been there already.
+    let untouched = (!operation.has_started()).then(|| plan.target());
+    match plan.occupant().or(untouched) {
         None => slots::remove(tx, environment, slot).await,
         Some(place) => {
             let (release, version) = (place.release, place.version.clone());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Step};
 use crate::ports::{
-    AwaitHealthy, Backend, Close, Deregister, Drain, Instance, PortResult, Ports, Processes, Prove, Register,
-    StartRequest, StopRequest, Switch,
+    AwaitHealthy, Backend, Close, Deregister, Drain, Fetch, Instance, PortResult, Ports, Processes, Prove,
+    Register, StartRequest, StopRequest, Switch,
 };
 use crate::release::Release;
 
@@ -20,7 +20,7 @@ pub async fn perform(
 ) -> PortResult<()> {
     let placement = step.place().placement(environment);
     match step {
-        Step::Fetch(_) => ports.provider.fetch(&release.contents.artifact.digest).await,
+        Step::Fetch(_) => ports.provider.fetch(&Fetch::of(release)).await,
         Step::Start(_, processes) => {
             ports.provider.start(&StartRequest { placement, processes: *processes, fence }).await.map(drop)
         }

@@ -8,10 +8,10 @@ use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    AwaitHealthy, Instance, InstanceState, Placement, PortError, PortErrorKind, PortResult, Processes,
+    AwaitHealthy, Fetch, Instance, InstanceState, Placement, PortError, PortErrorKind, PortResult, Processes,
     Provider, StartRequest, StopRequest,
 };
-use crate::release::{Digest, Release};
+use crate::release::Release;
 use crate::time::Timestamp;
 
 impl Call {
@@ -26,8 +26,9 @@ impl Call {
 
 #[async_trait]
 impl Provider for World {
-    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
+    async fn fetch(&self, request: &Fetch) -> PortResult<()> {
         self.call(Call::plain(Kind::Fetch), |state| {
+            let artifact = &request.artifact;
             if state.missing.contains(artifact) {
                 return Err(PortError::new(
                     PortErrorKind::Missing,

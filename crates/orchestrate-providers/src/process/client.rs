@@ -13,9 +13,8 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Instance, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Fetch, Instance, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
 };
-use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,8 +80,8 @@ impl ProcessProvider {
 
 #[async_trait]
 impl Provider for ProcessProvider {
-    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
-        self.ask("fetch", artifact).await
+    async fn fetch(&self, request: &Fetch) -> PortResult<()> {
+        self.ask("fetch", request).await
     }
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {

@@ -139,6 +139,11 @@ impl Shared {
         Ok(Arc::clone(specs.entry(release).or_insert(spec)))
     }
 
+    /// Whether its settings and secrets can be read; the secrets are not kept for that.
+    pub async fn can_start(&self, release: ReleaseId) -> PortResult<()> {
+        self.specs.run_spec(release).await.map(drop)
+    }
+
     /// Its secrets leave the memory with it.
     pub fn forget_spec(&self, release: ReleaseId) {
         self.known_specs.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);

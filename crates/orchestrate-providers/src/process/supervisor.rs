@@ -10,9 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Instance, PortError, PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Fetch, Instance, PortError, PortResult, Provider, StartRequest, StopRequest,
 };
-use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
@@ -139,8 +138,9 @@ impl Drop for Supervisor {
 
 #[async_trait]
 impl Provider for Supervisor {
-    async fn fetch(&self, artifact: &Digest) -> PortResult<()> {
-        let (store, digest) = (Arc::clone(&self.shared.store), artifact.clone());
+    async fn fetch(&self, request: &Fetch) -> PortResult<()> {
+        let (store, digest) = (Arc::clone(&self.shared.store), request.artifact.clone());
+        self.shared.can_start(request.release).await?;
         blocking(move || store.verify(&digest)).await
     }
 

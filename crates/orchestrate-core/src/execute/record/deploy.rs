@@ -122,7 +122,7 @@ pub(crate) async fn conclude_deploy(
                 .await?;
         }
         Outcome::Undone(failure) => {
-            unmark_filling(&mut tx, &name, &operation.record.plan, now).await?;
+            unmark_filling(&mut tx, operation, now).await?;
             operations::set_status(
                 &mut tx,
                 operation.record.id,

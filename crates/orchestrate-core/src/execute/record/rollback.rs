@@ -167,7 +167,7 @@ pub(crate) async fn conclude_rollback(
             completed(&mut tx, &environment, &mut event, now).await?;
         }
         Outcome::Undone(failure) => {
-            unmark_filling(&mut tx, &name, &operation.record.plan, now).await?;
+            unmark_filling(&mut tx, operation, now).await?;
             operations::set_status(
                 &mut tx,
                 operation_id,

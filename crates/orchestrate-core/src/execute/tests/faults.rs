@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 use crate::fakes::{Fault, When};
 use crate::ports::PortErrorKind;
 
+use crate::slot::SlotState;
 use crate::stage::Stage;
 
 use super::{End, Scene, needs_attention, resume};
@@ -87,4 +88,18 @@ async fn a_call_that_cannot_be_made_once_or_twice_is_made_again() {
             assert!(same || scene == Scene::SickRollback, "{scene:?}: {ends:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_warm_release_whose_redeployment_fails_before_its_start_is_not_forgotten() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let warm = stage.contents("1.0").artifact.digest;
+    let before = stage.world.running(&stage.environment);
+    stage.world.lose_artifact(&warm);
+    stage.deploy("1.0").await;
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    assert_eq!(stage.world.running(&stage.environment), before);
+    let left = stage.slots().await.into_iter().find(|slot| slot.version.as_str() == "1.0").unwrap();
+    assert_eq!(left.state, SlotState::Retiring, "what runs has a record, so that it is stopped");
 }
