@@ -11,35 +11,68 @@ use crate::ports::{
 };
 use crate::release::Release;
 use crate::situation::known;
-use crate::slot::SlotState;
+use crate::slot::{SlotRecord, SlotState};
 use crate::time::Timestamp;
 
-/// One pass over all slots that are on their way out. Returns when the next warm period ends.
+/// A slot that lost its traffic, and the fence under which it may be looked after.
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    pub placement: Placement,
+    state: SlotState,
+    until: Option<Timestamp>,
+    fence: Fence,
+}
+
+/// Every slot that is on its way out.
+pub async fn leaving(db: &Database) -> Result<Vec<Leaving>> {
+    let slots = db.list_leaving_slots().await?.into_iter();
+    let leaving = |(placement, record, fence): (Placement, SlotRecord, Fence)| Leaving {
+        placement,
+        state: record.state,
+        until: record.until,
+        fence,
+    };
+    Ok(slots.map(leaving).collect())
+}
+
+/// One pass over all slots that are on their way out, one after another. Returns when the next warm period ends.
 pub async fn tend(db: &Database, ports: &Ports) -> Result<Option<Timestamp>> {
     let mut next: Option<Timestamp> = None;
-    for (placement, record, fence) in db.list_leaving_slots().await? {
-        match record.state {
-            SlotState::Warm => {
-                if record.until.is_some_and(|until| until <= ports.clock.now()) {
-                    if may_go(ports, &placement).await
-                        && db.retire_slot_if_due(&placement, ports.clock.now()).await?
-                    {
-                        retire(db, ports, &placement, fence).await?;
-                    }
-                } else {
-                    park_workers(db, ports, &placement, fence).await?;
-                    next = [next, record.until].into_iter().flatten().min();
-                }
-            }
-            SlotState::Retiring => {
-                if may_go(ports, &placement).await {
-                    retire(db, ports, &placement, fence).await?;
-                }
-            }
-            SlotState::Live | SlotState::Filling => {}
-        }
+    for slot in leaving(db).await? {
+        tend_one(db, ports, &slot).await?;
+        next = [next, slot.due(ports.clock.now())].into_iter().flatten().min();
     }
     Ok(next)
+}
+
+impl Leaving {
+    /// When its warm period ends, if that is still to come.
+    pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        self.until.filter(|until| self.state == SlotState::Warm && *until > now)
+    }
+}
+
+/// Does what is due for one slot; a drain may take its time.
+pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<()> {
+    let Leaving { placement, state, until, fence } = slot;
+    match state {
+        SlotState::Warm => {
+            let now = ports.clock.now();
+            if until.is_none_or(|until| until > now) {
+                return park_workers(db, ports, placement, *fence).await;
+            }
+            if may_go(ports, placement).await && db.retire_slot_if_due(placement, now).await? {
+                retire(db, ports, placement, *fence).await?;
+            }
+        }
+        SlotState::Retiring => {
+            if may_go(ports, placement).await {
+                retire(db, ports, placement, *fence).await?;
+            }
+        }
+        SlotState::Live | SlotState::Filling => {}
+    }
+    Ok(())
 }
 
 /// Workers have no traffic to lose, so only the live release runs them.
@@ -108,7 +141,7 @@ fn told(ports: &Ports, result: PortResult<()>) -> bool {
     }
 }
 
-/// What the router was told. It takes what it is told as seen ready, so it is told again only where something changed:
+/// What the router was told of one environment. It takes what it is told as seen ready, so it is told again only where something changed:
 /// an instance that ends and is started again is the business of its own health checks.
 #[derive(Debug, Default)]
 pub struct Told(Vec<Register>);
@@ -129,31 +162,32 @@ impl Told {
     }
 
     fn note(&mut self, register: Register) {
-        let Placement { environment, slot, .. } = &register.placement;
-        self.0.retain(|old| old.placement.environment != *environment || old.placement.slot != *slot);
+        self.0.retain(|old| old.placement.slot != register.placement.slot);
         self.0.push(register);
     }
 }
 
-/// Makes sure that what is recorded as live or warm runs, and that the router knows it and who has the traffic.
-/// Environments with an open operation are left to it. True if nothing is left to do.
-pub async fn reconcile(db: &Database, ports: &Ports, told: &mut Told) -> Result<bool> {
-    let mut all = true;
-    for record in db.list_environments().await? {
-        let name = &record.environment.name;
-        let Some(lease) = db.lease(name).await? else { continue };
-        if lease.operation.is_some() {
-            continue;
-        }
-        if let Err(error) = reconcile_environment(db, ports, told, name, lease.fence).await? {
-            // A newer fence means that an operation began meanwhile, which sees to it.
-            if error.kind != PortErrorKind::Fenced {
-                ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
-                all = false;
-            }
+/// Makes sure that what is recorded as live or warm in an environment runs, and that the router knows it and who has the
+/// traffic. An open operation is left alone. True if nothing is left to do.
+pub async fn reconcile(
+    db: &Database,
+    ports: &Ports,
+    told: &mut Told,
+    name: &EnvironmentName,
+) -> Result<bool> {
+    let Some(lease) = db.lease(name).await? else { return Ok(true) };
+    if lease.operation.is_some() {
+        return Ok(true);
+    }
+    match reconcile_environment(db, ports, told, name, lease.fence).await? {
+        Ok(()) => Ok(true),
+        // A newer fence means that an operation began meanwhile, which sees to it.
+        Err(error) if error.kind == PortErrorKind::Fenced => Ok(true),
+        Err(error) => {
+            ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
+            Ok(false)
         }
     }
-    Ok(all)
 }
 
 async fn reconcile_environment(

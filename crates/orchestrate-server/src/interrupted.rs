@@ -7,18 +7,22 @@ use orchestrate_core::DeploymentExecutor;
 use orchestrate_core::database::{OperationRecord, OperationStatus};
 
 use crate::Daemon;
+use crate::lanes::Lanes;
 
 /// How soon the daemon notices that a command was killed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Each on its own: what waits for its health check in one environment delays no other.
 pub(crate) async fn finish(daemon: Arc<Daemon>) {
+    let mut lanes = Lanes::new();
     loop {
         match daemon.options.db.list_open_operations().await {
             Ok(operations) => {
-                for operation in
-                    operations.iter().filter(|operation| operation.status == OperationStatus::Open)
-                {
-                    finish_one(&daemon, operation).await;
+                for operation in operations {
+                    if operation.status == OperationStatus::Open {
+                        lanes
+                            .start(operation.environment.clone(), finish_one(Arc::clone(&daemon), operation));
+                    }
                 }
             }
             Err(error) => tracing::warn!("open operations cannot be read: {}", error.full_message()),
@@ -26,11 +30,12 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = daemon.bell.operations.notified() => {}
+            () = lanes.freed() => {}
         }
     }
 }
 
-async fn finish_one(daemon: &Daemon, operation: &OperationRecord) {
+async fn finish_one(daemon: Arc<Daemon>, operation: OperationRecord) {
     let executor = DeploymentExecutor::new(daemon.options.db.clone(), daemon.options.ports.clone());
     let lease = match daemon.options.db.lease(&operation.environment).await {
         Ok(Some(lease)) => lease,

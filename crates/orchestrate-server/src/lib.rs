@@ -2,6 +2,7 @@
 //! finishes what was interrupted. It knows the ports, never the adapters behind them.
 
 mod interrupted;
+mod lanes;
 mod outbox;
 mod reconcile;
 mod routes;
@@ -72,6 +73,7 @@ pub(crate) struct Bell {
     pub slots: Notify,
     pub operations: Notify,
     pub verdicts: Notify,
+    pub environments: Notify,
 }
 
 impl Bell {
@@ -80,6 +82,7 @@ impl Bell {
         self.slots.notify_one();
         self.operations.notify_one();
         self.verdicts.notify_one();
+        self.environments.notify_one();
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrate_core::slot_tending;
+use orchestrate_core::slot_tending::{self, Leaving};
 use orchestrate_core::time::Timestamp;
 use tokio::net::UnixDatagram;
 use tokio::task::JoinSet;
 
+use crate::lanes::Lanes;
 use crate::{Daemon, interrupted, outbox, reconcile, verdicts};
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
@@ -31,12 +32,22 @@ async fn listen(daemon: Arc<Daemon>, wake: UnixDatagram) {
     }
 }
 
+/// Each slot on its own: a long drain in one environment delays nothing in another.
 async fn tend_slots(daemon: Arc<Daemon>) {
+    let mut lanes = Lanes::new();
     loop {
-        let next = match slot_tending::tend(&daemon.options.db, &daemon.options.ports).await {
-            Ok(next) => next,
+        let next = match slot_tending::leaving(&daemon.options.db).await {
+            Ok(slots) => {
+                let now = daemon.options.ports.clock.now();
+                let next = slots.iter().filter_map(|slot| slot.due(now)).min();
+                for slot in slots {
+                    let key = (slot.placement.environment.clone(), slot.placement.slot);
+                    lanes.start(key, tend_slot(Arc::clone(&daemon), slot));
+                }
+                next
+            }
             Err(error) => {
-                tracing::warn!("slots could not be looked after: {}", error.full_message());
+                tracing::warn!("slots cannot be read: {}", error.full_message());
                 None
             }
         };
@@ -44,7 +55,14 @@ async fn tend_slots(daemon: Arc<Daemon>) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = daemon.bell.slots.notified() => {}
+            () = lanes.freed() => {}
         }
+    }
+}
+
+async fn tend_slot(daemon: Arc<Daemon>, slot: Leaving) {
+    if let Err(error) = slot_tending::tend_one(&daemon.options.db, &daemon.options.ports, &slot).await {
+        tracing::warn!("a slot could not be looked after: {}", error.full_message());
     }
 }
 
