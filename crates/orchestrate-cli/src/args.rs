@@ -418,6 +418,8 @@ pub struct Logs {
     /// How many lines of each instance to begin with.
     #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub lines: u32,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

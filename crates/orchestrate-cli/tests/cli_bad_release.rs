@@ -56,6 +56,11 @@ fn one_that_crashes_at_its_start_never_gets_traffic() {
     assert!(recorded(&scene, "failed").as_str().unwrap().contains("crash at its start"));
     assert_eq!(scene.status()["traffic"].as_array().unwrap().len(), 1, "it is stopped");
     scene.typed("logs --env production --version 1.1.0").ok().prints("told to crash at its start");
+    let json = scene.typed("logs --env production --version 1.1.0 --format json").ok();
+    let lines: Vec<serde_json::Value> =
+        json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["line"].as_str().unwrap().contains("told to crash")), "{lines:?}");
+    assert!(lines.iter().all(|line| line["instance"].as_str().unwrap().starts_with("web.")), "{lines:?}");
 }
 
 #[test]

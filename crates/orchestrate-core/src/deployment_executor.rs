@@ -39,6 +39,8 @@ pub struct Deployed {
     pub outcome: Outcome,
     /// Nothing had to be done: this very release is live.
     pub already_live: bool,
+    /// Nothing was live before.
+    pub is_first: bool,
 }
 
 /// What came of an interrupted operation.
@@ -176,7 +178,8 @@ impl DeploymentExecutor {
                 .progress
                 .remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
         }
-        Ok(Deployed { deployment: deployment?, outcome, already_live })
+        let is_first = operation.from.is_none() && !already_live;
+        Ok(Deployed { deployment: deployment?, outcome, already_live, is_first })
     }
 
     /// Ends the bake of a live deployment with its verdict; `None` if it ended otherwise meanwhile.
@@ -367,6 +370,7 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
             };
             let served = match deployed.outcome {
                 Outcome::Undone(Failure { kind: FailureKind::Interrupted, .. }) => "; it was put back",
+                Outcome::Undone(_) if deployed.is_first => "; nothing is live, as before",
                 Outcome::Undone(_) => "; users are served as before",
                 // Nothing was put back, so a person has to.
                 Outcome::Completed | Outcome::Condemned(_) | Outcome::NeedsAttention(_) => {

@@ -23,11 +23,8 @@ impl Cli {
             Command::Audit(Audit { command: AuditCommand::List { output, .. } }) => Some(output),
             Command::Doctor(output) => Some(output),
             Command::Rollback(args) => Some(&args.output),
-            Command::Logs(_)
-            | Command::Completions { .. }
-            | Command::Man
-            | Command::Proxy(_)
-            | Command::SampleService => None,
+            Command::Logs(args) => Some(&args.output),
+            Command::Completions { .. } | Command::Man | Command::Proxy(_) | Command::SampleService => None,
         }
     }
 }

@@ -128,6 +128,9 @@ impl Followed {
     }
 
     fn print(&self, printer: &Printer, line: &str) {
+        if printer.json() {
+            return printer.out(&serde_json::json!({ "instance": self.name, "line": line }).to_string());
+        }
         printer.out(&format!("{} {}", printer.faint(&format!("{} |", self.name)), harmless(line)));
     }
 }

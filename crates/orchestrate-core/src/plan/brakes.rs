@@ -93,5 +93,5 @@ pub fn brake(
     let newest = automatic().max_by_key(|event| event.id)?;
     let since = now.millis_since(newest.completed_at.unwrap_or(newest.started_at));
     (since < policy.cool_down.as_millis())
-        .then(|| Brake::CoolDown { since: newest.id, cool_down: policy.cool_down })
+        .then_some(Brake::CoolDown { since: newest.id, cool_down: policy.cool_down })
 }
