@@ -225,6 +225,9 @@ pub struct DeployRun {
     /// Leaves out the checks before the deployment.
     #[arg(long)]
     pub skip_validation: bool,
+    /// Ends once the version is live; the daemon watches it on, and rolls it back if it turns out bad.
+    #[arg(long)]
+    pub detach: bool,
     /// Why; kept with the record.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -135,7 +135,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("    strategy: { type: canary }\n", "`strategy.type: canary` is not built yet"),
         ("    strategy: { type: rolling }\n", "`strategy.type: rolling` is not built yet"),
         ("    requires_approval: true\n", "`requires_approval: true` is not built yet"),
-        ("    verify: { max_error_rate: 1% }\n", "`verify.max_error_rate` is not built yet"),
     ] {
         yaml(&scene, "", inside);
         refused(&scene, "ORC-0230", &[name, "orchestrate.yaml:8:"]);

@@ -104,3 +104,6 @@ impl Deployment {
         self.status == DeploymentStatus::Failed && self.automatic_hold.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -374,7 +374,11 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
                 Outcome::Undone(_) => "; users are served as before",
                 // Nothing was put back, so a person has to.
                 Outcome::Completed | Outcome::Condemned(_) | Outcome::NeedsAttention(_) => {
-                    let message = format!("{what} {verb} and is live all the same: {why}{detail}");
+                    let held = deployed.deployment.automatic_hold.as_ref();
+                    let held = held.map_or_else(String::new, |hold| {
+                        format!("; it is not rolled back by itself: {hold}")
+                    });
+                    let message = format!("{what} {verb} and is live all the same: {why}{held}{detail}");
                     return Some(
                         Error::needs_attention(code, message)
                             .hint(format!("go back: orchestrate deploy rollback --env {environment}")),

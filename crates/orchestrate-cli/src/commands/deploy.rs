@@ -5,6 +5,7 @@ use std::sync::Arc;
 use orchestrate_core::database::Database;
 use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_executor::{Deployed, failed};
+use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
 use orchestrate_core::rollback_event::RollbackEvent;
@@ -34,6 +35,9 @@ struct Report {
     duration_ms: Option<u64>,
     actor: String,
     reason: Option<String>,
+    bake_until: Option<Timestamp>,
+    evidence: Vec<Evidence>,
+    automatic_hold: Option<String>,
     rollback: Option<RollbackEvent>,
 }
 
@@ -69,16 +73,23 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     progress.finished();
     let mut deployed = deployed?;
     wiring.hand_over().await?;
-    let waited = wait_for_verdict(&wiring, &deployed.deployment, &progress, interrupt).await?;
+    let waited = if args.detach && deployed.deployment.status == DeploymentStatus::InProgress {
+        Waited::Detached
+    } else {
+        wait_for_verdict(&wiring, &deployed.deployment, &progress, interrupt).await?
+    };
     let (deployment, rollback) = reread(&wiring.db, deployed.deployment.id).await?;
     deployed.deployment = deployment;
     conclude(printer, deployed, rollback, waited)
 }
 
-/// Whether the wait was given up while the bake goes on.
+/// Whether the verdict was waited for.
 #[derive(PartialEq)]
 enum Waited {
     Done,
+    /// It was not meant to be.
+    Detached,
+    /// The person gave the wait up; the bake goes on.
     GivenUp,
 }
 
@@ -133,14 +144,8 @@ fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEven
         printer.out(&rolled_back_text(printer, &deployment, rollback.as_ref()));
         return Err(error.into());
     }
-    let text = if waited == Waited::GivenUp {
-        format!(
-            "{} {} to {} and still watched; see: orchestrate deploy status --env {}",
-            printer.noted("deployed"),
-            deployment.version,
-            deployment.environment,
-            deployment.environment
-        )
+    let text = if waited != Waited::Done && deployment.status == DeploymentStatus::InProgress {
+        watched_on(printer, &deployment)
     } else if already_live {
         format!(
             "{} {} is live in {} with the same content already; nothing was restarted",
@@ -154,6 +159,19 @@ fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEven
     };
     printer.result(&report(deployment, rollback), || text);
     Ok(Exit::DONE)
+}
+
+/// Nobody waits any more, which changes nothing about what happens.
+fn watched_on(printer: &Printer, deployment: &Deployment) -> String {
+    let Deployment { version, environment, .. } = deployment;
+    let until = deployment
+        .bake_until
+        .map_or_else(String::new, |until| format!(" until {} UTC", crate::printer::moment(until)));
+    format!(
+        "{} {version} to {environment}: it is live and not proven yet; the daemon goes on watching it{until}, and rolls it \
+         back if it turns out bad; see: orchestrate deploy status --env {environment}",
+        printer.noted("deployed")
+    )
 }
 
 fn rolled_back_text(printer: &Printer, deployment: &Deployment, rollback: Option<&RollbackEvent>) -> String {
@@ -178,6 +196,9 @@ fn report(deployment: Deployment, rollback: Option<RollbackEvent>) -> Report {
         completed_at: deployment.completed_at,
         actor: deployment.actor,
         reason: deployment.reason,
+        bake_until: deployment.bake_until,
+        evidence: deployment.evidence,
+        automatic_hold: deployment.automatic_hold,
         rollback,
     }
 }

@@ -90,6 +90,9 @@ fn details(printer: &Printer, event: &RollbackEvent) -> String {
             "not everyone yet, or nobody to tell".into()
         }),
     );
+    for one in &event.evidence {
+        rows.push(vec![format!("  {}", harmless(&one.check)), super::evidence::text(printer, one)]);
+    }
     for phase in &event.phases {
         rows.push(vec![format!("  {}", phase.name), took(phase.ms)]);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use orchestrate_core::deployment::DeploymentStatus;
 use orchestrate_core::deployment_rollback::Readiness;
+use orchestrate_core::evidence::{Evidence, Finding};
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
 use orchestrate_core::ports::{Router as _, RouterView, Silent};
 use orchestrate_core::slot::{Slot, SlotState};
@@ -43,6 +44,8 @@ struct Latest {
     status: DeploymentStatus,
     error_message: Option<String>,
     bake_until: Option<Timestamp>,
+    evidence: Vec<Evidence>,
+    automatic_hold: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +116,8 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         status: deployment.status,
         error_message: deployment.error_message,
         bake_until: deployment.bake_until,
+        evidence: deployment.evidence,
+        automatic_hold: deployment.automatic_hold,
     });
     Ok(Status {
         environment: environment.clone(),
@@ -188,6 +193,13 @@ fn text(printer: &Printer, status: &Status) -> String {
             latest.version,
             super::deploy_history::status(printer, latest.status)
         ));
+    }
+    if let Some(latest) = &status.latest {
+        let against = latest.evidence.iter().filter(|one| one.finding != Finding::Good);
+        lines.extend(against.map(|one| super::evidence::line(printer, one)));
+        if let Some(why) = &latest.automatic_hold {
+            lines.push(printer.noted(&format!("not rolled back by itself: {}", harmless(why))));
+        }
     }
     if let Some(operation) = &status.operation {
         let by = operation.by.as_deref().map_or_else(String::new, |by| format!(" by {}", harmless(by)));

@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use orchestrate_core::plan::Step;
-use orchestrate_core::ports::{Elsewhere, Ports, Progress, SystemClock};
+use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
+use orchestrate_providers::witness::ReleaseWitness;
 use orchestrate_proxy::BuiltinRouter;
 use orchestrate_server::{DaemonOptions, Farewell};
 use rustix::fs::{FlockOperation, flock};
@@ -41,7 +42,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     let ports = Ports {
         provider: Arc::clone(&supervisor) as _,
         router: Arc::new(BuiltinRouter::new(home.proxy_socket())),
-        witness: Arc::new(Elsewhere),
+        witness: Arc::new(ReleaseWitness::new(Arc::clone(&supervisor))),
         clock: Arc::new(SystemClock),
         host: Arc::new(ThisHost),
         progress: Arc::new(Logged),

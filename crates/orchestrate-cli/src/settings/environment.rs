@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use orchestrate_core::deployment_strategy::{Strategy, StrategyKind};
 use orchestrate_core::environment::{
     Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
-    ProviderKind, RollbackPolicy, Verify, VersionCheck, Weekday,
+    ProviderKind, RollbackPolicy, Weekday,
 };
 use orchestrate_core::name::is_plain_name;
 use orchestrate_core::secrets::SecretText;
@@ -14,7 +14,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, keys, release};
+use super::{ConfiguredEnvironment, keys, release, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -34,6 +34,7 @@ pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("sun", Weekday::Sun),
 ];
 pub(super) const MOST_INSTANCES: u32 = 1000;
+pub(super) const MOST_ROLLBACKS: u32 = 100;
 
 /// The addresses that the file's process types listen on so far, by port.
 pub(super) type Listeners<'a> = BTreeMap<u16, Vec<(SocketAddr, Field<'a>)>>;
@@ -52,7 +53,10 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("variables", &mut settings.variables, |field| {
         variables(field)?.into_iter().map(|(name, field)| Ok((name, field.loose_text()?))).collect()
     })?;
-    section.set("verify", &mut settings.verify, verify)?;
+    section.set("verify", &mut settings.verify, |field| verify::read(field, &settings.processes))?;
+    if let Some(field) = section.get("verify") {
+        verify::refuse_long_bake(field, &settings)?;
+    }
     section.set("rollback", &mut settings.rollback, rollback)?;
     section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
     section.set("checks", &mut settings.checks, checks)?;
@@ -141,28 +145,14 @@ fn health_check(field: &Field<'_>) -> Read<HealthCheck> {
     Ok(check)
 }
 
-fn verify(field: &Field<'_>) -> Read<Verify> {
-    let section = field.section(keys::VERIFY)?;
-    let mut verify = Verify::default();
-    section.set("bake", &mut verify.bake, span)?;
-    section.set("version", &mut verify.version, |field| {
-        let section = field.section(keys::VERIFY_VERSION)?;
-        let contains = section.required("contains")?;
-        let check = VersionCheck { path: path(section.required("path")?)?, contains: contains.text()? };
-        if check.contains.is_empty() {
-            return Err(
-                contains.bad_value("every answer contains the empty text; write for example `{version}`")
-            );
-        }
-        Ok(Some(check))
-    })?;
-    Ok(verify)
-}
-
 fn rollback(field: &Field<'_>) -> Read<RollbackPolicy> {
     let section = field.section(keys::ROLLBACK)?;
     let mut policy = RollbackPolicy::default();
     section.set("automatic", &mut policy.automatic, Field::boolean)?;
+    section.set("at_most_per_hour", &mut policy.at_most_per_hour, |field| {
+        field.whole_number(1..=MOST_ROLLBACKS)
+    })?;
+    section.set("cool_down", &mut policy.cool_down, span)?;
     Ok(policy)
 }
 

@@ -28,9 +28,29 @@ pub(super) const ENVIRONMENT: &[&str] = &[
 pub(super) const PROCESS: &[&str] = &["command", "instances", "listen"];
 pub(super) const STRATEGY: &[&str] = &["type", "warm_for"];
 pub(super) const HEALTH_CHECK: &[&str] = &["path", "expected_status", "timeout", "interval", "deadline"];
-pub(super) const VERIFY: &[&str] = &["version", "bake", "max_error_rate"];
+pub(super) const VERIFY: &[&str] = &[
+    "version",
+    "bake",
+    "max_error_rate",
+    "latency",
+    "compare",
+    "minimum_requests",
+    "smoke",
+    "logs",
+    "prometheus",
+    "on_bad",
+    "on_no_data",
+];
+pub(super) const VERIFY_LATENCY: &[&str] = &["p50", "p90", "p95", "p99", "worse_by"];
+pub(super) const VERIFY_COMPARE: &[&str] = &["error_rate_worse_by"];
+pub(super) const VERIFY_SMOKE: &[&str] = &["name", "command", "http", "timeout", "on_bad"];
+pub(super) const VERIFY_HTTP: &[&str] = &["process", "path", "method", "headers", "body", "expect"];
+pub(super) const VERIFY_EXPECT: &[&str] = &["status", "contains", "header", "within"];
+pub(super) const VERIFY_LOG: &[&str] = &["name", "process", "pattern", "at_most", "on_bad"];
+pub(super) const VERIFY_PROMETHEUS: &[&str] = &["url", "interval", "queries"];
+pub(super) const VERIFY_QUERY: &[&str] = &["name", "query", "at_most", "at_least", "on_bad", "on_no_data"];
 pub(super) const VERIFY_VERSION: &[&str] = &["path", "contains"];
-pub(super) const ROLLBACK: &[&str] = &["automatic"];
+pub(super) const ROLLBACK: &[&str] = &["automatic", "at_most_per_hour", "cool_down"];
 pub(super) const CHECK: &[&str] = &["name", "command", "timeout"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
 pub(super) const NOTIFICATION: &[&str] = &["type", "url", "secret", "on"];

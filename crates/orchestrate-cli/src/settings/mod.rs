@@ -20,6 +20,8 @@ mod template;
 mod tests;
 mod unbuilt;
 mod values;
+mod verify;
+mod verify_schema;
 mod wording;
 mod yaml;
 

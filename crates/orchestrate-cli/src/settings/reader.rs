@@ -1,5 +1,7 @@
 //! Reading the tree key by key, with one wording for everything that can be wrong with a key or a value.
 
+use orchestrate_core::measure::Measure;
+
 use super::error::{ConfigError, code, shown};
 use super::interpolate::{self, Part};
 use super::source::Source;
@@ -185,6 +187,13 @@ impl<'a> Field<'a> {
                 range.end()
             ))
         })
+    }
+
+    /// A number, with or without a fraction.
+    pub fn number(&self) -> Read<Measure> {
+        let Kind::Number(text) = &self.node.kind else { return Err(self.wrong_type("a number")) };
+        let number = text.parse().ok().and_then(Measure::new);
+        number.ok_or_else(|| self.bad_value(&format!("{} is not a finite number", self.quoted(text))))
     }
 
     /// The value as messages name it, unless it is a secret by way of an alias.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{environment, notifications};
 
-const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
+pub(super) const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
 const ADDRESS: &str = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}";
-const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
+pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
 const VARIABLE: &str = "^(?!PORT$|ORCHESTRATE_)[A-Za-z_][A-Za-z0-9_]*$";
 
 /// The schema, draft 2020-12.
@@ -80,9 +80,11 @@ fn environment() -> Value {
             "stop_timeout": text("How long after SIGTERM an instance is killed.", SPAN),
             "variables": variables("In the environment of every instance."),
             "secrets": variables("The same, kept encrypted and never printed."),
-            "verify": verify(),
+            "verify": super::verify_schema::verify(),
             "rollback": mapping("What happens when a release turns out bad.", &[], json!({
                 "automatic": boolean("Whether a bad release is rolled back by itself."),
+                "at_most_per_hour": number("How many automatic rollbacks there may be within an hour.", 1, environment::MOST_ROLLBACKS),
+                "cool_down": text("How long after an automatic rollback there is no other one.", SPAN),
             })),
             "requires_approval": { "description": "Not built yet: only false.", "type": "boolean", "enum": [false] },
             "checks": list("Commands that must succeed before a deployment.", mapping("One check.", &["name", "command"], json!({
@@ -136,25 +138,6 @@ fn health_check() -> Value {
     )
 }
 
-fn verify() -> Value {
-    let version = mapping(
-        "A page whose answer names the version that gave it.",
-        &["path", "contains"],
-        json!({
-            "path": text("Asked with GET.", "/.*"),
-            "contains": any_text("What the answer must contain; {version} is filled in."),
-        }),
-    );
-    mapping(
-        "How a release is judged once it has traffic.",
-        &[],
-        json!({
-            "version": version,
-            "bake": text("How long a new live release is watched before it counts as proven.", SPAN),
-        }),
-    )
-}
-
 fn notification() -> Value {
     mapping(
         "One channel.",
@@ -168,7 +151,7 @@ fn notification() -> Value {
     )
 }
 
-fn mapping(description: &str, required: &[&str], properties: Value) -> Value {
+pub(super) fn mapping(description: &str, required: &[&str], properties: Value) -> Value {
     json!({
         "description": description,
         "type": "object",
@@ -197,11 +180,11 @@ fn variables(description: &str) -> Value {
     })
 }
 
-fn list(description: &str, items: Value) -> Value {
+pub(super) fn list(description: &str, items: Value) -> Value {
     json!({ "description": description, "type": "array", "items": items })
 }
 
-fn command() -> Value {
+pub(super) fn command() -> Value {
     json!({
         "description": "The program and its arguments, run without a shell.",
         "type": "array",
@@ -211,16 +194,16 @@ fn command() -> Value {
 }
 
 /// Text of a pattern, or with a `${NAME}` whose value the schema cannot know.
-fn text(description: &str, pattern: &str) -> Value {
+pub(super) fn text(description: &str, pattern: &str) -> Value {
     let pattern = format!(r"^(?:{pattern})$|\$\{{[A-Za-z_][A-Za-z0-9_]*\}}");
     json!({ "description": description, "type": "string", "pattern": pattern })
 }
 
-fn any_text(description: &str) -> Value {
+pub(super) fn any_text(description: &str) -> Value {
     json!({ "description": description, "type": "string", "minLength": 1 })
 }
 
-fn word(description: &str, words: &[&str]) -> Value {
+pub(super) fn word(description: &str, words: &[&str]) -> Value {
     json!({ "description": description, "type": "string", "enum": words })
 }
 
@@ -228,10 +211,10 @@ fn boolean(description: &str) -> Value {
     json!({ "description": description, "type": "boolean" })
 }
 
-fn number(description: &str, least: u32, most: u32) -> Value {
+pub(super) fn number(description: &str, least: u32, most: u32) -> Value {
     json!({ "description": description, "type": "integer", "minimum": least, "maximum": most })
 }
 
-fn names<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+pub(super) fn names<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
     words.iter().map(|(name, _)| *name).collect()
 }

@@ -35,7 +35,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     value("notifications.type", "pagerduty", CHANNEL),
     value("notifications.type", "email", CHANNEL),
     value("requires_approval", "true", "leave it out, or write `false`"),
-    key("verify.max_error_rate", "leave it out; a release is judged by its health check and its `bake`"),
 ];
 
 /// Why the setting at `path` (with this value, or the key itself) is refused, if it is not built.

@@ -95,3 +95,6 @@ pub fn brake(
     (since < policy.cool_down.as_millis())
         .then_some(Brake::CoolDown { since: newest.id, cool_down: policy.cool_down })
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,3 +272,6 @@ pub fn metric(
     evidence.limit = broken.map(|(limit, _)| limit).or(query.at_most).or(query.at_least);
     evidence
 }
+
+#[cfg(test)]
+mod tests;

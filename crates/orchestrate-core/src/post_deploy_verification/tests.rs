@@ -1,5 +1,7 @@
 //! Bakes: good ones, bad ones, and those that something else overtook.
 
+mod checks;
+
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::fakes::{Fault, Kind, When};
 use crate::notification::NoticeKind;

@@ -43,7 +43,7 @@ pub(super) fn spawn(
         .args(words.iter().skip(1))
         .current_dir(directory)
         .env_clear()
-        .envs(environment(spec, placement, instance)?)
+        .envs(environment(spec, placement, &instance.name_in_environment(), instance.port)?)
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(second)
@@ -62,7 +62,7 @@ pub(super) fn spawn(
     }
 }
 
-fn hold(pid: u32) -> io::Result<Running> {
+pub(super) fn hold(pid: u32) -> io::Result<Running> {
     let stat = proc_table::stat(pid).ok_or_else(|| io::Error::other("it is not in /proc"))?;
     Running::hold_child(Mark { pid, started: stat.started })
 }
@@ -70,8 +70,18 @@ fn hold(pid: u32) -> io::Result<Running> {
 /// The program of a process type, where it can be run.
 pub(super) fn find_program(spec: &RunSpec, process: &str, directory: &Path) -> PortResult<PathBuf> {
     let words = spec.processes.get(process).map(|process| process.command.as_slice()).unwrap_or_default();
-    let Some(program) = words.first().filter(|program| !program.is_empty()) else {
-        return Err(PortError::failed(format!("process type {process} has no command")));
+    find(words.first(), &format!("process type {process} has no command"), spec, directory)
+}
+
+/// The program of a command, where it can be run; `missing` says that there is none.
+pub(super) fn find(
+    program: Option<&String>,
+    missing: &str,
+    spec: &RunSpec,
+    directory: &Path,
+) -> PortResult<PathBuf> {
+    let Some(program) = program.filter(|program| !program.is_empty()) else {
+        return Err(PortError::failed(missing));
     };
     if program.contains('/') {
         // Without the `./` in the middle, since scripts show this path to people.
@@ -108,7 +118,7 @@ fn not_found(program: &str, why: &str, directory: &Path) -> PortError {
     PortError::failed(format!("command `{program}` {why}; looked in {}", directory.display()))
 }
 
-fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) -> PortError {
+pub(super) fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) -> PortError {
     let shebang = || {
         let bytes = fs::read(program).ok()?;
         let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
@@ -129,10 +139,11 @@ fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) -> PortError 
 }
 
 /// All that the process gets to see of ours.
-fn environment(
+pub(super) fn environment(
     spec: &RunSpec,
     placement: &Placement,
-    instance: &InstanceEntry,
+    name: &str,
+    port: Option<u16>,
 ) -> PortResult<BTreeMap<OsString, OsString>> {
     let mut all: BTreeMap<OsString, OsString> = BTreeMap::new();
     all.insert("PATH".into(), STANDARD_PATH.into());
@@ -152,7 +163,7 @@ fn environment(
     // Last, so that no variable can hide who an instance is.
     all.insert("ORCHESTRATE_VERSION".into(), placement.version.as_str().into());
     all.insert("ORCHESTRATE_ENVIRONMENT".into(), placement.environment.as_str().into());
-    all.insert(INSTANCE_VARIABLE.into(), instance.name_in_environment().into());
-    all.extend(instance.port.map(|port| ("PORT".into(), port.to_string().into())));
+    all.insert(INSTANCE_VARIABLE.into(), name.into());
+    all.extend(port.map(|port| ("PORT".into(), port.to_string().into())));
     Ok(all)
 }

@@ -11,6 +11,8 @@ mod health;
 mod keep;
 mod keeper;
 mod left;
+mod lines;
+mod one_off;
 mod open;
 mod output;
 mod proc_table;

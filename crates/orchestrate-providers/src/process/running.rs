@@ -82,6 +82,12 @@ impl Running {
         self.reap();
     }
 
+    /// Kills the whole group and does not wait for its end.
+    pub fn kill_group(&self) {
+        self.signal_group(Signal::KILL);
+        self.reap();
+    }
+
     /// The group's number cannot mean another group while its leader is not reaped or any member lives.
     fn signal_group(&self, signal: Signal) {
         let leader = proc_table::stat(self.mark.pid).is_some_and(|stat| stat.started == self.mark.started);
@@ -133,6 +139,12 @@ impl Running {
 pub(super) enum Ending {
     Exited(i32),
     Killed(i32),
+}
+
+impl Ending {
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
 }
 
 impl std::fmt::Display for Ending {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::book::{Book, InstanceEntry, Record};
 use super::command;
 use super::keeper::{Held, Keeper};
+use super::lines::Counted;
 use super::output::log_path;
 use super::spec::{RunSpec, RunSpecs};
 use super::supervisor::RestartPolicy;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     keepers: Mutex<BTreeMap<(EnvironmentName, String), Arc<Keeper>>>,
     gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
     next_port: AtomicU16,
+    pub counted: Counted,
     /// Everything is being stopped, and nothing starts any more.
     closing: AtomicBool,
 }
@@ -72,6 +74,7 @@ impl Shared {
             keepers: Mutex::default(),
             gates: Mutex::default(),
             next_port: AtomicU16::new(u16::try_from(random() % u64::from(PORTS)).unwrap_or(0)),
+            counted: Counted::default(),
             closing: AtomicBool::new(false),
         }
     }

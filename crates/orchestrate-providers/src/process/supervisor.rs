@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Fetch, Instance, PortError, PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, Instance, Lines, OneOff, PortError, PortResult, Provider, StartRequest,
+    StopRequest,
 };
 use orchestrate_core::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -22,7 +23,7 @@ use super::open::{self, Before};
 use super::rotate::{self, LogLimits};
 use super::shared::{Shared, blocking};
 use super::spec::RunSpecs;
-use super::{await_healthy, proc_table, start, stop};
+use super::{await_healthy, lines, one_off, proc_table, start, stop};
 use crate::artifact::ArtifactStore;
 
 /// Where and for whom instances are supervised.
@@ -99,6 +100,7 @@ impl Supervisor {
         let rotation = tokio::spawn(rotate::keep_small(Arc::clone(&shared), options.logs)).abort_handle();
         let supervisor = Arc::new(Self { shared, warnings, rotation, _lock: lock });
         open::take_over(&supervisor.shared, before).await;
+        tokio::spawn(one_off::end_leftovers(Arc::clone(&supervisor.shared)));
         Ok(supervisor)
     }
 
@@ -118,6 +120,16 @@ impl Supervisor {
             self.shared.keepers().iter().map(|keeper| keeper.placement.environment.clone()).collect();
         names.dedup();
         names
+    }
+
+    /// Runs a command once, as an instance of its release would run, and waits for its end.
+    pub async fn run_once(&self, command: &OneOff) -> PortResult<Ended> {
+        one_off::run(&self.shared, command).await
+    }
+
+    /// Counts the lines of a release's output that match.
+    pub async fn count_lines(&self, request: &CountLines) -> PortResult<Lines> {
+        lines::count(&self.shared, request).await
     }
 
     /// Stops and forgets all instances of all environments, whatever their fence. Nothing can be started after that.

@@ -35,6 +35,7 @@ fn the_file_of_the_contract_is_read_as_it_says() {
     assert_eq!(settings.strategy.warm_for, Span::from_secs(900));
     assert_eq!(settings.health_check.path, "/healthz");
     assert_eq!(settings.verify.version.as_ref().unwrap().contains, "{version}");
+    assert_eq!(settings.verify.max_error_rate.unwrap().to_string(), "1%");
     assert_eq!(settings.variables, BTreeMap::from([("LOG_LEVEL".into(), "info".into())]));
     assert_eq!(found.secrets["DB_PASSWORD"].expose(), "correct horse: #battery");
     let channel = &file.notifications[0];
@@ -65,7 +66,9 @@ fn the_template_loads_as_it_is_and_with_everything_in_it_switched_on() {
     let file = from_str(std::path::Path::new("x"), &on, &|_| Some("x".into()), None).unwrap();
     let found = &file.environments[&production()];
     assert_eq!((found.settings.checks.len(), found.settings.windows.len(), found.secrets.len()), (1, 1, 1));
-    assert!(found.settings.verify.version.is_some());
+    let verify = &found.settings.verify;
+    assert!(verify.version.is_some() && verify.prometheus.is_some() && verify.latency.is_some());
+    assert_eq!((verify.smoke.len(), verify.logs.len()), (1, 1));
     assert_eq!(file.notifications.len(), 1);
     assert!(matches!(file.release, ReleaseSource::Git { .. }));
     assert!(template("true").contains("service: \"true\""));
