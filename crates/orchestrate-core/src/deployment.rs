@@ -77,8 +77,10 @@ pub struct Deployment {
     /// The end of its bake, while it is watched.
     pub bake_until: Option<Timestamp>,
     /// What the checks found while it was watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
     /// Why it is not rolled back by itself although it is bad.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub automatic_hold: Option<String>,
 }
 

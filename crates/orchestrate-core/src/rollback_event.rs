@@ -113,7 +113,7 @@ pub struct RollbackEvent {
     #[serde(skip)]
     pub left: Option<Left>,
     /// What showed the release to be bad that was left, where it was left by itself.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
     /// The rollback that this one takes back (`--undo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

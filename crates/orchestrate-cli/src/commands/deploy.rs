@@ -35,8 +35,11 @@ struct Report {
     duration_ms: Option<u64>,
     actor: String,
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bake_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
     rollback: Option<RollbackEvent>,
 }

@@ -44,7 +44,9 @@ struct Latest {
     status: DeploymentStatus,
     error_message: Option<String>,
     bake_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
 }
 

@@ -62,6 +62,7 @@ fn event(id: i64, from: i64, target: i64, seconds_ago: i64) -> RollbackEvent {
         left: None,
         evidence: Vec::new(),
         undoes: None,
+        crossed: None,
     }
 }
 
