@@ -225,7 +225,7 @@ pub struct DeployRun {
     /// Leaves out the checks before the deployment.
     #[arg(long)]
     pub skip_validation: bool,
-    /// Ends once the version is live; the daemon watches it on, and rolls it back if it turns out bad.
+    /// Ends once the version is live; the daemon goes on watching it.
     #[arg(long)]
     pub detach: bool,
     /// Why; kept with the record.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, Instance, Lines, OneOff, PortError, PortResult, Provider, StartRequest,
-    StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, Instance, Lines, OneOff, PortError, PortResult, Provider,
+    StartRequest, StopRequest,
 };
 use orchestrate_core::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
