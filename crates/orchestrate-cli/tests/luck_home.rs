@@ -139,7 +139,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn another_user_reads_nothing_and_reaches_nobody() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
+    scene.configure(|settings| settings["secrets"] = serde_json::json!({ "PASSWORD": "open sesame" }));
     scene.deploy("1.0.0").ok();
     // All around the home is open, so that only the home and what is in it can keep others out.
     open_to(&scene.path(""), 0o755);

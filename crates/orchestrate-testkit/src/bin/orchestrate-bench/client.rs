@@ -61,7 +61,23 @@ pub struct Load {
 }
 
 impl Load {
+    /// As fast as it goes.
     pub fn start(address: SocketAddr, connections: usize, requests: Option<u64>) -> Result<Self> {
+        Self::start_with(address, connections, requests, Duration::ZERO)
+    }
+
+    /// So many requests a second by all connections together.
+    pub fn paced(address: SocketAddr, connections: usize, per_second: u32) -> Result<Self> {
+        let connections_u32 = u32::try_from(connections)?;
+        Self::start_with(address, connections, None, Duration::from_secs(1) * connections_u32 / per_second)
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        connections: usize,
+        requests: Option<u64>,
+        pace: Duration,
+    ) -> Result<Self> {
         let newest = vec![None; connections];
         let (seen, progress) = watch::channel(Progress { requests: 0, newest });
         let (stop, stopping) = watch::channel(false);
@@ -71,7 +87,8 @@ impl Load {
             let left = Rc::new(Cell::new(requests.unwrap_or(u64::MAX)));
             let records = LocalSet::new().block_on(&runtime, async {
                 let clients = (0..connections).map(|number| {
-                    let client = Client { number, address, left: Rc::clone(&left), seen: seen.clone() };
+                    let (left, seen) = (Rc::clone(&left), seen.clone());
+                    let client = Client { number, address, left, pace, seen };
                     tokio::task::spawn_local(client.run(stopping.clone()))
                 });
                 let mut all = Vec::new();
@@ -130,6 +147,8 @@ struct Client {
     address: SocketAddr,
     /// Requests that are still to be made, by all clients.
     left: Rc<Cell<u64>>,
+    /// Between the beginnings of two requests; zero is as fast as it goes.
+    pace: Duration,
     seen: watch::Sender<Progress>,
 }
 
@@ -137,7 +156,12 @@ impl Client {
     async fn run(self, stopping: watch::Receiver<bool>) -> Vec<Record> {
         let mut records = Vec::new();
         let mut connection = None;
+        let mut next = tokio::time::Instant::now();
         while !*stopping.borrow() && self.take_one() {
+            if !self.pace.is_zero() {
+                tokio::time::sleep_until(next).await;
+                next += self.pace;
+            }
             let asked = timeout(PATIENCE, ask(self.address, &mut connection)).await;
             let outcome = match asked {
                 Ok(Ok(by)) => Ok(by),

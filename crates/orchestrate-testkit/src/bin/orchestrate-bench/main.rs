@@ -6,7 +6,9 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 #![expect(clippy::print_stderr, reason = "and says what went wrong")]
 
+mod bad_release;
 mod client;
+mod cold;
 mod idle;
 mod peers;
 mod planning;
@@ -52,6 +54,8 @@ enum Part {
     Switch,
     ZeroLoss,
     ProxyCost,
+    Cold,
+    BadRelease,
     Planning,
     Idle,
 }
@@ -137,6 +141,8 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::Switch => switch::run(plan, &place).await,
         Part::ZeroLoss => zero_loss::run(plan, &place).await,
         Part::ProxyCost => proxy_cost::run(plan, &place).await,
+        Part::Cold => cold::run(plan, &place).await,
+        Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,
     }

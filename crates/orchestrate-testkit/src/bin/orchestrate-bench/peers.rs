@@ -18,7 +18,7 @@ use tokio::process::Command;
 pub use caddy::Caddy;
 pub use haproxy::HaProxy;
 pub use nginx::Nginx;
-pub use orchestrate::{Orchestrate, Processes};
+pub use orchestrate::{Orchestrate, Processes, Setting};
 
 use crate::Plan;
 use crate::client::{BAD, By, GOOD, await_answer};

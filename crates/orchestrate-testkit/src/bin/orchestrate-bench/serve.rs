@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -28,6 +30,41 @@ const CHUNK: &[u8] = &[b'x'; 16_384];
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+struct Service {
+    version: String,
+    behaviour: Behaviour,
+    asked: AtomicU64,
+}
+
+impl Service {
+    /// Every so many of 100 answers at `/`, spread evenly.
+    fn fails(&self) -> bool {
+        let (number, errors) = (self.asked.fetch_add(1, Ordering::Relaxed), self.behaviour.errors);
+        (number + 1) * errors / 100 > number * errors / 100
+    }
+}
+
+/// What its file `BEHAVIOUR` says: `ready_after MS`, `errors PERCENT`. Without the file it behaves.
+#[derive(Default)]
+struct Behaviour {
+    ready_after: Duration,
+    errors: u64,
+}
+
+impl Behaviour {
+    fn read() -> Result<Self> {
+        let mut behaviour = Self::default();
+        for line in std::fs::read_to_string("BEHAVIOUR").unwrap_or_default().lines() {
+            match line.split_once(' ') {
+                Some(("ready_after", ms)) => behaviour.ready_after = Duration::from_millis(ms.parse()?),
+                Some(("errors", percent)) => behaviour.errors = percent.parse()?,
+                _ => bail!("`{line}` is no behaviour"),
+            }
+        }
+        Ok(behaviour)
+    }
+}
+
 /// `--serve [VERSION PORT]`, else from the variables that an instance of a deployment gets.
 pub async fn serve(arguments: &[&str]) -> Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
@@ -36,10 +73,13 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
         [] => (variable("ORCHESTRATE_VERSION")?, variable("PORT")?),
         _ => bail!("--serve takes VERSION and PORT, or neither"),
     };
+    let behaviour = Behaviour::read()?;
+    tokio::time::sleep(behaviour.ready_after).await;
     let port: u16 = port.parse().with_context(|| format!("`{port}` is no port"))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.context("cannot listen")?;
-    let version: Arc<str> = Arc::from(format!("version {version}\n"));
+    let service =
+        Arc::new(Service { version: format!("version {version}\n"), behaviour, asked: AtomicU64::new(0) });
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {
@@ -47,7 +87,7 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
             _ = terminate.recv() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                connections.spawn(converse(stream, Arc::clone(&version), stopping.clone()));
+                connections.spawn(converse(stream, Arc::clone(&service), stopping.clone()));
             }
         }
     }
@@ -57,9 +97,9 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn converse(stream: TcpStream, version: Arc<str>, mut stopping: watch::Receiver<bool>) {
+async fn converse(stream: TcpStream, this: Arc<Service>, mut stopping: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(Arc::clone(&version), request));
+    let service = service_fn(move |request| answer(Arc::clone(&this), request));
     let builder = http1::Builder::new();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     tokio::select! {
@@ -70,9 +110,10 @@ async fn converse(stream: TcpStream, version: Arc<str>, mut stopping: watch::Rec
     let _ = connection.await;
 }
 
-async fn answer(version: Arc<str>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(this: Arc<Service>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let response = match request.uri().path() {
-        "/" | "/version" | "/healthz" => text(StatusCode::OK, &version),
+        "/" if this.fails() => text(StatusCode::INTERNAL_SERVER_ERROR, &this.version),
+        "/" | "/version" | "/healthz" => text(StatusCode::OK, &this.version),
         "/download" => {
             let wanted = request.uri().query().and_then(|query| query.strip_prefix("bytes="));
             wanted

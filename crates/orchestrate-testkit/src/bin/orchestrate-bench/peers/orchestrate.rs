@@ -20,6 +20,22 @@ pub struct Orchestrate {
     stopped: bool,
 }
 
+/// What differs between the environments of the benchmark, as the config file writes it.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    pub strategy: &'a str,
+    pub instances: u32,
+    pub verify: Option<&'a str>,
+    /// What the service of each version finds in its file `BEHAVIOUR`.
+    pub behaviour: &'a [(&'a str, &'a str)],
+}
+
+impl Default for Setting<'_> {
+    fn default() -> Self {
+        Self { strategy: "{ type: blue_green, warm_for: 1h }", instances: 1, verify: None, behaviour: &[] }
+    }
+}
+
 const STOP: [&str; 3] = ["daemon", "stop", "--all"];
 
 /// The processes of the home that stay in the background.
@@ -50,6 +66,16 @@ impl Orchestrate {
 
     /// The config file and an artifact for each version, with nothing deployed yet.
     pub async fn prepare(program: &Path, place: &Place, name: &str, versions: &[&str]) -> Result<Self> {
+        Self::prepare_as(program, place, name, versions, Setting::default())
+    }
+
+    pub fn prepare_as(
+        program: &Path,
+        place: &Place,
+        name: &str,
+        versions: &[&str],
+        setting: Setting<'_>,
+    ) -> Result<Self> {
         let (room, address) = (place.room(name)?, free_address()?);
         for version in versions {
             let artifact = room.join("dist").join(version);
@@ -57,15 +83,21 @@ impl Orchestrate {
             std::fs::copy(place.program(), artifact.join("orchestrate-bench"))?;
             // Releases with the same content are the same release.
             std::fs::write(artifact.join("VERSION"), version)?;
+            if let Some((_, behaviour)) = setting.behaviour.iter().find(|(of, _)| of == version) {
+                std::fs::write(artifact.join("BEHAVIOUR"), behaviour)?;
+            }
         }
         let config = format!(
             "service: bench\n\
              release:\n  artifact: dist/{{version}}\n\
              environments:\n  production:\n    type: production\n    provider: process\n\
-             \x20   processes:\n      web: {{ command: [\"./orchestrate-bench\", \"--serve\"], instances: 1, listen: \"{address}\" }}\n\
-             \x20   strategy: {{ type: blue_green, warm_for: 1h }}\n\
+             \x20   processes:\n      web: {{ command: [\"./orchestrate-bench\", \"--serve\"], instances: {instances}, listen: \"{address}\" }}\n\
+             \x20   strategy: {strategy}\n\
              \x20   health_check: {{ path: /healthz, interval: 100ms, deadline: 30s }}\n\
-             \x20   drain: 30s\n"
+             \x20   drain: 30s\n{verify}",
+            instances = setting.instances,
+            strategy = setting.strategy,
+            verify = setting.verify.map_or_else(String::new, |verify| format!("    verify: {verify}\n")),
         );
         std::fs::write(room.join("orchestrate.yaml"), config)?;
         Ok(Self { program: program.to_owned(), room, address, stopped: false })
@@ -79,6 +111,24 @@ impl Orchestrate {
         let arguments = ["deploy", "--env", "production", "--version", version, "--format", "json", "--yes"];
         let (_, result) = self.json(&arguments).await?;
         expect(&result, "status", "completed")
+    }
+
+    /// A deployment that may end as it likes: what it printed, and when.
+    pub async fn attempt(&self, version: &str) -> Result<std::process::Output> {
+        let arguments = ["deploy", "--env", "production", "--version", version, "--format", "json", "--yes"];
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        tokio::time::timeout(LIMIT, command.output())
+            .await
+            .context("the deployment did not end")?
+            .map_err(Into::into)
+    }
+
+    /// Any other command of the environment, with its JSON.
+    pub async fn typed(&self, words: &[&str]) -> Result<(Finished, Value)> {
+        let arguments: Vec<&str> =
+            words.iter().copied().chain(["--env", "production", "--yes", "--format", "json"]).collect();
+        self.json(&arguments).await
     }
 
     pub async fn plan_rollback(&self) -> Result<(Finished, Value)> {
