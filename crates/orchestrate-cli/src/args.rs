@@ -148,6 +148,19 @@ pub enum EnvCommand {
     Check(NamedEnvironment),
     /// Stops everything in one.
     Stop(NamedEnvironment),
+    /// Removes the releases that one does not keep, by its `retention`.
+    Prune(EnvPrune),
+}
+
+#[derive(Debug, Args)]
+pub struct EnvPrune {
+    /// The environment.
+    pub name: EnvironmentName,
+    /// Shows what would be removed, and what stays reachable by a rollback.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

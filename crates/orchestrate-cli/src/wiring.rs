@@ -151,6 +151,10 @@ impl<P: Provider> Provider for Starting<P> {
         self.again(self.port.stop(request).await, self.port.stop(request)).await
     }
 
+    async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
+        self.again(self.port.discard(artifact).await, self.port.discard(artifact)).await
+    }
+
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         self.again(self.port.instances(environment).await, self.port.instances(environment)).await
     }

@@ -149,6 +149,23 @@ impl Default for RollbackPolicy {
     }
 }
 
+/// How many old releases are kept, so that a rollback can go there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// The newest proven ones, which are kept however old they are.
+    pub keep: u32,
+    /// How long the others are kept; without it they go once they are not among the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep: 10, max_age: None }
+    }
+}
+
 /// A command of the user's that must succeed before a deployment: tests, a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -276,6 +293,9 @@ pub struct EnvironmentSettings {
     pub checks: Vec<Check>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<DeployWindow>,
+    /// Without it, every release is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 fn default_drain() -> Span {

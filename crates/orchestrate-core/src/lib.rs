@@ -27,6 +27,7 @@ pub mod plan;
 pub mod execute;
 pub mod post_deploy_verification;
 pub mod pre_deploy_validation;
+pub mod retention;
 pub mod slot_tending;
 
 pub mod database;

@@ -36,6 +36,8 @@ pub trait Provider: Send + Sync {
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>>;
     /// Makes sure the instances named do not run: SIGTERM, then SIGKILL after the release's `stop_timeout`.
     async fn stop(&self, request: &StopRequest) -> PortResult<()>;
+    /// Removes a sealed artifact that no release needs; false if it is not here, or was taken in again just now.
+    async fn discard(&self, artifact: &Digest) -> PortResult<bool>;
     /// What runs in the environment now.
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>>;
 }

@@ -146,6 +146,8 @@ pub struct Release {
     pub hold: Option<Hold>,
     /// Whether a deployment by which it went live was neither rolled back nor passed over by a rollback.
     pub stands: bool,
+    /// Since when its artifact is not kept any more.
+    pub pruned_at: Option<Timestamp>,
 }
 
 impl Release {

@@ -178,6 +178,12 @@ impl Stage {
         self.rollback().rollback_as(&self.back(), &asking).await
     }
 
+    /// Where an undo would go to.
+    pub async fn undo_preview(&self) -> Option<Version> {
+        let asking = Asking { undo: true, ..Asking::by("ada") };
+        self.rollback().preview(&self.back(), &asking).await.ok().map(|preview| preview.target_version)
+    }
+
     /// The version that is live, after a look that the records and the router say the same.
     pub async fn live(&self) -> Option<String> {
         let record = self.db.environment(&self.environment).await.unwrap();

@@ -4,6 +4,7 @@
 mod interrupted;
 mod lanes;
 mod outbox;
+mod prune;
 mod reconcile;
 mod routes;
 mod socket;
@@ -74,6 +75,7 @@ pub(crate) struct Bell {
     pub operations: Notify,
     pub verdicts: Notify,
     pub environments: Notify,
+    pub prune: Notify,
 }
 
 impl Bell {
@@ -83,6 +85,7 @@ impl Bell {
         self.operations.notify_one();
         self.verdicts.notify_one();
         self.environments.notify_one();
+        self.prune.notify_one();
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/provider/fetch", post(fetch))
+        .route("/provider/discard", post(discard))
         .route("/provider/start", post(start))
         .route("/provider/await_healthy", post(await_healthy))
         .route("/provider/stop", post(stop))
@@ -48,6 +49,10 @@ fn answer<T: Serialize>(result: PortResult<T>) -> Response {
 
 async fn fetch(State(daemon): Shared, Json(request): Json<Fetch>) -> Response {
     answer(daemon.options.ports.provider.fetch(&request).await)
+}
+
+async fn discard(State(daemon): Shared, Json(digest): Json<Digest>) -> Response {
+    answer(daemon.options.ports.provider.discard(&digest).await)
 }
 
 async fn start(State(daemon): Shared, Json(request): Json<StartRequest>) -> Response {

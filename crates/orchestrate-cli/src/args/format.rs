@@ -36,6 +36,7 @@ impl EnvCommand {
             Self::Show(args) | Self::Delete(args) | Self::Check(args) | Self::Stop(args) => &args.output,
             Self::Create(args) => &args.output,
             Self::Apply(args) => &args.output,
+            Self::Prune(args) => &args.output,
         }
     }
 }

@@ -29,6 +29,7 @@ pub async fn run(global: &Global, command: EnvCommand, printer: &Printer) -> End
         EnvCommand::Delete(args) => delete(&wiring, &args.name, printer).await,
         EnvCommand::Check(args) => check(&wiring, &args.name, printer).await,
         EnvCommand::Stop(args) => stop(&wiring, &args.name, printer).await,
+        EnvCommand::Prune(args) => super::env_prune::run(&wiring, &args, printer).await,
     }
 }
 

@@ -15,6 +15,7 @@ mod deploy_status;
 mod deploy_validate;
 mod doctor;
 mod env;
+mod env_prune;
 mod evidence;
 mod init;
 mod intake;

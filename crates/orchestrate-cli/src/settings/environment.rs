@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use orchestrate_core::deployment_strategy::{Strategy, StrategyKind};
 use orchestrate_core::environment::{
     Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
-    ProviderKind, RollbackPolicy, Weekday,
+    ProviderKind, Retention, RollbackPolicy, Weekday,
 };
 use orchestrate_core::name::is_plain_name;
 use orchestrate_core::secrets::SecretText;
@@ -33,6 +33,7 @@ pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("sat", Weekday::Sat),
     ("sun", Weekday::Sun),
 ];
+pub(super) const MOST_KEPT: u32 = 100_000;
 pub(super) const MOST_INSTANCES: u32 = 1000;
 pub(super) const MOST_ROLLBACKS: u32 = 100;
 
@@ -61,6 +62,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
     section.set("checks", &mut settings.checks, checks)?;
     section.set("windows", &mut settings.windows, windows)?;
+    section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     let mut secrets = BTreeMap::new();
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
     let mut release = None;
@@ -154,6 +156,14 @@ fn rollback(field: &Field<'_>) -> Read<RollbackPolicy> {
     })?;
     section.set("cool_down", &mut policy.cool_down, span)?;
     Ok(policy)
+}
+
+fn retention(field: &Field<'_>) -> Read<Retention> {
+    let section = field.section(keys::RETENTION)?;
+    let mut retention = Retention::default();
+    section.set("keep", &mut retention.keep, |field| field.whole_number(1..=MOST_KEPT))?;
+    section.set("max_age", &mut retention.max_age, |field| span_above_zero(field).map(Some))?;
+    Ok(retention)
 }
 
 fn secrets_apart_from(

@@ -24,6 +24,7 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "requires_approval",
     "checks",
     "windows",
+    "retention",
 ];
 pub(super) const PROCESS: &[&str] = &["command", "instances", "listen"];
 pub(super) const STRATEGY: &[&str] = &["type", "warm_for"];
@@ -52,5 +53,6 @@ pub(super) const VERIFY_QUERY: &[&str] = &["name", "query", "at_most", "at_least
 pub(super) const VERIFY_VERSION: &[&str] = &["path", "contains"];
 pub(super) const ROLLBACK: &[&str] = &["automatic", "at_most_per_hour", "cool_down"];
 pub(super) const CHECK: &[&str] = &["name", "command", "timeout"];
+pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
 pub(super) const NOTIFICATION: &[&str] = &["type", "url", "secret", "on"];

@@ -92,6 +92,10 @@ fn environment() -> Value {
                 "command": command(),
                 "timeout": text("How long it may take.", SPAN),
             }))),
+            "retention": mapping("How many old releases are kept; without it, every one.", &[], json!({
+                "keep": number("The newest proven ones, kept however old they are.", 1, environment::MOST_KEPT),
+                "max_age": text("How long the others are kept.", SPAN),
+            })),
             "windows": list("When deployments are allowed, in UTC.", mapping("One window.", &["from", "to"], json!({
                 "days": list("Its days; every day, if there is none.", word("A day.", &names(environment::DAYS))),
                 "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),

@@ -48,7 +48,7 @@ impl Database {
     ) -> Result<Option<Release>> {
         let sql = join(
             SELECT,
-            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND h.version IS NULL \
+            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND r.pruned_at IS NULL AND h.version IS NULL \
              AND r.content_digest <> $3 AND EXISTS (SELECT 1 FROM deployments s WHERE s.release_id = r.id \
              AND s.went_live_at IS NOT NULL AND s.status <> 'rolled_back' AND s.passed_by_rollback_id IS NULL) \
              ORDER BY r.lineage DESC LIMIT 1",
@@ -72,7 +72,7 @@ impl Database {
     ) -> Result<Vec<Release>> {
         let sql = join(
             SELECT,
-            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND h.version IS NULL \
+            "WHERE r.environment = $1 AND r.lineage < $2 AND r.proven_at IS NOT NULL AND r.pruned_at IS NULL AND h.version IS NULL \
              AND r.content_digest <> $3 ORDER BY r.lineage DESC LIMIT $4",
         );
         let rows = query(sql)
@@ -123,12 +123,32 @@ impl Database {
         row.as_ref().map(read).transpose()
     }
 
-    /// The digests of all artifacts that some release refers to.
+    /// Those of an environment that are not pruned, in no order.
+    pub async fn list_kept_releases(&self, environment: &EnvironmentName) -> Result<Vec<Release>> {
+        let sql = join(SELECT, "WHERE r.environment = $1 AND r.pruned_at IS NULL");
+        let rows = query(sql).bind(environment.to_string()).fetch_all(&mut *self.connection().await?).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The artifacts of an environment's pruned releases; others may still use them.
+    pub async fn list_pruned_artifacts(&self, environment: &EnvironmentName) -> Result<Vec<Digest>> {
+        let rows = query(
+            "SELECT DISTINCT artifact_digest FROM releases WHERE environment = $1 AND pruned_at IS NOT NULL",
+        )
+        .bind(environment.to_string())
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        let digest = |row: &Row| Digest::try_from(row.text("artifact_digest")?).map_err(super::row::damaged);
+        rows.iter().map(digest).collect()
+    }
+
+    /// Whether some release of any environment that is not pruned needs the artifact.
     pub async fn artifact_in_use(&self, digest: &Digest) -> Result<bool> {
-        let row = query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1")
-            .bind(digest.to_string())
-            .fetch_one(&mut *self.connection().await?)
-            .await?;
+        let row =
+            query("SELECT COUNT(*) AS n FROM releases WHERE artifact_digest = $1 AND pruned_at IS NULL")
+                .bind(digest.to_string())
+                .fetch_one(&mut *self.connection().await?)
+                .await?;
         Ok(row.int("n")? > 0)
     }
 }
@@ -157,7 +177,10 @@ pub(crate) async fn seal(
             .fetch_optional(tx)
             .await?;
     if let Some(row) = same {
-        return Ok(ReleaseId(row.int("id")?));
+        let id = ReleaseId(row.int("id")?);
+        // Its artifact was just taken in again.
+        set_pruned(tx, id, None).await?;
+        return Ok(id);
     }
     let row = query(
         "INSERT INTO releases (environment, version, artifact_digest, content_digest, contents, sealed_at) \
@@ -198,6 +221,16 @@ pub(crate) async fn enter_lineage(
     Ok(())
 }
 
+/// Marks a release as pruned, or as kept again.
+pub(crate) async fn set_pruned(tx: &mut Tx, release: ReleaseId, since: Option<Timestamp>) -> Result<()> {
+    query("UPDATE releases SET pruned_at = $2 WHERE id = $1")
+        .bind(release.0)
+        .bind(since.map(|since| since.to_string()))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 pub(crate) async fn mark_proven(tx: &mut Tx, release: ReleaseId, now: Timestamp) -> Result<()> {
     query("UPDATE releases SET proven_at = $2 WHERE id = $1 AND proven_at IS NULL")
         .bind(release.0)
@@ -224,5 +257,6 @@ fn read(row: &Row) -> Result<Release> {
         proven_at: row.opt_time("proven_at")?,
         hold,
         stands: row.int("standing")? > 0,
+        pruned_at: row.opt_time("pruned_at")?,
     })
 }

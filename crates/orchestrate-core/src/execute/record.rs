@@ -2,11 +2,13 @@
 
 mod bake;
 mod deploy;
+mod prune;
 mod rollback;
 mod stop;
 
 pub(crate) use bake::{end_bake, hold_automatic, tell_of_evidence};
 pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
+pub(crate) use prune::record_pruning;
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
 pub(crate) use stop::{begin_stop, conclude_stop};
 

@@ -10,6 +10,7 @@ use crate::ports::PortErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Fetch,
+    Discard,
     Start,
     AwaitHealthy,
     Stop,
@@ -25,8 +26,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Fetch,
+        Self::Discard,
         Self::Start,
         Self::AwaitHealthy,
         Self::Stop,

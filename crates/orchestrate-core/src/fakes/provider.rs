@@ -70,6 +70,10 @@ impl Provider for World {
         .await
     }
 
+    async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
+        self.call(Call::plain(Kind::Discard), |state| Ok(state.missing.insert(artifact.clone()))).await
+    }
+
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         self.call(Call::plain(Kind::Instances), |state| Ok(list(state, environment, |_| true))).await
     }

@@ -3,6 +3,7 @@
 pub mod brakes;
 pub mod deploy;
 pub mod previous;
+pub mod retention;
 pub mod rollback;
 pub mod token;
 

@@ -51,6 +51,9 @@ pub fn why_not(candidate: &Release, current: &Release, asker: Asker) -> Option<S
     if candidate.proven_at.is_none() {
         return Some("was never proven good".into());
     }
+    if let Some(since) = candidate.pruned_at {
+        return Some(format!("was pruned at {since}"));
+    }
     if current.lineage.is_some() && candidate.content_digest == current.content_digest {
         return Some(format!("has the same content as the current {}", current.version));
     }

@@ -200,6 +200,16 @@ fn specific<'a>(situation: &'a Situation, version: &Version, force: bool) -> Res
         return Err(Error::refused("ORC-0103", format!("{version} was never live in {environment}"))
             .hint(candidates()));
     };
+    if let Some(since) = release.pruned_at {
+        return Err(Error::refused(
+            "ORC-0142",
+            format!("{version} was pruned in {environment} at {since}: its artifact is not kept any more"),
+        )
+        .hint(format!(
+            "deploy it again: orchestrate deploy --env {environment} --version {version}; or {}",
+            candidates()
+        )));
+    }
     match &release.hold {
         Some(hold) if !force => Err(Error::refused(
             "ORC-0105",
@@ -224,6 +234,9 @@ fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
     let moved = event.path != RollbackPath::None && event.left_release() != event.target_release;
     if !moved || release.lineage.is_none() {
         return Err(nothing(&format!(": rollback {} moved no traffic", event.id)));
+    }
+    if release.pruned_at.is_some() {
+        return Err(nothing(&format!(": {} was pruned meanwhile", release.version)));
     }
     // Only the newest step can be taken back; after another deployment it would not lead to where one came from.
     let stands = situation.live.as_ref().is_some_and(|(live, _)| Some(live.id) == event.target_release);

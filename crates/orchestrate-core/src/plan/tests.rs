@@ -60,6 +60,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
         proven_at: (lineage.is_some() && drawn.proven).then_some(at),
         hold: drawn.held.then(|| Hold { reason: "bad".into(), since: at, actor: "ada".into() }),
         stands: true,
+        pruned_at: None,
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock, syncfs};
 use super::error;
 use super::listing::Listing;
 
-const PREFIX: &str = ".incoming-";
+pub(super) const PREFIX: &str = ".incoming-";
 
 pub(super) struct Incoming {
     path: PathBuf,
@@ -27,8 +27,7 @@ impl Incoming {
         let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         private(store).map_err(|cause| error::store(store, cause))?;
         // Until it has its own lock, a new place cannot be told from a leftover: one after the other.
-        let gate = store.with_extension("lock");
-        let _turn = lock(&gate, FlockOperation::LockExclusive).map_err(|cause| error::store(&gate, cause))?;
+        let _turn = turn(store).map_err(|cause| error::store(store, cause))?;
         clear_leftovers(store);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|cause| Error::bug(format!("no randomness: {cause}")))?;
@@ -96,6 +95,11 @@ impl Drop for Incoming {
             tracing::warn!(path = %self.path.display(), %cause, "a temporary directory of the artifact store is left");
         }
     }
+}
+
+/// Whoever adds to the store or removes from it does so one after the other.
+pub(super) fn turn(store: &Path) -> io::Result<File> {
+    lock(&store.with_extension("lock"), FlockOperation::LockExclusive)
 }
 
 fn lock(path: &Path, how: FlockOperation) -> io::Result<File> {

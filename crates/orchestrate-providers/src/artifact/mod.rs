@@ -3,6 +3,7 @@
 //! The listing is the digest's pre-image, so whatever is read later is held against it file by file.
 
 mod directory;
+mod discard;
 mod error;
 mod git;
 mod incoming;
@@ -107,7 +108,7 @@ impl ArtifactStore {
         let digest = listing.digest();
         let artifact = Artifact { digest, origin, size: listing.size(), commit };
         let place = self.directory.join(artifact.digest.as_str());
-        if self.verify(&artifact.digest).is_ok() {
+        if self.touch(&artifact.digest).map_err(|cause| error::store(&place, cause))? {
             return Ok(artifact);
         }
         incoming.install(&listing, &place, || self.verify(&artifact.digest).is_ok())?;

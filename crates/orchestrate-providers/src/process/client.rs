@@ -96,6 +96,10 @@ impl Provider for ProcessProvider {
         self.ask("stop", request).await
     }
 
+    async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
+        self.ask("discard", artifact).await
+    }
+
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         self.ask("instances", environment).await
     }

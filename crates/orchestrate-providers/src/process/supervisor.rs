@@ -170,6 +170,11 @@ impl Provider for Supervisor {
         whole(async move { stop::stop(&shared, &request).await }).await
     }
 
+    async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
+        let (store, digest) = (Arc::clone(&self.shared.store), artifact.clone());
+        blocking(move || store.discard(&digest)).await
+    }
+
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         let here =
             self.shared.keepers().into_iter().filter(|keeper| keeper.placement.environment == *environment);

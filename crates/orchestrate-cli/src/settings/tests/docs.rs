@@ -30,6 +30,7 @@ fn the_page_names_every_key_and_every_word() {
         keys::ROLLBACK,
         keys::CHECK,
         keys::WINDOW,
+        keys::RETENTION,
         keys::NOTIFICATION,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);

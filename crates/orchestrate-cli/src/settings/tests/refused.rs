@@ -64,6 +64,7 @@ fn values() -> Vec<(&'static str, String)> {
         ("a bad url", with("url: shop.example")),
         ("a bad day", with("windows: [{ days: [monday], from: \"09:00\", to: \"10:00\" }]")),
         ("a bad time of day", with("windows: [{ from: \"25:00\", to: \"10:00\" }]")),
+        ("keeping nothing", with("retention: { keep: 0 }")),
         ("an empty window", with("windows: [{ from: \"10:00\", to: \"10:00\" }]")),
         ("warm instances of recreate", with("strategy: { type: recreate, warm_for: 5m }")),
         ("a share without a sign", with("verify: { bake: 1s, max_error_rate: 0.01 }")),

@@ -38,6 +38,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("rollback"), keys::ROLLBACK, "rollback."),
         (of("checks/items"), keys::CHECK, "checks."),
         (of("windows/items"), keys::WINDOW, "windows."),
+        (of("retention"), keys::RETENTION, "retention."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -83,6 +84,8 @@ fn the_schema_and_load_judge_alike() {
         with("windows: [{ days: [monday], from: \"10:00\", to: \"11:00\" }]"),
         with("checks: [{ name: x, command: [] }]"),
         with("health_check: { expected_status: 99 }"),
+        with("retention: { keep: 0 }"),
+        with("retention: 10"),
         with("rollback: { automatic: yes }"),
         with("").replace("[./shop]", "./shop"),
         with("").replace("[./shop]", "[./shop], instances: 0"),

@@ -40,6 +40,8 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     let (now, environment) = (ports.clock.now(), &new.release.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let deployment = create(&mut tx, &new, now).await?;
+    // It may have been pruned between its sealing and this moment.
+    releases::set_pruned(&mut tx, new.release.id, None).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
     let id = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
