@@ -11,7 +11,7 @@ use crate::ports::{
     AwaitHealthy, Fetch, Instance, InstanceState, Placement, PortError, PortErrorKind, PortResult, Processes,
     Provider, StartRequest, StopRequest,
 };
-use crate::release::Release;
+use crate::release::{Digest, Release};
 use crate::time::Timestamp;
 
 impl Call {
