@@ -11,6 +11,7 @@ use orchestrate_core::ports::{
     PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts, Router, RouterView,
     StartRequest, StopRequest, Switch, SystemClock,
 };
+use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use orchestrate_core::name::{DeploymentId, EnvironmentName};
 use orchestrate_core::ports::{AwaitHealthy, Fetch, PortResult, StartRequest, StopRequest};
+use orchestrate_core::release::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{Daemon, Farewell};

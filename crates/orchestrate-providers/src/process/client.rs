@@ -15,6 +15,7 @@ use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, Fetch, Instance, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
 };
+use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -13,6 +13,7 @@ use orchestrate_core::ports::{
     AwaitHealthy, CountLines, Ended, Fetch, Instance, Lines, OneOff, PortError, PortResult, Provider,
     StartRequest, StopRequest,
 };
+use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
