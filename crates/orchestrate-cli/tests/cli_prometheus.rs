@@ -1,0 +1,143 @@
+//! Releases judged by a real Prometheus, by one that has no data, and by one that is not there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use support::scene::{free_address, get};
+use support::{Scene, until};
+
+/// A Prometheus that watches nothing but itself.
+struct Prometheus {
+    server: Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start() -> Self {
+        let (directory, address) = (tempfile::tempdir().unwrap(), free_address());
+        let config = directory.path().join("prometheus.yml");
+        let scrape = format!(
+            "global: {{ scrape_interval: 200ms }}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{ targets: [\"{address}\"] }}]\n"
+        );
+        std::fs::write(&config, scrape).unwrap();
+        let server = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus is installed: scripts/install-test-tools");
+        let prometheus = Self { server, address, _directory: directory };
+        until("it has seen itself", || {
+            let (status, body) = get(address, "/api/v1/query?query=up").ok()?;
+            (status == 200 && body.contains("\"job\":\"self\"")).then_some(())
+        });
+        prometheus
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// 1.0.0 is live; what is deployed next is judged by these queries for a second.
+fn under(url: &str, queries: &Value) -> Scene {
+    let mut scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    scene.configure(|production| {
+        production["verify"]["bake"] = json!("1s");
+        production["verify"]["prometheus"] = json!({ "url": url, "interval": "200ms", "queries": queries });
+    });
+    scene.artifact("1.1.0");
+    scene
+}
+
+#[track_caller]
+fn deploy(scene: &Scene, exit: i32) -> Value {
+    scene.json("deploy --env production --version 1.1.0").ends(exit).json()
+}
+
+#[track_caller]
+fn finding<'a>(deployment: &'a Value, check: &str) -> &'a Value {
+    let evidence = deployment["evidence"].as_array().unwrap_or_else(|| panic!("no evidence: {deployment}"));
+    evidence.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("no {check}: {deployment}"))
+}
+
+#[test]
+fn a_metric_within_its_limits_proves_and_one_that_fired_before_does_not_condemn() {
+    let prometheus = Prometheus::start();
+    let queries = json!([
+        { "name": "up", "query": "min(up{job=\"self\"})", "at_least": 1 },
+        { "name": "alarm", "query": "vector(11)", "at_most": 10 },
+        { "name": "nothing", "query": "nothing_of_this_name", "at_most": 1 },
+    ]);
+    let scene = under(&prometheus.url(), &queries);
+    let deployment = deploy(&scene, 0);
+    assert_eq!(deployment["status"], "completed");
+    assert_eq!(finding(&deployment, "prometheus up")["value"], 1.0);
+    let alarm = finding(&deployment, "prometheus alarm");
+    assert_eq!((&alarm["finding"], &alarm["before"]), (&json!("good"), &json!(11.0)), "{alarm}");
+    assert_eq!(finding(&deployment, "prometheus nothing")["finding"], "no_data");
+}
+
+#[test]
+fn a_metric_that_began_to_violate_its_limit_condemns() {
+    let prometheus = Prometheus::start();
+    let queries = json!([{ "name": "clock", "query": "time() # {version}", "at_most": 0 }]);
+    let mut scene = under(&prometheus.url(), &queries);
+    // The time itself: within the limit when the deployment begins, above it soon after.
+    let limit = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 8;
+    scene.configure(|production| {
+        production["verify"]["bake"] = json!("60s");
+        production["verify"]["prometheus"]["queries"][0]["at_most"] = json!(limit);
+    });
+    let deployment = deploy(&scene, 3);
+    assert_eq!(deployment["status"], "rolled_back");
+    let clock = finding(&deployment, "prometheus clock");
+    assert_eq!((&clock["finding"], &clock["limit"]), (&json!("bad"), &json!(limit as f64)));
+    assert_eq!(scene.answers(), "1.0.0");
+}
+
+#[test]
+fn one_that_refuses_or_answers_too_much_is_no_data_with_the_reason() {
+    let prometheus = Prometheus::start();
+    let queries = json!([
+        { "name": "wrong", "query": "sum(", "at_most": 1 },
+        { "name": "many", "query": "prometheus_http_requests_total", "at_most": 1 },
+    ]);
+    let scene = under(&prometheus.url(), &queries);
+    let deployment = deploy(&scene, 0);
+    let text = |check: &str| finding(&deployment, check)["text"].as_str().unwrap().to_owned();
+    assert!(text("prometheus wrong").contains("refuses the query: "), "{}", text("prometheus wrong"));
+    assert!(text("prometheus many").contains("values instead of one"), "{}", text("prometheus many"));
+}
+
+#[test]
+fn one_that_is_not_there_has_the_consequence_that_is_configured() {
+    for (consequence, exit, status) in
+        [("good", 0, "completed"), ("notify", 0, "completed"), ("bad", 3, "rolled_back")]
+    {
+        let query = json!([{ "name": "queue", "query": "queue", "at_most": 1, "on_no_data": consequence }]);
+        let scene = under(&format!("http://{}", free_address()), &query);
+        let deployment = deploy(&scene, exit);
+        assert_eq!(deployment["status"], status, "{consequence}");
+        let found = finding(&deployment, "prometheus queue");
+        assert_eq!(found["finding"], "no_data");
+        assert!(found["text"].as_str().unwrap().contains("does not answer"), "{found}");
+    }
+}
