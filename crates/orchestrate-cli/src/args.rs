@@ -187,7 +187,7 @@ pub struct EnvCreate {
     /// How many of it run.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub instances: u32,
-    /// How a new release takes the place of the one before: recreate or blue_green.
+    /// How a new release takes the place of the one before: recreate, blue_green or canary.
     #[arg(long, default_value = "blue_green", value_parser = parse_strategy)]
     pub strategy: StrategyKind,
     /// The path of the health check.
@@ -226,9 +226,12 @@ pub struct DeployRun {
     /// The version to deploy.
     #[arg(long, required = true)]
     pub version: Option<Version>,
-    /// Another strategy for this once: recreate or blue_green.
+    /// Another strategy for this once: recreate, blue_green or canary.
     #[arg(long, value_parser = parse_strategy)]
     pub strategy: Option<StrategyKind>,
+    /// Only stages it beside what is live; `deploy promote` gives it the traffic.
+    #[arg(long)]
+    pub no_switch: bool,
     /// The artifact, instead of the config file's `release`.
     #[arg(long, value_name = "PATH")]
     pub artifact: Option<PathBuf>,
@@ -260,6 +263,10 @@ pub enum DeployCommand {
     Diff(Diff),
     /// The releases that a rollback could take.
     Candidates(Listing),
+    /// Gives what is being rolled out its next share of the traffic, or all of it.
+    Promote(PromoteArgs),
+    /// Keeps what is being rolled out at its share until it is promoted.
+    Pause(PauseArgs),
     /// Rolls back.
     Rollback(Rollback),
     /// Recorded rollbacks, newest first.
@@ -270,6 +277,30 @@ pub enum DeployCommand {
     Hold(HoldArgs),
     /// Allows a held version again.
     Unhold(HoldArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// All of the traffic, whatever steps are left.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// Why; shown by the status.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -495,8 +526,9 @@ fn parse_strategy(text: &str) -> Result<StrategyKind, String> {
     match text {
         "recreate" => Ok(StrategyKind::Recreate),
         "blue_green" | "blue-green" => Ok(StrategyKind::BlueGreen),
-        "rolling" | "canary" => Err(format!("`{text}` is not built yet; use `recreate` or `blue_green`")),
-        _ => Err("use `recreate` or `blue_green`".to_owned()),
+        "canary" => Ok(StrategyKind::Canary),
+        "rolling" => Err("`rolling` is not built yet; use `recreate`, `blue_green` or `canary`".to_owned()),
+        _ => Err("use `recreate`, `blue_green` or `canary`".to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use orchestrate_core::ports::{
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
+use orchestrate_core::traffic::Shift;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::process::{ProcessProvider, RunSpec, RunSpecs};
@@ -169,6 +170,10 @@ impl<P: Router> Router for Starting<P> {
 
     async fn switch(&self, request: &Switch) -> PortResult<()> {
         self.again(self.port.switch(request).await, self.port.switch(request)).await
+    }
+
+    async fn shift(&self, request: &Shift) -> PortResult<()> {
+        self.again(self.port.shift(request).await, self.port.shift(request)).await
     }
 
     async fn persisted(&self) -> PortResult<()> {

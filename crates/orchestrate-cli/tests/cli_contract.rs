@@ -118,6 +118,7 @@ fn status_prints_the_promised_fields() {
             ("status", "completed"),
             ("error_message", "null"),
             ("bake_until", "null"),
+            ("point_of_no_return", "time"),
         ],
     );
     let [live, warm] = status["traffic"].as_array().unwrap().as_slice() else { panic!("{status}") };
@@ -155,6 +156,7 @@ fn traffic(row: &Value, version: &str, state: &str, weight: u8, warm_until: &str
             ("healthy", "number"),
             ("in_flight", "number"),
             ("warm_until", warm_until),
+            ("addresses", "array"),
         ],
     );
     assert_eq!((&row["weight"], &row["instances"], &row["healthy"]), (&json!(weight), &json!(2), &json!(2)));

@@ -33,7 +33,9 @@ impl DeploymentRollback {
     /// An error is in the way for now: try again.
     pub async fn rollback_by_itself(&self, deployment: &Deployment, told: bool) -> Result<Automatic> {
         let live = self.db.environment(&deployment.environment).await?.live;
-        if live.is_none_or(|live| live.deployment != deployment.id) {
+        let rollout = self.db.open_rollout(&deployment.environment).await?;
+        let on_its_way = rollout.is_some_and(|rollout| rollout.deployment == deployment.id);
+        if !on_its_way && live.is_none_or(|live| live.deployment != deployment.id) {
             return Ok(Automatic::Overtaken);
         }
         if let Some((why, quietly)) = self.held_back(deployment, told).await? {

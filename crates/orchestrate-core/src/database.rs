@@ -12,6 +12,7 @@ pub(crate) mod outbox;
 mod postgres;
 pub(crate) mod releases;
 pub(crate) mod rollbacks;
+pub(crate) mod rollouts;
 mod row;
 mod secrets;
 mod session;

@@ -1,12 +1,17 @@
 //! The deployment, read straight: seal, plan, begin, execute, conclude. Also the end of an interrupted operation.
 
+mod promotion;
+
+pub use promotion::Promotion;
+
 use crate::database::{Database, Holder, OperationRecord, commit, leases, operations, releases};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
-    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_stop, end_bake,
+    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_halt, conclude_stop,
+    conclude_unpromoted, end_bake,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
@@ -27,6 +32,8 @@ pub struct DeployRequest {
     pub contents: Contents,
     /// Another strategy than the environment's, for this once.
     pub strategy: Option<StrategyKind>,
+    /// Only stages it: the traffic stays where it is until it is promoted.
+    pub no_switch: bool,
     pub actor: String,
     pub reason: Option<String>,
     pub limits: Limits,
@@ -104,16 +111,25 @@ impl DeploymentExecutor {
             }
             None => None,
         };
+        if let Some(staged) = seen.slots.iter().find(|slot| slot.state == SlotState::Staged) {
+            return Err(under_way(name, &staged.version));
+        }
         let mut strategy = environment.environment.settings.strategy.clone();
         strategy.kind = request.strategy.unwrap_or(strategy.kind);
         let from = live.as_ref().map(|(release, slot)| (release, *slot));
         let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
             self.nothing_to_do(release, from, strategy.kind, &seen.slots).await?
         } else {
+            let (slots, no_switch) = (seen.slots.as_slice(), request.no_switch);
             let situation =
-                plan::deploy::Situation { release, live: from, slots: &seen.slots, strategy: &strategy };
+                plan::deploy::Situation { release, live: from, slots, strategy: &strategy, no_switch };
             Some(plan::deploy::plan(&situation)?)
         };
+        if strategy.kind == StrategyKind::Canary && plan.as_ref().is_some_and(|plan| plan.halt().is_none()) {
+            self.ports
+                .progress
+                .remark("there is nothing to share the traffic with; it gets all of it at once");
+        }
         let already_live = plan.is_none();
         let plan = match (plan, from) {
             (Some(plan), _) => plan,
@@ -123,7 +139,8 @@ impl DeploymentExecutor {
             (None, None) => return Err(Error::bug("nothing is live, yet nothing is to be done")),
         };
         let before = live.as_ref().map(|(live, slot)| Place::of(live, *slot).placement(name));
-        let marks = match release.contents.settings.verify.bake.is_zero() {
+        let unwatched = release.contents.settings.verify.bake.is_zero() && plan.halt().is_none();
+        let marks = match unwatched {
             true => None,
             false => Some(Marks::take(&self.ports, name, release.id, before).await),
         };
@@ -171,7 +188,7 @@ impl DeploymentExecutor {
     ) -> Result<Deployed> {
         let (persisted, deployment) = tokio::join!(self.ports.router.persisted(), async {
             tokio::task::yield_now().await;
-            conclude_deploy(&self.db, &self.ports, operation, &outcome).await
+            self.record(operation, &outcome).await
         });
         if let (Err(error), Outcome::Completed) = (persisted, &outcome) {
             self.ports
@@ -180,6 +197,16 @@ impl DeploymentExecutor {
         }
         let is_first = operation.from.is_none() && !already_live;
         Ok(Deployed { deployment: deployment?, outcome, already_live, is_first })
+    }
+
+    async fn record(&self, operation: &mut Operation, outcome: &Outcome) -> Result<Deployment> {
+        let (db, ports) = (&self.db, &self.ports);
+        let halt = operation.record.plan.halt().cloned().filter(|_| *outcome == Outcome::Completed);
+        match (halt, outcome.of_unpromoted().filter(|_| operation.is_promotion())) {
+            (Some(halt), _) => conclude_halt(db, ports, operation, &halt).await,
+            (None, Some((failure, stuck))) => conclude_unpromoted(db, ports, operation, failure, stuck).await,
+            (None, None) => conclude_deploy(db, ports, operation, outcome).await,
+        }
     }
 
     /// Ends the bake of a live deployment with its verdict; `None` if it ended otherwise meanwhile.
@@ -251,7 +278,7 @@ impl DeploymentExecutor {
 
     async fn conclude_resumed(&self, operation: &mut Operation, outcome: Outcome) -> Result<Resumed> {
         match operation.record.kind {
-            OperationKind::Deploy => self
+            OperationKind::Deploy | OperationKind::Promote => self
                 .conclude(operation, outcome, false)
                 .await
                 .map(|deployed| Resumed::Deployment(Box::new(deployed))),
@@ -311,6 +338,14 @@ impl DeploymentExecutor {
     }
 }
 
+/// A release that is on its way keeps others out until it has arrived or was taken back.
+fn under_way(environment: &EnvironmentName, version: &Version) -> Error {
+    Error::refused("ORC-0151", format!("{version} is being rolled out in {environment}")).hint(format!(
+        "take it on: orchestrate deploy promote --env {environment}, \
+         or back: orchestrate deploy rollback --env {environment}"
+    ))
+}
+
 fn stop_error(environment: &EnvironmentName, outcome: Outcome) -> Option<Error> {
     match outcome {
         Outcome::Completed => None,
@@ -350,7 +385,7 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
     }
     match status {
         DeploymentStatus::Completed | DeploymentStatus::Pending | DeploymentStatus::Validating => None,
-        DeploymentStatus::InProgress => None,
+        DeploymentStatus::InProgress => unpromoted(deployed, &detail),
         DeploymentStatus::RolledBack => {
             let target = rollback.map_or_else(String::new, |event| format!(" to {}", event.target_version));
             Some(
@@ -390,4 +425,18 @@ pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<E
             )))
         }
     }
+}
+
+/// A promotion that was put back leaves its deployment where it was.
+fn unpromoted(deployed: &Deployed, detail: &str) -> Option<Error> {
+    let Outcome::Undone(failure) = &deployed.outcome else { return None };
+    let Deployment { version, environment, .. } = &deployed.deployment;
+    let message = format!(
+        "{version} was not taken on in {environment}; users are served as before: {}{detail}",
+        failure.message
+    );
+    Some(Error::failed("ORC-0152", message).hint(format!(
+        "see how it stands: orchestrate deploy status --env {environment}, \
+         or go back: orchestrate deploy rollback --env {environment}"
+    )))
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
+use crate::traffic::{Sticky, TrafficRules};
 
 /// The ways of deploying that the config file knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,7 @@ pub enum StrategyKind {
     /// Start the new release beside the old one, switch all traffic at once, keep the old one warm.
     #[default]
     BlueGreen,
+    /// Start the new release beside the old one and give it a growing share of the traffic.
     Canary,
 }
 
@@ -44,9 +46,45 @@ pub struct Strategy {
     /// recreate | rolling | blue_green | canary.
     #[serde(rename = "type", default)]
     pub kind: StrategyKind,
-    /// How long the release before stays warm after it lost its traffic (blue_green).
+    /// How long the release before stays warm after it lost its traffic (blue_green, canary).
     #[serde(default = "default_warm_for")]
     pub warm_for: Span,
+    /// The shares of the traffic that the new release gets one after another, in percent (canary).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<u8>,
+    /// How long the new release is watched at each step (canary).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+    /// By what a user stays with one release while two share the traffic (canary).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// A header whose value names the version that must answer, while there are two (canary, `--no-switch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_header: Option<String>,
+}
+
+/// The steps of a canary that names none.
+const USUAL_STEPS: [u8; 4] = [10, 25, 50, 100];
+const USUAL_WAIT: Span = Span::from_secs(60);
+
+impl Strategy {
+    /// The shares of a canary, rising, with all of the traffic at the end.
+    pub fn shares(&self) -> Vec<u8> {
+        let mut shares = if self.steps.is_empty() { USUAL_STEPS.to_vec() } else { self.steps.clone() };
+        if shares.last() != Some(&100) {
+            shares.push(100);
+        }
+        shares
+    }
+
+    /// How long a canary stays at each of its steps.
+    pub fn pause(&self) -> Span {
+        self.wait.unwrap_or(USUAL_WAIT)
+    }
+
+    pub fn rules(&self) -> TrafficRules {
+        TrafficRules { sticky: self.sticky.clone(), force_header: self.force_header.clone() }
+    }
 }
 
 fn default_warm_for() -> Span {
@@ -55,6 +93,13 @@ fn default_warm_for() -> Span {
 
 impl Default for Strategy {
     fn default() -> Self {
-        Self { kind: StrategyKind::default(), warm_for: default_warm_for() }
+        Self {
+            kind: StrategyKind::default(),
+            warm_for: default_warm_for(),
+            steps: Vec::new(),
+            wait: None,
+            sticky: None,
+            force_header: None,
+        }
     }
 }

@@ -219,12 +219,29 @@ impl World {
         }
     }
 
+    /// The router's state is lost.
+    pub fn forget_routes(&self) {
+        self.lock().sites.values_mut().for_each(|site| site.routed.clear());
+    }
+
     /// The version that has the traffic, asked of the router without a call.
     pub fn live(&self, environment: &EnvironmentName) -> Option<(Slot, ReleaseId, Version)> {
         let state = self.lock();
         let routed = state.sites.get(environment)?.routed.values().find(|routed| routed.weight > 0)?;
         let Placement { slot, release, version, .. } = &routed.placement;
         Some((*slot, *release, version.clone()))
+    }
+
+    /// Everything that the router knows, with its share of the traffic in percent.
+    pub fn shares(&self, environment: &EnvironmentName) -> Vec<(Slot, ReleaseId, Version, u8)> {
+        let state = self.lock();
+        let routed = state.sites.get(environment).into_iter().flat_map(|site| site.routed.values());
+        routed
+            .map(|there| {
+                let Placement { slot, release, version, .. } = &there.placement;
+                (*slot, *release, version.clone(), there.weight)
+            })
+            .collect()
     }
 
     /// The slots that the router knows.

@@ -14,8 +14,10 @@ pub mod environment;
 pub mod evidence;
 pub mod release;
 pub mod rollback_event;
+pub mod rollout;
 pub mod secrets;
 pub mod slot;
+pub mod traffic;
 
 mod automatic_rollback;
 pub mod deployment_executor;

@@ -24,6 +24,7 @@ use crate::release::{Artifact, Digest};
 use crate::secrets::SecretText;
 use crate::slot::Slot;
 use crate::time::{Span, Timestamp};
+use crate::traffic::Shift;
 
 /// Puts instances somewhere and keeps them running.
 #[async_trait]
@@ -49,6 +50,8 @@ pub trait Router: Send + Sync {
     async fn register(&self, request: &Register) -> PortResult<()>;
     /// Gives all traffic of the environment to the slot, atomically; refuses if fewer instances are ready than needed.
     async fn switch(&self, request: &Switch) -> PortResult<()>;
+    /// Shares the traffic between two slots, atomically; refuses if fewer instances are ready than needed.
+    async fn shift(&self, request: &Shift) -> PortResult<()>;
     /// Returns once everything switched so far outlives a loss of power.
     async fn persisted(&self) -> PortResult<()>;
     /// Who has traffic, asked of the router itself.
@@ -131,6 +134,8 @@ pub enum Processes {
     All,
     /// Those without a `listen` address: they work without traffic, so only the live release runs them.
     Unrouted,
+    /// Those with one: what a release runs while it is on its way to be live.
+    Routed,
 }
 
 impl Processes {
@@ -138,6 +143,15 @@ impl Processes {
         match self {
             Self::All => true,
             Self::Unrouted => listen.is_none(),
+            Self::Routed => listen.is_some(),
+        }
+    }
+
+    /// Whether it is about instances that get traffic.
+    pub const fn are_routed(self) -> bool {
+        match self {
+            Self::All | Self::Routed => true,
+            Self::Unrouted => false,
         }
     }
 }
@@ -206,6 +220,9 @@ pub struct Prove {
     /// Text that the body must contain, with `{version}` filled in.
     pub contains: Option<String>,
     pub timeout: Span,
+    /// While two releases share the traffic: makes the request one of those that this release answers.
+    #[serde(default)]
+    pub directed: bool,
 }
 
 /// What a live answer showed.
@@ -270,10 +287,13 @@ pub struct BackendView {
     pub listen: SocketAddr,
     pub instances: u32,
     pub healthy: u32,
+    /// Where the instances listen themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl RouterView {
-    /// The slot that has the traffic, if one has any.
+    /// The slot that has the traffic, or most of it, if one has any.
     pub fn live(&self) -> Option<&SlotView> {
         self.slots.iter().filter(|slot| slot.weight > 0).max_by_key(|slot| slot.weight)
     }

@@ -61,9 +61,9 @@ impl From<Vec<Evidence>> for Judged {
 }
 
 /// The pause between two looks at what is live.
-const LOOK_EVERY: Span = Span::from_millis(100);
+pub(crate) const LOOK_EVERY: Span = Span::from_millis(100);
 /// The pause between two looks at the records: whether it is still what is to be watched.
-const RECORDS_EVERY: Span = Span::from_millis(500);
+pub(crate) const RECORDS_EVERY: Span = Span::from_millis(500);
 
 /// Judges a release in its slot, whatever its share of the traffic, for so long; ends at once when it is bad. It has no
 /// effects, so it may be dropped at any time.
@@ -147,7 +147,7 @@ async fn standing(db: &Database, deployment: &Deployment) -> Result<Standing> {
     Ok(if busy { Standing::Busy(live) } else { Standing::Watched(live) })
 }
 
-async fn subject(db: &Database, deployment: &Deployment, slot: &SlotRecord) -> Result<Subject> {
+pub(crate) async fn subject(db: &Database, deployment: &Deployment, slot: &SlotRecord) -> Result<Subject> {
     let release = known(db, deployment.release).await?;
     let marks = db.marks_of_deployment(deployment.id).await?.unwrap_or_default();
     Ok(Subject {

@@ -56,6 +56,8 @@ pub enum SlotState {
     Retiring,
     /// Being filled by an open operation.
     Filling,
+    /// On its way to be live: it waits beside what is live, with a share of the traffic or with none yet.
+    Staged,
 }
 
 impl SlotState {
@@ -65,11 +67,12 @@ impl SlotState {
             Self::Warm => "warm",
             Self::Retiring => "retiring",
             Self::Filling => "filling",
+            Self::Staged => "staged",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Live, Self::Warm, Self::Retiring, Self::Filling]
+        [Self::Live, Self::Warm, Self::Retiring, Self::Filling, Self::Staged]
             .into_iter()
             .find(|state| state.as_str() == text)
     }

@@ -4,12 +4,13 @@ use crate::database::Database;
 use crate::error::Result;
 use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
-use crate::plan::{Place, Step};
+use crate::plan::{Place, Share, Step};
 use crate::ports::{
     AwaitHealthy, Backend, BackendView, Instance, Placement, PortErrorKind, PortResult, Ports, Processes,
     Register, RouterView, SlotView, StartRequest, Switch,
 };
 use crate::release::Release;
+use crate::rollout::Rollout;
 use crate::situation::known;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::Timestamp;
@@ -70,7 +71,7 @@ pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<()
                 retire(db, ports, placement, *fence).await?;
             }
         }
-        SlotState::Live | SlotState::Filling => {}
+        SlotState::Live | SlotState::Filling | SlotState::Staged => {}
     }
     Ok(())
 }
@@ -198,12 +199,19 @@ async fn reconcile_environment(
     fence: Fence,
 ) -> Result<PortResult<()>> {
     let mut slots = db.slots(name).await?;
-    slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm));
+    slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm | SlotState::Staged));
     if slots.is_empty() {
         return Ok(Ok(()));
     }
+    let rollout = db.open_rollout(name).await?;
     // Users wait for what is live, and for nothing else.
     slots.sort_by_key(|slot| slot.state != SlotState::Live);
+    let live = slots.iter().find(|slot| slot.state == SlotState::Live).map(|slot| Placement {
+        environment: name.clone(),
+        slot: slot.slot,
+        release: slot.release,
+        version: slot.version.clone(),
+    });
     let instances = match ports.provider.instances(name).await {
         Ok(instances) => instances,
         Err(error) => return Ok(Err(error)),
@@ -212,31 +220,47 @@ async fn reconcile_environment(
         let release = known(db, slot.release).await?;
         let placement = Place::of(&release, slot.slot).placement(name);
         let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
-        if let Err(error) = keep_placed(ports, told, slot.state, &release, placement, ours, fence).await {
-            return Ok(Err(error));
+        let shared = rollout.as_ref().filter(|rollout| rollout.release == release.id);
+        let kept = match keep_placed(ports, told, slot.state, &release, &placement, ours, fence).await {
+            Ok(Some(view)) => match (slot.state, shared, &live) {
+                (SlotState::Live, _, _) => {
+                    restore_traffic(ports, &view, placement, fence, rollout.is_some()).await
+                }
+                (SlotState::Staged, Some(rollout), Some(live)) => {
+                    restore_share(ports, &view, rollout, live, &release, fence).await
+                }
+                _ => Ok(()),
+            },
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if kept.is_err() {
+            return Ok(kept);
         }
     }
     Ok(Ok(()))
 }
 
+/// What the router knew before; nothing, where it knows better than the records.
 async fn keep_placed(
     ports: &Ports,
     told: &mut Told,
     state: SlotState,
     release: &Release,
-    placement: Placement,
+    placement: &Placement,
     mut instances: Vec<Instance>,
     fence: Fence,
-) -> PortResult<()> {
+) -> PortResult<Option<RouterView>> {
     // The workers of a warm release must not run again, and a rollback to it may as well be a cold one.
-    let wanted = state == SlotState::Live || !release.contents.has_unrouted();
+    let wanted = state != SlotState::Warm || !release.contents.has_unrouted();
     if instances.is_empty() && wanted {
-        instances = start_again(ports, release, &placement, fence).await?;
+        let processes = if state == SlotState::Staged { Processes::Routed } else { Processes::All };
+        instances = start_again(ports, release, placement, processes, fence).await?;
     }
     let backends = backends(release, &instances);
     if backends.is_empty() || backends.iter().any(|backend| backend.instances.is_empty()) {
         // There is nothing to tell, and what the router knows may still be right.
-        return Ok(());
+        return Ok(None);
     }
     let register = Register { placement: placement.clone(), backends, fence };
     let view = ports.router.observe(&placement.environment).await?;
@@ -244,10 +268,7 @@ async fn keep_placed(
         ports.router.register(&register).await?;
         told.note(register);
     }
-    match state {
-        SlotState::Live => restore_traffic(ports, view, placement, fence).await,
-        SlotState::Warm | SlotState::Retiring | SlotState::Filling => Ok(()),
-    }
+    Ok(Some(view))
 }
 
 /// What is recorded was stopped with the daemon, or its records were lost: it runs again.
@@ -255,9 +276,10 @@ async fn start_again(
     ports: &Ports,
     release: &Release,
     placement: &Placement,
+    processes: Processes,
     fence: Fence,
 ) -> PortResult<Vec<Instance>> {
-    let (placement, processes) = (placement.clone(), Processes::All);
+    let placement = placement.clone();
     ports.provider.start(&StartRequest { placement: placement.clone(), processes, fence }).await?;
     let deadline = release.contents.settings.health_check.deadline;
     ports.provider.await_healthy(&AwaitHealthy { placement, processes, deadline }).await
@@ -266,14 +288,35 @@ async fn start_again(
 /// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
 async fn restore_traffic(
     ports: &Ports,
-    view: RouterView,
+    view: &RouterView,
     placement: Placement,
     fence: Fence,
+    shares: bool,
 ) -> PortResult<()> {
-    if view.live().is_some_and(|live| live.slot == placement.slot && live.release == placement.release) {
+    let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
+    if there.is_some_and(|there| there.weight == 100 || (shares && there.weight > 0)) {
         return Ok(());
     }
     ports.router.switch(&Switch { placement, needs: std::collections::BTreeMap::new(), fence }).await
+}
+
+/// The same for what is on its way to be live: the share that it had come to.
+async fn restore_share(
+    ports: &Ports,
+    view: &RouterView,
+    rollout: &Rollout,
+    live: &Placement,
+    release: &Release,
+    fence: Fence,
+) -> PortResult<()> {
+    let there = view.slot(rollout.slot).filter(|there| there.release == rollout.release);
+    if there.is_some_and(|there| there.weight == rollout.weight) {
+        return Ok(());
+    }
+    let rest = Place { slot: live.slot, release: live.release, version: live.version.clone() };
+    let (weight, rules) = (rollout.weight, rollout.course.rules.clone());
+    let step = Step::ShiftTraffic(rollout.place(), Share { weight, was: weight, rest, rules });
+    perform(ports, &live.environment, fence, release, &step).await
 }
 
 #[cfg(test)]

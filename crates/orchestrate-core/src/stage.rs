@@ -60,6 +60,12 @@ pub(crate) fn recreate() -> EnvironmentSettings {
     settings
 }
 
+pub(crate) fn canary() -> EnvironmentSettings {
+    let mut settings = settings();
+    settings.strategy.kind = StrategyKind::Canary;
+    settings
+}
+
 pub(crate) fn baking(span: Span) -> EnvironmentSettings {
     let mut settings = settings();
     settings.verify.bake = span;
@@ -125,6 +131,7 @@ impl Stage {
             version: v(version),
             contents: self.contents(version),
             strategy: None,
+            no_switch: false,
             actor: "ada".into(),
             reason: None,
             limits: Limits::default(),
@@ -187,10 +194,25 @@ impl Stage {
     /// The version that is live, after a look that the records and the router say the same.
     pub async fn live(&self) -> Option<String> {
         let record = self.db.environment(&self.environment).await.unwrap();
-        let routed = self.world.live(&self.environment);
+        let rollout = self.db.open_rollout(&self.environment).await.unwrap();
+        let slots = self.slots().await;
+        let staged: Vec<_> = slots.iter().filter(|slot| slot.state == SlotState::Staged).collect();
+        assert_eq!(
+            staged.iter().map(|slot| (slot.slot, slot.release)).collect::<Vec<_>>(),
+            rollout.iter().map(|rollout| (rollout.slot, rollout.release)).collect::<Vec<_>>(),
+            "the staged slot"
+        );
+        let share = rollout.as_ref().map_or(0, |rollout| rollout.weight);
+        let mut routed = self.world.shares(&self.environment);
+        let beside = rollout.and_then(|rollout| routed.iter().position(|there| there.1 == rollout.release));
+        let beside = beside.map(|at| routed.remove(at).3);
+        assert_eq!(beside.unwrap_or(0), share, "the share of what is being rolled out");
+        let routed = routed.into_iter().find(|there| there.3 > 0).map(|(slot, release, version, weight)| {
+            assert_eq!(weight, 100 - share, "the share of what is live");
+            (slot, release, version)
+        });
         let recorded = record.live.map(|live| live.release);
         assert_eq!(recorded, routed.as_ref().map(|(_, release, _)| *release), "record and router differ");
-        let slots = self.slots().await;
         let live: Vec<_> = slots.iter().filter(|slot| slot.state == SlotState::Live).collect();
         assert_eq!(
             live.iter().map(|slot| (slot.slot, slot.release)).collect::<Vec<_>>(),

@@ -69,7 +69,7 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
         Request::Observe(name) => Ok(Reply::View { view: registry.observe(&name), token: token() }),
         Request::Register(request) => done(registry.register(&request).await),
         Request::Switch(request) => registry.switch(&request).map(|()| Reply::Switched { token: token() }),
-        Request::Weights(request) => done(registry.set_weights(&request)),
+        Request::Shift(request) => done(registry.shift(&request)),
         Request::Drain(request) => registry.drain(&request).await.map(Reply::Drained),
         Request::Deregister(request) => done(registry.deregister(&request).await),
         Request::Close(request) => done(registry.close(&request).await),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use orchestrate_core::name::{EnvironmentName, Fence};
+use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     Close, Deregister, Drain, Drained, PortError, Register, ReleaseCounts, RouterView, Switch,
 };
-use orchestrate_core::slot::Slot;
+use orchestrate_core::traffic::Shift;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::ReleaseStats;
@@ -22,7 +22,7 @@ pub(crate) enum Request {
     Observe(EnvironmentName),
     Register(Register),
     Switch(Switch),
-    Weights(SetWeights),
+    Shift(Shift),
     Drain(Drain),
     Deregister(Deregister),
     Close(Close),
@@ -45,15 +45,6 @@ pub(crate) enum Reply {
     Counts(Vec<ReleaseCounts>),
     Done,
     Refused(PortError),
-}
-
-/// Shares the traffic of an environment between its slots.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetWeights {
-    pub environment: EnvironmentName,
-    /// In percent, 100 in all; a slot that is left out gets nothing.
-    pub weights: BTreeMap<Slot, u8>,
-    pub fence: Fence,
 }
 
 /// What the proxy says of itself.

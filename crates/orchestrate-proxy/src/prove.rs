@@ -13,7 +13,9 @@ use crate::http_get::{Answer, get};
 pub(crate) async fn prove(request: &Prove, token: &str) -> PortResult<Option<Proof>> {
     let address = reachable(request.listen);
     let started = Instant::now();
-    let asked = get(address, request.listen, &request.path, Some(("orchestrate-prove", token)));
+    let shown =
+        if request.directed { format!("{token} {}", request.placement.slot) } else { token.to_owned() };
+    let asked = get(address, request.listen, &request.path, Some(("orchestrate-prove", &shown)));
     let answer = match tokio::time::timeout(request.timeout.duration(), asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(PortError::failed(format!("no answer from {address}: {error}"))),

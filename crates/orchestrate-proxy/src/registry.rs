@@ -146,7 +146,8 @@ impl Known {
             weight: placed.weight,
             backends: placed.lanes.iter().map(backend).collect(),
         });
-        SavedEnvironment { fence: self.fence, placed: placed.collect() }
+        let rules = table.rules.as_ref().map(|rules| rules.told().clone());
+        SavedEnvironment { fence: self.fence, placed: placed.collect(), rules }
     }
 }
 

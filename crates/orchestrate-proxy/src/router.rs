@@ -10,11 +10,12 @@ use orchestrate_core::ports::{
     Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, ReleaseCounts, Router,
     RouterView, Switch,
 };
+use orchestrate_core::traffic::Shift;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use crate::protocol::{Hello, LINE, Reply, Request, SetWeights};
+use crate::protocol::{Hello, LINE, Reply, Request};
 use crate::prove::prove;
 use crate::stats::ReleaseStats;
 use crate::unix;
@@ -43,11 +44,6 @@ impl BuiltinRouter {
             }
             other => Err(unexpected(&other)),
         }
-    }
-
-    /// Shares the traffic of an environment between its slots, atomically.
-    pub async fn set_weights(&self, request: &SetWeights) -> PortResult<()> {
-        self.ask_done(&Request::Weights(request.clone())).await
     }
 
     /// What every release has answered since the proxy started.
@@ -147,6 +143,10 @@ impl Router for BuiltinRouter {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn shift(&self, request: &Shift) -> PortResult<()> {
+        self.ask_done(&Request::Shift(request.clone())).await
     }
 
     async fn persisted(&self) -> PortResult<()> {

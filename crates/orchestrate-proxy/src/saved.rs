@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{Backend, Placement, PortError, PortResult};
+use orchestrate_core::traffic::TrafficRules;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -27,6 +28,9 @@ pub(crate) struct Saved {
 pub(crate) struct SavedEnvironment {
     pub fence: Option<Fence>,
     pub placed: Vec<SavedPlaced>,
+    /// While two releases share the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<TrafficRules>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -8,12 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use orchestrate_core::environment::HealthCheck;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::Placement;
 use tokio::sync::Notify;
 
+use crate::rules::{Point, Rules, Standing};
 use crate::stats::Counters;
+
+/// The header of a proof, which bears the proxy's token.
+pub(crate) const PROVE: HeaderName = HeaderName::from_static("orchestrate-prove");
 
 /// One environment, for as long as the proxy knows it.
 pub(crate) struct Environment {
@@ -28,6 +33,8 @@ pub(crate) struct Environment {
 #[derive(Default)]
 pub(crate) struct Table {
     pub placed: Vec<Arc<Placed>>,
+    /// In force while releases share the traffic.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// A release in a slot, with its share of the traffic.
@@ -90,42 +97,92 @@ impl Environment {
         self.edition.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Picks the release for one request and counts the request in.
-    pub fn enter(&self) -> Option<Ticket> {
+    /// Picks the release for one request and counts the request in. `token` makes a request a proof.
+    pub fn enter(&self, headers: &HeaderMap, token: &str) -> Result<Ticket, Turned> {
+        let mut turn = None;
         loop {
             let edition = self.edition.load(Ordering::SeqCst);
-            let placed = {
+            let (placed, cookie) = {
                 let table = self.table.load();
-                Arc::clone(self.pick(&table.placed)?)
+                // A table that is swapped meanwhile must not cost a turn.
+                let turn = || *turn.get_or_insert_with(|| self.turn());
+                let (placed, cookie) = table.pick(headers, token, turn)?;
+                (Arc::clone(placed), cookie)
             };
             placed.load.in_flight.fetch_add(1, Ordering::SeqCst);
-            let ticket = Ticket { cuts: placed.load.cuts.load(Ordering::Relaxed), placed };
+            let ticket = Ticket { cuts: placed.load.cuts.load(Ordering::Relaxed), placed, cookie };
             if self.edition.load(Ordering::SeqCst) == edition {
-                return Some(ticket);
+                return Ok(ticket);
             }
         }
     }
 
-    /// Exact over every hundred requests, and spread within them: 37 has no divisor in common with 100.
-    fn pick<'a>(&self, placed: &'a [Arc<Placed>]) -> Option<&'a Arc<Placed>> {
-        if let Some(all) = placed.iter().find(|placed| placed.weight >= 100) {
-            return Some(all);
-        }
-        let total: u32 = placed.iter().map(|placed| u32::from(placed.weight)).sum();
-        if total == 0 {
-            return None;
-        }
+    /// Every point once in a hundred requests, and spread within them: 37 has no divisor in common with 100.
+    fn turn(&self) -> Point {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % 100;
-        let mut point = (turn * 37) % 100 * total / 100;
-        for placed in placed {
-            let weight = u32::from(placed.weight);
-            if point < weight {
-                return Some(placed);
-            }
-            point -= weight;
-        }
-        None
+        Point::try_from((turn * 37) % 100).unwrap_or(0)
     }
+}
+
+/// Why a request enters nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// Nobody has traffic here.
+    Nobody,
+    /// It names a version that is not here.
+    Unknown,
+}
+
+type Picked<'a> = (&'a Arc<Placed>, Option<HeaderValue>);
+
+impl Table {
+    fn pick(
+        &self,
+        headers: &HeaderMap,
+        token: &str,
+        mut turn: impl FnMut() -> Point,
+    ) -> Result<Picked<'_>, Turned> {
+        let Some(rules) = &self.rules else {
+            let all = self.placed.iter().find(|placed| placed.weight >= 100);
+            return all.or_else(|| self.at(turn())).map(|placed| (placed, None)).ok_or(Turned::Nobody);
+        };
+        if let Some(slot) = directed(headers, token) {
+            let there = self.placed.iter().find(|placed| placed.placement.slot.as_str().as_bytes() == slot);
+            return there.map(|placed| (placed, None)).ok_or(Turned::Unknown);
+        }
+        if let Some(version) = rules.forced(headers) {
+            let named = |placed: &&Arc<Placed>| placed.placement.version.as_str().as_bytes() == version;
+            // The same version may be there twice, with other settings; then the one with more traffic is meant.
+            let there = self.placed.iter().filter(named).max_by_key(|placed| placed.weight);
+            return there.map(|placed| (placed, None)).ok_or(Turned::Unknown);
+        }
+        let (point, cookie) = match rules.standing(headers) {
+            Standing::At(point) => (point, None),
+            Standing::Any => (turn(), None),
+            Standing::New => {
+                let point = turn();
+                (point, rules.cookie(point))
+            }
+        };
+        self.at(point).map(|placed| (placed, cookie)).ok_or(Turned::Nobody)
+    }
+
+    /// Whose share the point lies in; the releases lie side by side in the order of their slots.
+    fn at(&self, point: Point) -> Option<&Arc<Placed>> {
+        let total: u32 = self.placed.iter().map(|placed| u32::from(placed.weight)).sum();
+        let mut point = u32::from(point) * total / 100;
+        self.placed.iter().find(|placed| {
+            let weight = u32::from(placed.weight);
+            let inside = point < weight;
+            point = point.saturating_sub(weight);
+            inside
+        })
+    }
+}
+
+/// The slot that a proof is directed to, by `orchestrate-prove: TOKEN SLOT`.
+fn directed<'a>(headers: &'a HeaderMap, token: &str) -> Option<&'a [u8]> {
+    headers.get(PROVE)?.as_bytes().strip_prefix(token.as_bytes())?.strip_prefix(b" ")
 }
 
 impl Placed {
@@ -241,6 +298,8 @@ impl Drop for Waiting<'_> {
 /// One request's place in a release; dropping it counts the request out.
 pub(crate) struct Ticket {
     pub placed: Arc<Placed>,
+    /// Goes with the answer, so that the user is known again.
+    pub cookie: Option<HeaderValue>,
     cuts: u64,
 }
 

@@ -6,6 +6,7 @@ mod lanes;
 mod outbox;
 mod prune;
 mod reconcile;
+mod rollouts;
 mod routes;
 mod socket;
 mod tasks;
@@ -73,6 +74,7 @@ pub(crate) struct Bell {
     pub outbox: Notify,
     pub slots: Notify,
     pub operations: Notify,
+    pub rollouts: Notify,
     pub verdicts: Notify,
     pub environments: Notify,
     pub prune: Notify,
@@ -83,6 +85,7 @@ impl Bell {
         self.outbox.notify_one();
         self.slots.notify_one();
         self.operations.notify_one();
+        self.rollouts.notify_one();
         self.verdicts.notify_one();
         self.environments.notify_one();
         self.prune.notify_one();

@@ -9,7 +9,7 @@ use tokio::net::UnixDatagram;
 use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
-use crate::{Daemon, interrupted, outbox, prune, reconcile, verdicts};
+use crate::{Daemon, interrupted, outbox, prune, reconcile, rollouts, verdicts};
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -20,6 +20,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(reconcile::keep(Arc::clone(daemon)));
     tasks.spawn(interrupted::finish(Arc::clone(daemon)));
     tasks.spawn(verdicts::watch(Arc::clone(daemon)));
+    tasks.spawn(rollouts::advance(Arc::clone(daemon)));
     tasks.spawn(tend_slots(Arc::clone(daemon)));
     tasks.spawn(prune::keep_few(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));

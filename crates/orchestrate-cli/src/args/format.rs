@@ -48,6 +48,8 @@ impl DeployCommand {
             Self::History(args) | Self::Candidates(args) => &args.output,
             Self::Validate(args) => &args.output,
             Self::Diff(args) => &args.output,
+            Self::Promote(args) => &args.output,
+            Self::Pause(args) => &args.output,
             Self::Rollback(args) => &args.output,
             Self::Rollbacks(Rollbacks { command: Some(RollbacksCommand::Show { output, .. }), .. }) => output,
             Self::Rollbacks(args) => &args.output,

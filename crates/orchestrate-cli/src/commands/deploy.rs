@@ -9,10 +9,12 @@ use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
 use orchestrate_core::rollback_event::RollbackEvent;
+use orchestrate_core::rollout::Rollout;
 use orchestrate_core::time::{Span, Timestamp};
 use orchestrate_core::{DeployRequest, Error, Result};
 use serde::Serialize;
 
+use super::deploy_promote::standing;
 use super::intake::{Intended, interrupt};
 use crate::args::{DeployRun, Global};
 use crate::exit::{Ended, Exit};
@@ -42,6 +44,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
     rollback: Option<RollbackEvent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Rollout>,
 }
 
 pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
@@ -67,6 +71,7 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         version: version.clone(),
         contents,
         strategy: args.strategy,
+        no_switch: args.no_switch,
         actor: crate::host::actor(),
         reason: args.reason,
         limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
@@ -74,16 +79,29 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     wiring.daemon.ensure().await?;
     let deployed = wiring.executor(Arc::clone(&progress) as _).deploy(&request).await;
     progress.finished();
-    let mut deployed = deployed?;
+    let deployed = deployed?;
     wiring.hand_over().await?;
-    let waited = if args.detach && deployed.deployment.status == DeploymentStatus::InProgress {
+    see_through(&wiring, deployed, args.detach, &progress, interrupt, printer).await
+}
+
+/// Waits for what comes of a deployment that has all of the traffic, and prints it; one that stopped short is printed so.
+pub async fn see_through(
+    wiring: &Wiring,
+    mut deployed: Deployed,
+    detach: bool,
+    progress: &StepProgress,
+    interrupt: tokio::sync::watch::Receiver<bool>,
+    printer: &Printer,
+) -> Ended {
+    let waited = if detach && deployed.deployment.status == DeploymentStatus::InProgress {
         Waited::Detached
     } else {
-        wait_for_verdict(&wiring, &deployed.deployment, &progress, interrupt).await?
+        wait_for_verdict(wiring, &deployed.deployment, progress, interrupt).await?
     };
     let (deployment, rollback) = reread(&wiring.db, deployed.deployment.id).await?;
+    let rollout = wiring.db.open_rollout(&deployment.environment).await?;
     deployed.deployment = deployment;
-    conclude(printer, deployed, rollback, waited)
+    conclude(printer, deployed, rollback, rollout, waited)
 }
 
 /// Whether the verdict was waited for.
@@ -129,10 +147,17 @@ async fn reread(db: &Database, id: DeploymentId) -> Result<(Deployment, Option<R
     Ok((deployment, db.rollback_of_deployment(id).await?))
 }
 
-fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEvent>, waited: Waited) -> Ended {
+fn conclude(
+    printer: &Printer,
+    deployed: Deployed,
+    rollback: Option<RollbackEvent>,
+    rollout: Option<Rollout>,
+    waited: Waited,
+) -> Ended {
     let error = failed(&deployed, rollback.as_ref());
     let already_live = deployed.already_live && deployed.outcome == Outcome::Completed;
     let deployment = deployed.deployment;
+    let rollout = rollout.filter(|rollout| rollout.deployment == deployment.id);
     let rolled_back = deployment.status == DeploymentStatus::RolledBack;
     if let Some(error) = error {
         if !rolled_back {
@@ -141,13 +166,15 @@ fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEven
         // A deployment that went back by itself has a result worth printing, and ends as a failure all the same.
         let code = error.kind().exit_code();
         if printer.json() {
-            printer.result(&report(deployment, rollback), String::new);
+            printer.result(&report(deployment, rollback, rollout), String::new);
             return Ok(Exit(code));
         }
         printer.out(&rolled_back_text(printer, &deployment, rollback.as_ref()));
         return Err(error.into());
     }
-    let text = if waited != Waited::Done && deployment.status == DeploymentStatus::InProgress {
+    let text = if let Some(rollout) = &rollout {
+        under_way(printer, &deployment, rollout)
+    } else if waited != Waited::Done && deployment.status == DeploymentStatus::InProgress {
         watched_on(printer, &deployment)
     } else if already_live {
         format!(
@@ -160,7 +187,7 @@ fn conclude(printer: &Printer, deployed: Deployed, rollback: Option<RollbackEven
         let duration = deployment.duration_ms().map_or_else(String::new, |ms| format!(" in {}", took(ms)));
         format!("{} {} to {}{duration}", printer.good("deployed"), deployment.version, deployment.environment)
     };
-    printer.result(&report(deployment, rollback), || text);
+    printer.result(&report(deployment, rollback, rollout), || text);
     Ok(Exit::DONE)
 }
 
@@ -177,6 +204,15 @@ fn watched_on(printer: &Printer, deployment: &Deployment) -> String {
     )
 }
 
+fn under_way(printer: &Printer, deployment: &Deployment, rollout: &Rollout) -> String {
+    format!(
+        "{} {}\nsee how it stands: orchestrate deploy status --env {}",
+        printer.good("under way:"),
+        standing(rollout),
+        deployment.environment
+    )
+}
+
 fn rolled_back_text(printer: &Printer, deployment: &Deployment, rollback: Option<&RollbackEvent>) -> String {
     let back = rollback.map_or_else(String::new, |event| {
         let in_time = event.duration_ms.map_or_else(String::new, |ms| format!(" in {}", took(ms)));
@@ -185,7 +221,7 @@ fn rolled_back_text(printer: &Printer, deployment: &Deployment, rollback: Option
     format!("{} {} in {}{back}", printer.bad("rolled back"), deployment.version, deployment.environment)
 }
 
-fn report(deployment: Deployment, rollback: Option<RollbackEvent>) -> Report {
+fn report(deployment: Deployment, rollback: Option<RollbackEvent>, rollout: Option<Rollout>) -> Report {
     Report {
         id: deployment.id,
         duration_ms: deployment.duration_ms(),
@@ -203,5 +239,6 @@ fn report(deployment: Deployment, rollback: Option<RollbackEvent>) -> Report {
         evidence: deployment.evidence,
         automatic_hold: deployment.automatic_hold,
         rollback,
+        rollout,
     }
 }

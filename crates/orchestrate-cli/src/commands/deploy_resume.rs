@@ -7,6 +7,7 @@ use orchestrate_core::deployment_rollback::{self, RolledBack};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::rollback_event::RollbackStatus;
 
+use super::deploy_promote::standing;
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
 use crate::printer::Printer;
@@ -28,12 +29,14 @@ pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Print
                 return Err(error.into());
             }
             let deployment = deployed.deployment;
-            printer.result(&deployment, || {
-                format!(
+            let rollout = wiring.db.open_rollout(environment).await?;
+            printer.result(&deployment, || match &rollout {
+                Some(rollout) => format!("{} {}", printer.good("finished:"), standing(rollout)),
+                None => format!(
                     "{} the deployment of {} to {environment}",
                     printer.good("finished"),
                     deployment.version
-                )
+                ),
             });
         }
         Resumed::Rollback(event) => {

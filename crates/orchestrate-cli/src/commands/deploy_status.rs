@@ -1,5 +1,6 @@
 //! `orchestrate deploy status`: what is live, what is warm, and whether a rollback is ready.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use orchestrate_core::deployment::DeploymentStatus;
@@ -7,12 +8,14 @@ use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::{Evidence, Finding};
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
 use orchestrate_core::ports::{Router as _, RouterView, Silent};
+use orchestrate_core::rollout::Rollout;
 use orchestrate_core::slot::{Slot, SlotState};
 use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, Result};
 use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
+use super::deploy_promote::standing;
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless, moment, took};
@@ -24,6 +27,8 @@ struct Status {
     live: Option<LiveStatus>,
     latest: Option<Latest>,
     traffic: Vec<Traffic>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Rollout>,
     rollback: Readiness,
     holds: Vec<orchestrate_core::database::HoldRecord>,
     operation: Option<OperationStatus>,
@@ -48,6 +53,9 @@ struct Latest {
     evidence: Vec<Evidence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
+    /// When all of the traffic was switched to it; from then on it is rolled back, not undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    point_of_no_return: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +68,8 @@ struct Traffic {
     healthy: u32,
     in_flight: u64,
     warm_until: Option<Timestamp>,
+    /// Where its instances can be asked past the live address.
+    addresses: Vec<SocketAddr>,
 }
 
 #[derive(Serialize)]
@@ -120,12 +130,14 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         bake_until: deployment.bake_until,
         evidence: deployment.evidence,
         automatic_hold: deployment.automatic_hold,
+        point_of_no_return: deployment.went_live_at,
     });
     Ok(Status {
         environment: environment.clone(),
         live,
         latest,
         traffic,
+        rollout: db.open_rollout(environment).await?,
         rollback: wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
         holds: db.list_holds(environment).await?,
         operation: operation(wiring, environment).await?,
@@ -150,6 +162,9 @@ async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterVi
             healthy: count(|backend| backend.healthy),
             in_flight: seen.map_or(0, |seen| seen.in_flight),
             warm_until: slot.until,
+            addresses: seen.map_or_else(Vec::new, |seen| {
+                seen.backends.iter().flat_map(|backend| backend.addresses.clone()).collect()
+            }),
         });
     }
     rows.sort_by_key(|row| row.state != SlotState::Live);
@@ -216,6 +231,9 @@ fn text(printer: &Printer, status: &Status) -> String {
             operation.status
         )));
     }
+    if let Some(rollout) = &status.rollout {
+        lines.push(printer.noted(&rollout_line(rollout, &status.traffic)));
+    }
     lines.push(rollback_line(printer, &status.rollback));
     for hold in &status.holds {
         lines.push(format!(
@@ -247,6 +265,17 @@ fn text(printer: &Printer, status: &Status) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn rollout_line(rollout: &Rollout, traffic: &[Traffic]) -> String {
+    let here = traffic.iter().find(|row| row.slot == rollout.slot);
+    let addresses: Vec<String> =
+        here.map_or_else(Vec::new, |row| row.addresses.iter().map(ToString::to_string).collect());
+    let asked = match addresses.as_slice() {
+        [] => String::new(),
+        addresses => format!("; ask it alone at {}", addresses.join(" ")),
+    };
+    format!("rollout: {}{asked}", standing(rollout))
 }
 
 fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {

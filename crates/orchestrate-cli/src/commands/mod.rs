@@ -8,6 +8,7 @@ mod deploy_candidates;
 mod deploy_diff;
 mod deploy_history;
 mod deploy_hold;
+mod deploy_promote;
 mod deploy_resume;
 mod deploy_rollback;
 mod deploy_rollbacks;
@@ -89,6 +90,8 @@ async fn deploy_command(global: &Global, command: DeployCommand, printer: &Print
         DeployCommand::Validate(args) => deploy_validate::run(global, args, printer).await,
         DeployCommand::Diff(args) => deploy_diff::run(global, args, printer).await,
         DeployCommand::Candidates(args) => deploy_candidates::run(global, &args, printer).await,
+        DeployCommand::Promote(args) => deploy_promote::promote(global, args, printer).await,
+        DeployCommand::Pause(args) => deploy_promote::pause(global, args, printer).await,
         DeployCommand::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         DeployCommand::Rollbacks(args) => deploy_rollbacks::run(global, args, printer).await,
         DeployCommand::Resume(args) => deploy_resume::run(global, &args.env, printer).await,

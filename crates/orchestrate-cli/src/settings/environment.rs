@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use orchestrate_core::deployment_strategy::{Strategy, StrategyKind};
 use orchestrate_core::environment::{
     Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
     ProviderKind, Retention, RollbackPolicy, Weekday,
@@ -14,7 +13,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, keys, release, verify};
+use super::{ConfiguredEnvironment, keys, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -22,8 +21,6 @@ pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("production", EnvironmentType::Production),
 ];
 pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[("process", ProviderKind::Process)];
-pub(super) const STRATEGIES: &[(&str, StrategyKind)] =
-    &[("recreate", StrategyKind::Recreate), ("blue_green", StrategyKind::BlueGreen)];
 pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),
@@ -47,7 +44,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("provider", &mut settings.provider, |field| field.word(PROVIDERS))?;
     section.set("url", &mut settings.url, |field| web_address(field).map(Some))?;
     settings.processes = processes(section.required("processes")?, listeners)?;
-    section.set("strategy", &mut settings.strategy, strategy)?;
+    section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;
     section.set("drain", &mut settings.drain, span)?;
     section.set("stop_timeout", &mut settings.stop_timeout, span)?;
@@ -118,20 +115,6 @@ fn refuse_clash<'a>(
     }
     taken.push((address, field.clone()));
     Ok(())
-}
-
-fn strategy(field: &Field<'_>) -> Read<Strategy> {
-    let section = field.section(keys::STRATEGY)?;
-    let mut strategy = Strategy::default();
-    section.set("type", &mut strategy.kind, |field| field.word(STRATEGIES))?;
-    section.set("warm_for", &mut strategy.warm_for, span)?;
-    match section.get("warm_for") {
-        Some(field) if strategy.kind != StrategyKind::BlueGreen => Err(field.bad_key(&format!(
-            "the strategy `{}` keeps nothing warm; leave `warm_for` out, or use `blue_green`",
-            strategy.kind
-        ))),
-        _ => Ok(strategy),
-    }
 }
 
 fn health_check(field: &Field<'_>) -> Read<HealthCheck> {

@@ -15,6 +15,7 @@ mod reader;
 mod release;
 mod schema;
 mod source;
+mod strategy;
 mod template;
 #[cfg(test)]
 mod tests;

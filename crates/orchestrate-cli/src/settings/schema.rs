@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{environment, notifications};
+use super::{environment, notifications, strategy};
 
 pub(super) const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
 const ADDRESS: &str = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}";
+const TOKEN: &str = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}";
 pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
 const VARIABLE: &str = "^(?!PORT$|ORCHESTRATE_)[A-Za-z_][A-Za-z0-9_]*$";
 
@@ -122,10 +123,28 @@ fn strategy() -> Value {
         "How a new release takes the place of the one before.",
         &[],
         json!({
-            "type": word("The way of deploying.", &names(environment::STRATEGIES)),
-            "warm_for": text("How long the release before stays warm (blue_green).", SPAN),
+            "type": word("The way of deploying.", &names(strategy::STRATEGIES)),
+            "warm_for": text("How long the release before stays warm (blue_green, canary).", SPAN),
+            "steps": list("The shares of the traffic that a canary gets one after another, in percent, rising.", number("A share.", 1, 100)),
+            "wait": text("How long a canary is watched at each step.", SPAN),
+            "sticky": sticky(),
+            "force_header": text("A header whose value names the version that must answer, while there are two.", TOKEN),
         }),
     )
+}
+
+fn sticky() -> Value {
+    let mut sticky = mapping(
+        "By what a user stays with one release of a canary: one of cookie and header.",
+        &[],
+        json!({
+            "cookie": text("The cookie that the proxy sets.", TOKEN),
+            "header": text("A header that tells users apart.", TOKEN),
+        }),
+    );
+    sticky["minProperties"] = json!(1);
+    sticky["maxProperties"] = json!(1);
+    sticky
 }
 
 fn health_check() -> Value {

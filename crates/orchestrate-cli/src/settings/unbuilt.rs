@@ -18,7 +18,7 @@ const fn key(setting: &'static str, instead: &'static str) -> Unbuilt {
 }
 
 const PROVIDER: &str = "use `process`";
-const STRATEGY: &str = "use `recreate` or `blue_green`";
+const STRATEGY: &str = "use `recreate`, `blue_green` or `canary`";
 const CHANNEL: &str = "use `webhook`";
 
 pub(super) const UNBUILT: &[Unbuilt] = &[
@@ -29,7 +29,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     value("provider", "static", PROVIDER),
     value("provider", "custom", PROVIDER),
     value("strategy.type", "rolling", STRATEGY),
-    value("strategy.type", "canary", STRATEGY),
     value("notifications.type", "slack", CHANNEL),
     value("notifications.type", "teams", CHANNEL),
     value("notifications.type", "pagerduty", CHANNEL),

@@ -18,7 +18,7 @@ use crate::database::{Database, EnvironmentRecord, OperationRecord};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::plan::{OperationKind, Place, Step};
-use crate::ports::{PortError, PortErrorKind, Ports, Processes};
+use crate::ports::{PortError, PortErrorKind, Ports};
 use crate::release::Release;
 use crate::rollback_event::{Phase, RollbackEvent};
 use crate::time::{Span, Timestamp};
@@ -167,7 +167,7 @@ impl Operation {
 
     /// Whether the target was made to start.
     fn has_started(&self) -> bool {
-        let starts = |step: &Step| matches!(step, Step::Start(_, Processes::All));
+        let starts = |step: &Step| matches!(step, Step::Start(_, started) if started.are_routed());
         let mut steps = self.record.plan.steps().iter().zip(&self.states);
         steps.any(|(step, state)| starts(step) && *state != StepState::Pending)
     }
@@ -297,7 +297,7 @@ async fn run_step(
     operation.phases.push(Phase { name: step.name().into(), ms: ports.clock.now().millis_since(began) });
     match result {
         Ok(()) => {
-            operation.note(index, StepEvent::Done, None, ports.clock.now())?;
+            operation.note(index, StepEvent::Done, step.milestone(), ports.clock.now())?;
             ports.progress.done(&step, took);
             Ok(Ok(()))
         }
@@ -329,7 +329,7 @@ async fn attempt(
         };
         let again = match (error.kind, step) {
             (PortErrorKind::Fenced, _) => return Err(Err(Fenced)),
-            (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_)) => true,
+            (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_) | Step::ProveShare(_)) => true,
             _ => false,
         };
         match pauses.next() {
@@ -355,8 +355,8 @@ async fn after_failure(
     }
     let failed_step = steps[index].clone();
     let target = operation.record.plan.target().clone();
-    let moved = match traffic_is_on(ports, operation.environment(), &target).await {
-        Ok(moved) => moved,
+    let moved = match share_of(ports, operation.environment(), &target).await {
+        Ok(share) => share == 100,
         Err(error) => {
             let message =
                 format!("{}; and the proxy does not say where the traffic is: {error}", failure.message);
@@ -368,30 +368,29 @@ async fn after_failure(
         (true, Step::SwitchTraffic(_), _) => {
             // The switch came about, only its answer was lost.
             operation.note(index, StepEvent::Started, None, ports.clock.now())?;
-            operation.note(index, StepEvent::Done, None, ports.clock.now())?;
+            operation.note(index, StepEvent::Done, failed_step.milestone(), ports.clock.now())?;
             Ok(None)
         }
-        (true, _, OperationKind::Deploy) => Ok(Some(Outcome::Condemned(failure))),
+        (true, _, OperationKind::Deploy | OperationKind::Promote) => Ok(Some(Outcome::Condemned(failure))),
         (true, _, OperationKind::Rollback | OperationKind::Stop) => {
             Ok(Some(Outcome::NeedsAttention(failure)))
         }
     }
 }
 
-/// Asks the router whether the place has the traffic, for a while if it does not answer.
-pub(crate) async fn traffic_is_on(
+/// Asks the router how much of the traffic the place has, in percent; for a while if it does not answer.
+pub(crate) async fn share_of(
     ports: &Ports,
     environment: &EnvironmentName,
-    place: &crate::plan::Place,
-) -> std::result::Result<bool, PortError> {
+    place: &Place,
+) -> std::result::Result<u8, PortError> {
     const PAUSES: [u64; 6] = [50, 100, 200, 400, 800, 1600];
     let mut pauses = PAUSES.iter();
     loop {
         match ports.router.observe(environment).await {
             Ok(view) => {
-                return Ok(view
-                    .live()
-                    .is_some_and(|live| live.slot == place.slot && live.release == place.release));
+                let there = view.slot(place.slot).filter(|there| there.release == place.release);
+                return Ok(there.map_or(0, |there| there.weight));
             }
             Err(error) => match pauses.next() {
                 Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,

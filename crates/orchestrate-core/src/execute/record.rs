@@ -4,12 +4,14 @@ mod bake;
 mod deploy;
 mod prune;
 mod rollback;
+mod rollout;
 mod stop;
 
 pub(crate) use bake::{end_bake, hold_automatic, tell_of_evidence};
 pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
 pub(crate) use prune::record_pruning;
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
+pub(crate) use rollout::{NewPromotion, begin_promotion, conclude_halt, conclude_unpromoted};
 pub(crate) use stop::{begin_stop, conclude_stop};
 
 use super::journal::{Entry, StepEvent};
@@ -103,7 +105,8 @@ async fn mark_filling(
     seen: &Seen,
     now: Timestamp,
 ) -> Result<()> {
-    let fills = plan.steps().iter().any(|step| matches!(step, Step::Start(_, crate::ports::Processes::All)));
+    let fills =
+        plan.steps().iter().any(|step| matches!(step, Step::Start(_, started) if started.are_routed()));
     let target = plan.target();
     let live = |record: &SlotRecord| record.slot == target.slot && record.state == SlotState::Live;
     if !fills || seen.slots.iter().any(live) {

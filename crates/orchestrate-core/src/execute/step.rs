@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::name::{EnvironmentName, Fence};
-use crate::plan::{Place, Step};
+use crate::plan::{Place, Share, Step};
 use crate::ports::{
     AwaitHealthy, Backend, Close, Deregister, Drain, Fetch, Instance, PortResult, Ports, Processes, Prove,
     Register, StartRequest, StopRequest, Switch,
 };
 use crate::release::Release;
+use crate::traffic::Shift;
 
 /// Makes sure of the fact that the step stands for.
 pub async fn perform(
@@ -29,19 +30,22 @@ pub async fn perform(
             let request = AwaitHealthy { placement: placement.clone(), processes: *processes, deadline };
             let instances = ports.provider.await_healthy(&request).await?;
             match processes {
-                Processes::All => {
+                Processes::All | Processes::Routed => {
                     let backends = backends(release, &instances);
                     ports.router.register(&Register { placement, backends, fence }).await
                 }
                 Processes::Unrouted => Ok(()),
             }
         }
-        Step::SwitchTraffic(_) => {
-            let routed = release.contents.routed();
-            let needs = routed.map(|(name, process, _)| (name.to_owned(), process.instances)).collect();
-            ports.router.switch(&Switch { placement, needs, fence }).await
+        Step::ShiftTraffic(place, share) => {
+            let request = shift(environment, place, share, share.weight, needs(release), fence);
+            ports.router.shift(&request).await
         }
-        Step::ProveLive(place) => prove(ports, environment, release, place).await,
+        Step::ProveShare(place) => prove(ports, environment, release, place, true).await,
+        Step::SwitchTraffic(_) => {
+            ports.router.switch(&Switch { placement, needs: needs(release), fence }).await
+        }
+        Step::ProveLive(place) => prove(ports, environment, release, place, false).await,
         Step::Drain(_) => {
             let deadline = release.contents.settings.drain;
             ports.router.drain(&Drain { placement: placement.clone(), deadline, fence }).await?;
@@ -56,6 +60,22 @@ pub async fn perform(
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
         }
     }
+}
+
+fn needs(release: &Release) -> BTreeMap<String, u32> {
+    release.contents.routed().map(|(name, process, _)| (name.to_owned(), process.instances)).collect()
+}
+
+pub(super) fn shift(
+    environment: &EnvironmentName,
+    place: &Place,
+    share: &Share,
+    weight: u8,
+    needs: BTreeMap<String, u32>,
+    fence: Fence,
+) -> Shift {
+    let (placement, rest) = (place.placement(environment), share.rest.placement(environment));
+    Shift { placement, weight, rest, needs, rules: share.rules.clone(), fence }
 }
 
 /// The routed instances, as the router wants them.
@@ -82,6 +102,7 @@ async fn prove(
     environment: &EnvironmentName,
     release: &Release,
     place: &Place,
+    directed: bool,
 ) -> PortResult<()> {
     let settings = &release.contents.settings;
     let routed: Vec<_> = release.contents.routed().collect();
@@ -96,7 +117,8 @@ async fn prove(
         };
         let placement = place.placement(environment);
         let timeout = settings.health_check.timeout;
-        let request = Prove { placement, listen: *listen, path, expected_status, contains, timeout };
+        let request =
+            Prove { placement, listen: *listen, path, expected_status, contains, timeout, directed };
         ports.router.prove(&request).await?;
     }
     Ok(())

@@ -3,20 +3,22 @@
 mod crashes;
 mod faults;
 mod journal;
+mod rollouts;
 
 use std::collections::BTreeSet;
 
 use crate::database::{Database, OperationStatus};
 use crate::deployment::DeploymentStatus;
-use crate::deployment_executor::DeploymentExecutor;
+use crate::deployment_executor::{DeployRequest, DeploymentExecutor};
 use crate::deployment_rollback::{Asking, DeploymentRollback};
+use crate::environment::EnvironmentSettings;
 use crate::error::Error;
 use crate::fakes::{Fault, Kind, When};
 use crate::ports::Ports;
 use crate::rollback_event::RollbackStatus;
 use crate::slot::SlotState;
 use crate::slot_tending::tend;
-use crate::stage::{Stage, recreate, v, with_worker};
+use crate::stage::{Stage, canary, recreate, v, with_worker};
 use crate::time::Span;
 
 /// What is done, and what the stage looks like before it.
@@ -33,6 +35,11 @@ enum Scene {
     /// The live release is the target, and sick.
     SickLive,
     Undo,
+    CanaryDeploy,
+    StagedDeploy,
+    Promote,
+    PromoteAll,
+    CanaryRollback,
 }
 
 impl Scene {
@@ -45,13 +52,18 @@ impl Scene {
             | Self::ColdRollback
             | Self::SickRollback
             | Self::SickLive
-            | Self::Undo => with_worker(),
+            | Self::Undo
+            | Self::StagedDeploy => with_worker(),
+            Self::CanaryDeploy | Self::Promote | Self::PromoteAll | Self::CanaryRollback => {
+                EnvironmentSettings { strategy: canary().strategy, ..with_worker() }
+            }
         };
         let stage = Stage::with(settings, &[]).await;
         stage
             .deploy_all(match self {
                 Self::FirstDeploy => &[],
-                Self::Deploy | Self::RecreateDeploy => &["1.0"],
+                Self::Deploy | Self::RecreateDeploy | Self::CanaryDeploy | Self::StagedDeploy => &["1.0"],
+                Self::Promote | Self::PromoteAll | Self::CanaryRollback => &["1.0", "1.1"],
                 Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
                     &["1.0", "1.1"]
                 }
@@ -79,8 +91,15 @@ impl Scene {
     const fn versions(self) -> (Option<&'static str>, &'static str) {
         match self {
             Self::FirstDeploy => (None, "1.0"),
-            Self::Deploy | Self::RecreateDeploy => (Some("1.0"), "1.1"),
-            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback => (Some("1.1"), "1.0"),
+            Self::Deploy
+            | Self::RecreateDeploy
+            | Self::CanaryDeploy
+            | Self::StagedDeploy
+            | Self::Promote
+            | Self::PromoteAll => (Some("1.0"), "1.1"),
+            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::CanaryRollback => {
+                (Some("1.1"), "1.0")
+            }
             Self::ColdRollback => (Some("1.2"), "1.0"),
             Self::SickLive => (Some("1.1"), "1.1"),
             Self::Undo => (Some("1.0"), "1.1"),
@@ -103,10 +122,22 @@ impl Scene {
         let rollback = DeploymentRollback::new(db.clone(), ports.clone());
         let target = self.versions().1;
         match self {
-            Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy => {
+            Self::StagedDeploy => {
+                let request = DeployRequest { no_switch: true, ..stage.to_deploy(target) };
+                DeploymentExecutor::new(db, ports).deploy(&request).await.map(drop)
+            }
+            Self::Promote | Self::PromoteAll => {
+                let promotion = stage.to_promote(self == Self::PromoteAll);
+                DeploymentExecutor::new(db, ports).promote(&promotion).await.map(drop)
+            }
+            Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy | Self::CanaryDeploy => {
                 DeploymentExecutor::new(db, ports).deploy(&stage.to_deploy(target)).await.map(drop)
             }
-            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
+            Self::WarmRollback
+            | Self::SickRollback
+            | Self::RecreateRollback
+            | Self::SickLive
+            | Self::CanaryRollback => {
                 rollback.rollback_as(&stage.forced(), &Asking::by("ada")).await.map(drop)
             }
             Self::ColdRollback => {
@@ -131,6 +162,9 @@ impl Scene {
 
     /// Looks that everything is as it is recorded, then lets the daemon clear up, and looks again.
     async fn look(self, stage: &Stage, what: &str) -> End {
+        if self.is_rollout() {
+            return self.look_at_rollout(stage, what).await;
+        }
         let what = format!("{self:?}, {what}");
         let environment = &stage.environment;
         assert!(stage.db.open_operation(environment).await.unwrap().is_none(), "{what}: still open");
@@ -201,7 +235,8 @@ async fn check_instances(stage: &Stage, what: &str) {
             for n in 1..=process.instances {
                 let id = format!("{}-{name}-{n}@{}", slot.slot, release.version);
                 let needed = slot.state == SlotState::Live
-                    || (slot.state == SlotState::Warm && process.listen.is_some());
+                    || (matches!(slot.state, SlotState::Warm | SlotState::Staged)
+                        && process.listen.is_some());
                 if needed {
                     wanted.insert(id.clone());
                 }

@@ -1,10 +1,11 @@
 //! The repair of an operation that failed before traffic moved: what it started is stopped, what it stopped is started.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::journal::{StepEvent, StepState};
-use super::step::perform;
-use super::{Failure, Operation, Outcome, traffic_is_on};
+use super::step::{perform, shift};
+use super::{Failure, Operation, Outcome, share_of};
 use crate::database::Database;
 use crate::error::Result;
 use crate::plan::Step;
@@ -47,9 +48,10 @@ pub(super) async fn undo(
 
 fn changes_something(step: &Step) -> bool {
     match step {
-        Step::Start(..) | Step::Stop(..) | Step::Close(_) => true,
+        Step::Start(..) | Step::ShiftTraffic(..) | Step::Stop(..) | Step::Close(_) => true,
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
+        | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
         | Step::Drain(_) => false,
@@ -76,9 +78,9 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
     match step {
         Step::Start(_, processes) => {
             let placement = place.placement(environment);
-            if *processes == Processes::All {
+            if processes.are_routed() {
                 // What has the traffic is never stopped, whatever was to be repaired about it.
-                if traffic_is_on(ports, environment, place).await? {
+                if share_of(ports, environment, place).await? > 0 {
                     return Ok(());
                 }
                 let (slot, release) = (placement.slot, placement.release);
@@ -86,6 +88,11 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
                 ports.router.deregister(&forget).await?;
             }
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
+        }
+        // However few are ready by now: what shares the traffic had this much of it before.
+        Step::ShiftTraffic(_, share) => {
+            let before = shift(environment, place, share, share.was, BTreeMap::new(), fence);
+            ports.router.shift(&before).await
         }
         // It was in the way or sick, and had no traffic to lose.
         Step::Stop(place, _) if !operation.was_live(place) => Ok(()),
@@ -110,6 +117,7 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
         }
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
+        | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
         | Step::Drain(_) => Ok(()),

@@ -14,21 +14,34 @@ fn is_whole(state: &State, site: &Site, routed: &Routed) -> bool {
     types.all(|(name, process, _)| site.healthy(routed, name) >= process.instances)
 }
 
-/// Traffic is never moved away from a whole release to one that is not, and never taken from under it.
+/// Whether the ready instances of every routed process type can carry the release's share of the traffic.
+fn carries(state: &State, site: &Site, routed: &Routed) -> bool {
+    let Some(release) = state.releases.get(&routed.placement.release) else { return false };
+    let mut types = release.contents.routed();
+    types.all(|(name, process, _)| {
+        site.healthy(routed, name) * 100 >= process.instances * u32::from(routed.weight)
+    })
+}
+
+/// Traffic is never moved to a release that has too few ready instances for it, and they are never taken from under it.
 pub(super) fn look(before: &State, after: &State) {
     if after.gaps_allowed || after.calls.last().is_some_and(|call| call.kind == Kind::Close) {
         return;
     }
     for (name, site) in &before.sites {
         let Some(now) = after.sites.get(name) else { continue };
-        let live = |site: &Site| site.routed.values().find(|routed| routed.weight > 0).cloned();
-        let (Some(was), is) = (live(site), live(now)) else { continue };
-        let is = is.unwrap_or_else(|| panic!("{} lost its traffic and nobody has it", was.placement.version));
+        let served = |site: &Site| site.routed.values().filter(|there| there.weight > 0).cloned().collect();
+        let (was, is): (Vec<Routed>, Vec<Routed>) = (served(site), served(now));
+        let Some(first) = was.first() else { continue };
+        assert!(!is.is_empty(), "{} lost its traffic and nobody has it", first.placement.version);
+        assert_eq!(is.iter().map(|there| u32::from(there.weight)).sum::<u32>(), 100, "the shares");
+        let was_well = was.iter().all(|there| carries(before, site, there));
+        let overloaded = is.iter().find(|there| !carries(after, now, there));
         assert!(
-            !is_whole(before, site, &was) || is_whole(after, now, &is),
-            "{} was whole; now the traffic is at {} which has too few ready instances",
-            was.placement.version,
-            is.placement.version
+            !was_well || overloaded.is_none(),
+            "all was well; now {} has too few ready instances for {} % of the traffic",
+            overloaded.map_or("nobody", |there| there.placement.version.as_str()),
+            overloaded.map_or(0, |there| there.weight)
         );
     }
 }
@@ -97,7 +110,7 @@ pub(super) async fn assert_journaled(
         let meant = record.filter(|record| record.release == placement.release).map(|record| record.state);
         let allowed = match touch {
             Touch::Leaving => matches!(meant, Some(SlotState::Warm | SlotState::Retiring)),
-            Touch::Standing => matches!(meant, Some(SlotState::Warm | SlotState::Live)),
+            Touch::Standing => matches!(meant, Some(SlotState::Warm | SlotState::Live | SlotState::Staged)),
         };
         assert!(allowed, "{} is touched outside of an operation: {record:?}", placement.version);
         return false;

@@ -42,7 +42,7 @@ impl Provider for World {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let release = self.release(request.placement.release).await?;
-        assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
+        assert_journaled(self, &request.placement, request.fence, Touch::Standing).await;
         self.call(Call::at(Kind::Start, &request.placement), |state| start(state, request, &release)).await
     }
 
@@ -58,7 +58,7 @@ impl Provider for World {
         let planned = assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
         self.call(Call::at(Kind::Stop, &request.placement), |state| {
             admit(&mut state.site(&request.placement.environment).provider_fence, request.fence)?;
-            if request.processes == Processes::All {
+            if request.processes.are_routed() {
                 assert_may_stop(state, &request.placement, planned);
             }
             let site = state.site(&request.placement.environment);

@@ -11,6 +11,7 @@ use crate::ports::{
     BackendView, Close, Deregister, Drain, Drained, InstanceState, Placement, PortError, PortErrorKind,
     PortResult, Proof, Prove, Register, ReleaseCounts, Router, RouterView, SlotView, Switch,
 };
+use crate::traffic::Shift;
 
 #[async_trait]
 impl Router for World {
@@ -25,6 +26,13 @@ impl Router for World {
         let planned = assert_journaled(self, &request.placement, request.fence, Touch::Standing).await;
         assert_needs(request, &release, planned);
         self.call(Call::at(Kind::Switch, &request.placement), |state| switch(state, request)).await
+    }
+
+    async fn shift(&self, request: &Shift) -> PortResult<()> {
+        self.release(request.placement.release).await?;
+        self.release(request.rest.release).await?;
+        assert_journaled(self, &request.placement, request.fence, Touch::Standing).await;
+        self.call(Call::at(Kind::Shift, &request.placement), |state| shift(state, request)).await
     }
 
     async fn persisted(&self) -> PortResult<()> {
@@ -128,15 +136,7 @@ fn switch(state: &mut State, request: &Switch) -> PortResult<()> {
         let message = format!("{} is not registered in {}", placement.version, placement.slot);
         PortError::new(PortErrorKind::Missing, message)
     })?;
-    for (process, needed) in &request.needs {
-        let ready = site.healthy(target, process);
-        if ready < *needed {
-            return Err(PortError::new(
-                PortErrorKind::NotReady,
-                format!("{} has {ready} of {needed} instances of `{process}` ready", placement.version),
-            ));
-        }
-    }
+    enough(site, target, &request.needs)?;
     for (slot, routed) in &mut site.routed {
         routed.weight = if *slot == placement.slot { 100 } else { 0 };
         routed.served |= *slot == placement.slot;
@@ -144,10 +144,45 @@ fn switch(state: &mut State, request: &Switch) -> PortResult<()> {
     Ok(())
 }
 
+fn enough(site: &Site, target: &Routed, needs: &BTreeMap<String, u32>) -> PortResult<()> {
+    for (process, needed) in needs {
+        let ready = site.healthy(target, process);
+        if ready < *needed {
+            let version = &target.placement.version;
+            let message = format!("{version} has {ready} of {needed} instances of `{process}` ready");
+            return Err(PortError::new(PortErrorKind::NotReady, message));
+        }
+    }
+    Ok(())
+}
+
+fn shift(state: &mut State, request: &Shift) -> PortResult<()> {
+    let Shift { placement, weight, rest, needs, .. } = request;
+    let site = state.site(&placement.environment);
+    admit(&mut site.router_fence, request.fence)?;
+    for wanted in [placement, rest] {
+        if site.routed.get(&wanted.slot).is_none_or(|there| there.placement != *wanted) {
+            let message = format!("{} is not registered in {}", wanted.version, wanted.slot);
+            return Err(PortError::new(PortErrorKind::Missing, message));
+        }
+    }
+    if *weight > 0 {
+        enough(site, &site.routed[&placement.slot], needs)?;
+    }
+    for (slot, routed) in &mut site.routed {
+        routed.weight = if *slot == placement.slot { *weight } else { 100 - *weight };
+        routed.served |= routed.weight > 0;
+    }
+    Ok(())
+}
+
 fn prove(state: &mut State, request: &Prove) -> PortResult<Proof> {
     let wrong = state.wrong_answer.clone();
     let site = state.site(&request.placement.environment);
-    let live = site.routed.values().find(|routed| routed.weight > 0);
+    let asked = |routed: &&Routed| {
+        if request.directed { routed.placement == request.placement } else { routed.weight > 0 }
+    };
+    let live = site.routed.values().find(asked);
     let live = live.ok_or_else(|| PortError::failed("nobody answers at the live address"))?;
     let Placement { release, version, .. } = live.placement.clone();
     let process = live.backends.iter().find(|(_, (listen, _))| *listen == request.listen);
@@ -176,6 +211,7 @@ fn view(site: &Site) -> RouterView {
                 listen: *listen,
                 instances: u32::try_from(ids.len()).unwrap_or(u32::MAX),
                 healthy: site.healthy(routed, process),
+                addresses: Vec::new(),
             })
             .collect(),
     });

@@ -1,10 +1,11 @@
 //! How a new release takes over, by strategy.
 
-use super::{Afterwards, OperationKind, Place, Plan, Step};
+use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::error::{Error, Result};
 use crate::ports::Processes;
 use crate::release::Release;
+use crate::rollout::Course;
 use crate::slot::{Slot, SlotRecord, SlotState};
 
 /// What a deployment is planned from.
@@ -15,6 +16,8 @@ pub struct Situation<'a> {
     pub live: Option<(&'a Release, Slot)>,
     pub slots: &'a [SlotRecord],
     pub strategy: &'a Strategy,
+    /// It is only staged: the traffic stays where it is.
+    pub no_switch: bool,
 }
 
 /// The plan by which `release` goes live; it goes into the slot that is not live.
@@ -23,9 +26,17 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
     let slot = live.as_ref().map_or_else(|| free_slot(situation.slots), |place| place.slot.other());
     let target = Place::of(situation.release, slot);
     let routed = touches_traffic(situation.release, situation.live.map(|(release, _)| release));
+    let afterwards = Afterwards::KeepWarm(situation.strategy.warm_for);
+    if let Some((live, course)) = staged(situation)? {
+        let (mut steps, halt) = canary::begin(&target, &live, course);
+        make_room(&mut steps, &target, situation.slots, routed);
+        let (kind, from, halt) = (OperationKind::Deploy, Some(live), Some(halt));
+        return Ok(Plan { kind, target, from, steps, afterwards, halt });
+    }
     let (mut steps, afterwards) = match situation.strategy.kind {
-        StrategyKind::BlueGreen => {
-            (beside(&target, situation.release, routed), Afterwards::KeepWarm(situation.strategy.warm_for))
+        // A canary with nothing to share the traffic with takes all of it.
+        StrategyKind::BlueGreen | StrategyKind::Canary => {
+            (beside(&target, situation.release, routed), afterwards)
         }
         StrategyKind::Recreate => {
             let mut steps = beside(&target, situation.release, routed);
@@ -35,13 +46,35 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
             }
             (steps, Afterwards::Retire)
         }
-        kind @ (StrategyKind::Rolling | StrategyKind::Canary) => {
+        kind @ StrategyKind::Rolling => {
             return Err(Error::usage("ORC-0230", format!("the strategy {kind} is not built yet"))
-                .hint("use blue_green or recreate"));
+                .hint("use blue_green, canary or recreate"));
         }
     };
     make_room(&mut steps, &target, situation.slots, routed);
-    Ok(Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards })
+    Ok(Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards, halt: None })
+}
+
+/// What the release shares the traffic with and how it goes on, if it stops short of taking all of it.
+fn staged(situation: &Situation<'_>) -> Result<Option<(Place, Course)>> {
+    let Some(course) = canary::course(situation.strategy, situation.no_switch)? else { return Ok(None) };
+    let release = situation.release;
+    let has_routed = |release: &Release| release.contents.routed().next().is_some();
+    match situation.live.filter(|(live, _)| has_routed(release) && has_routed(live)) {
+        Some((live, slot)) => {
+            canary::must_share(release, live, &course)?;
+            Ok(Some((Place::of(live, slot), course)))
+        }
+        None if situation.no_switch => Err(Error::refused(
+            "ORC-0154",
+            format!(
+                "nothing that gets traffic is live in {}, so there is nothing to switch from",
+                release.environment
+            ),
+        )
+        .hint("deploy it without --no-switch")),
+        None => Ok(None),
+    }
 }
 
 /// Another release in the target's slot gets its drain time before it goes: it may still have requests in flight.

@@ -1,6 +1,7 @@
 //! Pure decisions: what an operation will do, from what is known; or a refusal that says what to type instead.
 
 pub mod brakes;
+pub mod canary;
 pub mod deploy;
 pub mod previous;
 pub mod retention;
@@ -15,14 +16,18 @@ use crate::deployment_strategy::StrategyKind;
 use crate::name::{ReleaseId, Version};
 use crate::ports::{Placement, Processes};
 use crate::release::Release;
+use crate::rollout::Course;
 use crate::slot::{Slot, SlotRecord};
 use crate::time::Span;
+use crate::traffic::TrafficRules;
 
 /// What kind of operation a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     Deploy,
+    /// Takes a release that is being rolled out on, to its next share or to all of the traffic.
+    Promote,
     Rollback,
     /// Takes an environment down (`env stop`).
     Stop,
@@ -32,13 +37,16 @@ impl OperationKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Promote => "promote",
             Self::Rollback => "rollback",
             Self::Stop => "stop",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Deploy, Self::Rollback, Self::Stop].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Deploy, Self::Promote, Self::Rollback, Self::Stop]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 
@@ -52,6 +60,10 @@ pub enum Step {
     Start(Place, Processes),
     /// They are ready, and the router knows them.
     AwaitHealthy(Place, Processes),
+    /// They have their share of the traffic, and what is live has the rest.
+    ShiftTraffic(Place, Share),
+    /// Through the live address they answered, whatever their share.
+    ProveShare(Place),
     /// All traffic goes to them.
     SwitchTraffic(Place),
     /// The live address was answered by them.
@@ -62,6 +74,17 @@ pub enum Step {
     Close(Place),
     /// They do not run.
     Stop(Place, Processes),
+}
+
+/// How two releases share the traffic, and what was so before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// In percent.
+    pub weight: u8,
+    pub was: u8,
+    /// What gets the rest.
+    pub rest: Place,
+    pub rules: TrafficRules,
 }
 
 /// A release in a slot; the environment is the plan's.
@@ -93,6 +116,8 @@ impl Step {
             Self::Fetch(_) => "fetch",
             Self::Start(..) => "start",
             Self::AwaitHealthy(..) => "await_healthy",
+            Self::ShiftTraffic(..) => "shift_traffic",
+            Self::ProveShare(_) => "prove_share",
             Self::SwitchTraffic(_) => "switch_traffic",
             Self::ProveLive(_) => "prove_live",
             Self::Drain(_) => "drain",
@@ -104,13 +129,33 @@ impl Step {
     /// Whether performing it changes the world, so that its `Started` must be on disk first.
     pub const fn has_effect(&self) -> bool {
         match self {
-            Self::Fetch(_) | Self::ProveLive(_) => false,
+            Self::Fetch(_) | Self::ProveShare(_) | Self::ProveLive(_) => false,
             Self::Start(..)
             | Self::AwaitHealthy(..)
+            | Self::ShiftTraffic(..)
             | Self::SwitchTraffic(_)
             | Self::Drain(_)
             | Self::Close(_)
             | Self::Stop(..) => true,
+        }
+    }
+
+    /// What the journal says once it is done, where that changes what a failure means.
+    pub fn milestone(&self) -> Option<String> {
+        match self {
+            Self::SwitchTraffic(place) => Some(format!(
+                "the point of no return: all traffic is at {}, and what comes is finished, not undone",
+                place.version
+            )),
+            Self::Fetch(_)
+            | Self::Start(..)
+            | Self::AwaitHealthy(..)
+            | Self::ShiftTraffic(..)
+            | Self::ProveShare(_)
+            | Self::ProveLive(_)
+            | Self::Drain(_)
+            | Self::Close(_)
+            | Self::Stop(..) => None,
         }
     }
 
@@ -119,6 +164,8 @@ impl Step {
             Self::Fetch(place)
             | Self::Start(place, _)
             | Self::AwaitHealthy(place, _)
+            | Self::ShiftTraffic(place, _)
+            | Self::ProveShare(place)
             | Self::SwitchTraffic(place)
             | Self::ProveLive(place)
             | Self::Drain(place)
@@ -133,17 +180,24 @@ impl fmt::Display for Step {
         let Place { slot, version, .. } = self.place();
         match self {
             Self::Fetch(_) => write!(f, "check the sealed artifact of {version}"),
-            Self::Start(_, Processes::All) => write!(f, "start {version} in {slot}"),
+            Self::Start(_, Processes::All | Processes::Routed) => write!(f, "start {version} in {slot}"),
             Self::Start(_, Processes::Unrouted) => write!(f, "start the workers of {version} in {slot}"),
-            Self::AwaitHealthy(_, Processes::All) => write!(f, "wait until {version} is ready"),
+            Self::AwaitHealthy(_, Processes::All | Processes::Routed) => {
+                write!(f, "wait until {version} is ready")
+            }
             Self::AwaitHealthy(_, Processes::Unrouted) => {
                 write!(f, "wait until the workers of {version} are ready")
             }
+            Self::ShiftTraffic(_, Share { weight: 0, .. }) => write!(f, "keep {version} without traffic"),
+            Self::ShiftTraffic(_, Share { weight, .. }) => {
+                write!(f, "give {weight} % of the traffic to {version} in {slot}")
+            }
+            Self::ProveShare(_) => write!(f, "see {version} answer through the live address"),
             Self::SwitchTraffic(_) => write!(f, "switch all traffic to {version} in {slot}"),
             Self::ProveLive(_) => write!(f, "see the live address answered by {version}"),
             Self::Drain(_) => write!(f, "let the requests in flight to {version} end"),
             Self::Close(_) => write!(f, "take no more requests"),
-            Self::Stop(_, Processes::All) => write!(f, "stop {version} in {slot}"),
+            Self::Stop(_, Processes::All | Processes::Routed) => write!(f, "stop {version} in {slot}"),
             Self::Stop(_, Processes::Unrouted) => write!(f, "stop the workers of {version} in {slot}"),
         }
     }
@@ -167,6 +221,17 @@ pub struct Plan {
     from: Option<Place>,
     steps: Vec<Step>,
     afterwards: Afterwards,
+    /// Where it stops short of all traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    halt: Option<Halt>,
+}
+
+/// A release stays beside what is live, and this is how it goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The share that it has by then, in percent.
+    pub weight: u8,
+    pub course: Course,
 }
 
 impl Plan {
@@ -190,6 +255,10 @@ impl Plan {
         self.afterwards
     }
 
+    pub const fn halt(&self) -> Option<&Halt> {
+        self.halt.as_ref()
+    }
+
     /// What was in the target's slot before, and is made to leave it: another release, or the target itself, sick.
     pub(crate) fn occupant(&self) -> Option<&Place> {
         self.steps.iter().find_map(|step| match step {
@@ -207,13 +276,27 @@ impl Plan {
     pub fn stop(live: Place, others: impl IntoIterator<Item = Place>) -> Self {
         let mut steps = vec![Step::Close(live.clone()), Step::Stop(live.clone(), Processes::All)];
         steps.extend(others.into_iter().map(|place| Step::Stop(place, Processes::All)));
-        Self { kind: OperationKind::Stop, from: None, target: live, steps, afterwards: Afterwards::Retire }
+        Self {
+            kind: OperationKind::Stop,
+            from: None,
+            target: live,
+            steps,
+            afterwards: Afterwards::Retire,
+            halt: None,
+        }
     }
 
     /// What is deployed serves already: nothing but the proof of it.
     pub(crate) fn keep(live: Place, routed: bool) -> Self {
         let steps = if routed { vec![Step::ProveLive(live.clone())] } else { Vec::new() };
-        Self { kind: OperationKind::Deploy, from: None, target: live, steps, afterwards: Afterwards::Retire }
+        Self {
+            kind: OperationKind::Deploy,
+            from: None,
+            target: live,
+            steps,
+            afterwards: Afterwards::Retire,
+            halt: None,
+        }
     }
 
     /// What is deployed should serve already, but does not: it is started beside itself, and then takes over.
@@ -231,7 +314,7 @@ impl Plan {
         }
         deploy::make_room(&mut steps, &target, slots, routed);
         let afterwards = Afterwards::Retire;
-        Self { kind: OperationKind::Deploy, from: Some(live), target, steps, afterwards }
+        Self { kind: OperationKind::Deploy, from: Some(live), target, steps, afterwards, halt: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::deploy::{beside, free_slot, make_room, switch, touches_traffic};
 use super::previous::{Asker, History, previous};
-use super::{Afterwards, OperationKind, Place, Plan, Step};
+use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
             }
         )));
     }
-    let mut way = Way::choose(situation, &target, terms);
+    let mut way = Way::choose(situation, &target, terms)?;
     way.remarks.extend(what_to_know(&target, terms, undoes.as_ref()));
     let from = situation.live.as_ref().map_or_else(|| current.clone(), |(release, _)| release.clone());
     Ok(RollbackPlan {
@@ -264,7 +264,36 @@ struct Way {
 }
 
 impl Way {
-    fn choose(situation: &Situation, target: &Release, terms: &Terms) -> Self {
+    fn choose(situation: &Situation, target: &Release, terms: &Terms) -> Result<Self> {
+        match situation.slots.iter().find(|record| record.state == SlotState::Staged) {
+            Some(staged) => Self::leave(situation, staged, target, terms),
+            None => Ok(Self::exchange(situation, target, terms)),
+        }
+    }
+
+    /// Both slots are taken by what shares the traffic, so the way out is to what is live.
+    fn leave(situation: &Situation, staged: &SlotRecord, target: &Release, terms: &Terms) -> Result<Self> {
+        let live = situation.live.as_ref().filter(|(live, _)| live.id == target.id);
+        let live = live.map(|(live, slot)| Place::of(live, *slot)).ok_or_else(|| {
+            let (version, environment) = (&staged.version, &situation.environment);
+            Error::refused("ORC-0151", format!("{version} is being rolled out in {environment}")).hint(
+                format!("go back to what is live first: orchestrate deploy rollback --env {environment}"),
+            )
+        })?;
+        let staged = Place { slot: staged.slot, release: staged.release, version: staged.version.clone() };
+        let mut remarks = Vec::new();
+        let sick = match ready(situation, Some(&live), target, false) {
+            Ok(()) => terms.distrust_warm,
+            Err(why) => {
+                remarks.push(format!("{} is live but {why}; it is started again", target.version));
+                true
+            }
+        };
+        let path = if sick { RollbackPath::Cold } else { RollbackPath::Warm };
+        Ok(Self { path, plan: Some(canary::leave(staged, live, target, sick)), remarks })
+    }
+
+    fn exchange(situation: &Situation, target: &Release, terms: &Terms) -> Self {
         let mut remarks = Vec::new();
         let live = situation.live.as_ref().map(|(release, slot)| Place::of(release, *slot));
         if live.as_ref().is_some_and(|place| place.release == target.id) {
@@ -351,7 +380,7 @@ impl Way {
 }
 
 fn rollback(target: Place, from: Option<Place>, steps: Vec<Step>, afterwards: Afterwards) -> Plan {
-    Plan { kind: OperationKind::Rollback, target, from, steps, afterwards }
+    Plan { kind: OperationKind::Rollback, target, from, steps, afterwards, halt: None }
 }
 
 /// A release that a person left while it was well stays warm for a while; one that showed itself bad is stopped.

@@ -108,6 +108,7 @@ impl Scene {
             version: v(version),
             contents: contents(version),
             strategy: None,
+            no_switch: false,
             actor: "ada".into(),
             reason: Some("Wednesday".into()),
             limits: Limits::default(),

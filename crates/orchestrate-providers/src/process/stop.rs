@@ -18,7 +18,11 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     shared.accept_fence(&placement.environment, request.fence).await?;
     let mut keepers = shared.keepers_in(&placement.environment, placement.slot);
     keepers.retain(|keeper| {
-        let meant = request.processes == Processes::All || !keeper.routed;
+        let meant = match request.processes {
+            Processes::All => true,
+            Processes::Unrouted => !keeper.routed,
+            Processes::Routed => keeper.routed,
+        };
         keeper.placement.release == placement.release && meant
     });
     stop_keepers(shared, &keepers).await?;

@@ -20,7 +20,7 @@ use super::refusal::{self, Refusal};
 use super::request::{Facts, Peer, prepare};
 use super::worker::{Site, Worker};
 use super::{response, tunnel};
-use crate::table::{Instance, Lane, Seat, Ticket};
+use crate::table::{Instance, Lane, Seat, Ticket, Turned};
 
 /// A client's connection at one listening address.
 pub(super) struct Visit {
@@ -50,8 +50,11 @@ pub(super) async fn forward(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
     let busy = visit.client.begin();
-    let Some(ticket) = visit.site.environment.enter() else {
-        return Ok(refusal::NO_RELEASE.response());
+    let token = &visit.worker.shared.token;
+    let ticket = match visit.site.environment.enter(request.headers(), token) {
+        Ok(ticket) => ticket,
+        Err(Turned::Nobody) => return Ok(refusal::NO_RELEASE.response()),
+        Err(Turned::Unknown) => return Ok(refusal::NO_VERSION.response()),
     };
     // The counters outlive the ticket, which a body takes with it.
     let placed = std::sync::Arc::clone(&ticket.placed);
@@ -67,7 +70,7 @@ pub(super) async fn forward(
 async fn attend(
     visit: &Visit,
     mut request: Request<Incoming>,
-    ticket: Ticket,
+    mut ticket: Ticket,
     busy: Busy,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let limits = &visit.worker.shared.limits;
@@ -86,9 +89,13 @@ async fn attend(
     let (response, exchange, seat) =
         answered.map_err(|refusal| if too_long.get() { refusal::TOO_LONG } else { refusal })?;
     let placement = ticket.placed.placement.clone_if(facts.proof_asked);
+    let cookie = ticket.cookie.take();
     let mut response = answer(visit, response, exchange, (ticket, seat, busy), on_upgrade);
     if let Some(placement) = placement {
         response::sign(&mut response, &placement);
+    }
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     // Behind a head that asked for another protocol nothing is guarded, so nothing may follow.
     if asked_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {

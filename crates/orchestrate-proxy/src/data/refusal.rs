@@ -27,6 +27,8 @@ pub(super) const TOO_LONG: Refusal =
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than allowed\n");
 pub(super) const NO_RELEASE: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "nothing is deployed here that could answer\n");
+pub(super) const NO_VERSION: Refusal =
+    refusal(StatusCode::MISDIRECTED_REQUEST, "the version that the request asks for does not run here\n");
 pub(super) const CUT: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "the version that was to answer is being stopped\n");
 pub(super) const UNREACHABLE: Refusal = refusal(StatusCode::BAD_GATEWAY, "no instance could be reached\n");

@@ -6,8 +6,8 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version, request::Parts};
 
 use super::refusal::{self, Refusal};
+use crate::table::PROVE;
 
-pub(super) const PROVE: HeaderName = HeaderName::from_static("orchestrate-prove");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -76,7 +76,8 @@ pub(super) fn prepare(parts: &mut Parts, peer: &Peer, token: &[u8], local: &str)
     }
     let upgrade = parts.version == Version::HTTP_11 && seen.upgrade && asks_for_upgrade(headers);
     let trailers = seen.te && header_has_token(headers, &header::TE, "trailers");
-    let proof_asked = seen.prove && headers.get(&PROVE).is_some_and(|given| given.as_bytes() == token);
+    let proof_asked =
+        seen.prove && headers.get(&PROVE).is_some_and(|given| is_proof(given.as_bytes(), token));
     strip(headers, &seen, upgrade);
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -90,6 +91,11 @@ pub(super) fn prepare(parts: &mut Parts, peer: &Peer, token: &[u8], local: &str)
     introduce(headers, &seen, peer);
     parts.version = Version::HTTP_11;
     Ok(Facts { upgrade, proof_asked, safe: parts.method.is_safe() })
+}
+
+/// The token, alone or with the slot that must answer.
+fn is_proof(given: &[u8], token: &[u8]) -> bool {
+    given.strip_prefix(token).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "))
 }
 
 fn look(headers: &HeaderMap) -> Seen {

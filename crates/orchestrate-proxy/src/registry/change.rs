@@ -1,4 +1,4 @@
-//! The changes: register, switch, weights, drain, deregister. Each is made under one lock, and each may be repeated.
+//! The changes: register, switch, shift, drain, deregister. Each is made under one lock, and each may be repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
@@ -11,12 +11,14 @@ use orchestrate_core::ports::{
     Backend, Close, Deregister, Drain, Drained, Placement, PortError, PortErrorKind, PortResult, Register,
     Switch,
 };
+use orchestrate_core::slot::Slot;
+use orchestrate_core::traffic::Shift;
 
 use super::{Known, Registry, State};
 use crate::check::Check;
 use crate::data::{Command, WorkerHandle};
 use crate::listeners::Target;
-use crate::protocol::SetWeights;
+use crate::rules::Rules;
 use crate::saved::Edition;
 use crate::table::{Instance, Lane, Load, Placed, Table};
 
@@ -72,43 +74,35 @@ impl Registry {
         let state = &mut *self.lock();
         let placement = &request.placement;
         let known = state.admit(&placement.environment, request.fence)?;
-        let placed = known.placed(placement)?;
-        for (process, needed) in &request.needs {
-            let ready = placed.lane(process).map_or(0, Lane::healthy);
-            if ready < *needed {
-                return Err(PortError::new(
-                    PortErrorKind::NotReady,
-                    format!(
-                        "{} in slot {} has {ready} of {needed} instances of `{process}` ready",
-                        placement.version, placement.slot
-                    ),
-                ));
-            }
-        }
-        known.weigh(|slot| if slot == placement.slot { 100 } else { 0 });
+        enough(&*known.placed(placement)?, &request.needs)?;
+        known.weigh(|slot| if slot == placement.slot { 100 } else { 0 }, None);
         self.save(state);
         Ok(())
     }
 
-    /// Shares the traffic between the slots, in one store.
-    pub fn set_weights(&self, request: &SetWeights) -> PortResult<()> {
+    /// Shares the traffic between two slots, in one store; the writing follows behind.
+    pub fn shift(&self, request: &Shift) -> PortResult<()> {
+        let rules = Rules::new(request.rules.clone())?;
         let state = &mut *self.lock();
-        let known = state.admit(&request.environment, request.fence)?;
-        let total: u32 = request.weights.values().map(|weight| u32::from(*weight)).sum();
-        if total != 100 {
-            return Err(PortError::failed(format!("the weights make {total} %, not 100 %")));
+        let Shift { placement, weight, rest, needs, .. } = request;
+        let known = state.admit(&placement.environment, request.fence)?;
+        if *weight > 100 || placement.slot == rest.slot {
+            return Err(PortError::failed(format!(
+                "{weight} % for slot {} and the rest for slot {} is no share",
+                placement.slot, rest.slot
+            )));
         }
-        for (slot, _) in request.weights.iter().filter(|(_, weight)| **weight > 0) {
-            let lanes = known.in_slot(*slot).map(|placed| Arc::clone(&placed.lanes));
-            let ready = lanes.is_some_and(|lanes| lanes.iter().all(|lane| lane.healthy() > 0));
-            if !ready {
-                return Err(PortError::new(
-                    PortErrorKind::NotReady,
-                    format!("slot {slot} of {} has no ready release", request.environment),
-                ));
-            }
+        let placed = known.placed(placement)?;
+        known.placed(rest)?;
+        if *weight > 0 {
+            enough(&placed, needs)?;
         }
-        known.weigh(|slot| request.weights.get(&slot).copied().unwrap_or(0));
+        let share = |slot: Slot| match slot {
+            slot if slot == placement.slot => *weight,
+            slot if slot == rest.slot => 100 - *weight,
+            Slot::Blue | Slot::Green => 0,
+        };
+        known.weigh(share, Some(rules));
         self.save(state);
         Ok(())
     }
@@ -147,7 +141,7 @@ impl Registry {
             let state = &mut *self.lock();
             let known = state.admit(&request.environment, request.fence)?;
             let table = known.table();
-            known.environment.swap(Table { placed: Default::default() });
+            known.environment.swap(Table::default());
             for placed in &table.placed {
                 known.retire(&placed.lanes);
             }
@@ -171,7 +165,7 @@ impl Registry {
             }
             let table = known.table();
             let kept = table.placed.iter().filter(|one| one.placement.slot != request.slot).cloned();
-            known.environment.swap(Table { placed: kept.collect() });
+            known.environment.swap(Table { placed: kept.collect(), rules: None });
             known.retire(&placed.lanes);
             state.close_unused(&self.workers);
         }
@@ -239,7 +233,7 @@ impl State {
         };
         let there = known.table();
         let others = there.placed.iter().filter(|one| one.placement.slot != placement.slot).cloned();
-        let mut table = Table { placed: others.collect() };
+        let mut table = Table { placed: others.collect(), rules: there.rules.clone() };
         known.start_checks(&placed);
         table.placed.push(Arc::new(placed));
         table.placed.sort_by_key(|placed| placed.placement.slot);
@@ -283,6 +277,20 @@ fn lane(backend: &Backend, before: Option<&Placed>, next: &mut u64) -> Lane {
     Lane::new(Arc::from(&*backend.process), backend.listen, instances, backend.health_check.clone())
 }
 
+/// Whether so many instances of each process type are ready.
+fn enough(placed: &Placed, needs: &BTreeMap<String, u32>) -> PortResult<()> {
+    for (process, needed) in needs {
+        let ready = placed.lane(process).map_or(0, Lane::healthy);
+        if ready < *needed {
+            let Placement { version, slot, .. } = &placed.placement;
+            let message =
+                format!("{version} in slot {slot} has {ready} of {needed} instances of `{process}` ready");
+            return Err(PortError::new(PortErrorKind::NotReady, message));
+        }
+    }
+    Ok(())
+}
+
 impl Known {
     fn placed(&self, placement: &Placement) -> PortResult<Arc<Placed>> {
         let there = self.in_slot(placement.slot);
@@ -297,13 +305,13 @@ impl Known {
         })
     }
 
-    fn weigh(&self, weight: impl Fn(orchestrate_core::slot::Slot) -> u8) {
+    fn weigh(&self, weight: impl Fn(Slot) -> u8, rules: Option<Arc<Rules>>) {
         let table = self.table();
         let placed = table.placed.iter().map(|placed| {
             let weight = weight(placed.placement.slot);
             Arc::new(Placed { weight, ..Placed::clone(placed) })
         });
-        self.environment.swap(Table { placed: placed.collect() });
+        self.environment.swap(Table { placed: placed.collect(), rules });
     }
 
     fn start_checks(&mut self, placed: &Placed) {

@@ -56,6 +56,7 @@ fn slot_view(placed: &Placed) -> SlotView {
         listen: lane.listen,
         instances: u32::try_from(lane.instances.len()).unwrap_or(u32::MAX),
         healthy: lane.healthy(),
+        addresses: lane.instances.iter().map(|instance| instance.address).collect(),
     });
     SlotView {
         slot: placed.placement.slot,

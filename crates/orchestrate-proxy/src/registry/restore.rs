@@ -6,12 +6,16 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::Placement;
+use orchestrate_core::traffic::TrafficRules;
 
 use super::{Known, Registry, State};
 use crate::data::{Shared, WorkerHandle};
 use crate::listeners::Listeners;
+use crate::rules::Rules;
 use crate::saved::{Saved, SavedPlaced, Saver};
+use crate::table::Table;
 
 impl Registry {
     /// Must be called inside the control's runtime, for the health checks.
@@ -35,11 +39,12 @@ impl Registry {
             for (name, environment) in saved.environments {
                 let mut known = Known::new(name.clone());
                 known.fence = environment.fence;
-                state.known.insert(name, known);
+                state.known.insert(name.clone(), known);
                 for placed in &environment.placed {
                     let SavedPlaced { placement, weight, backends } = placed;
                     state.place(placement, backends, Some((*weight).min(100)), registry.shared.threads);
                 }
+                state.restore_rules(&name, environment.rules);
                 // Only now: who is let in while a slot is missing would find nothing that has the traffic.
                 for placed in &environment.placed {
                     for backend in &placed.backends {
@@ -84,5 +89,14 @@ impl Registry {
             }
         }
         state.unbound.is_empty()
+    }
+}
+
+impl State {
+    /// What was taken once is taken again; without it the weights stand all the same.
+    fn restore_rules(&mut self, name: &EnvironmentName, told: Option<TrafficRules>) {
+        if let (Some(known), Some(Ok(rules))) = (self.known.get(name), told.map(Rules::new)) {
+            known.environment.swap(Table { placed: known.table().placed.clone(), rules: Some(rules) });
+        }
     }
 }

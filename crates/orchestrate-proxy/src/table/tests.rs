@@ -19,7 +19,8 @@ fn placed(slot: Slot, weight: u8) -> Arc<Placed> {
 
 fn environment(blue: u8, green: u8) -> Environment {
     let environment = Environment::new(EnvironmentName::new("shop").unwrap());
-    environment.swap(Table { placed: vec![placed(Slot::Blue, blue), placed(Slot::Green, green)] });
+    environment
+        .swap(Table { placed: vec![placed(Slot::Blue, blue), placed(Slot::Green, green)], rules: None });
     environment
 }
 
@@ -30,7 +31,9 @@ fn weights_are_exact_over_every_hundred_requests() {
         for _ in 0..3 {
             let mut seen = BTreeMap::from([(Slot::Blue, 0), (Slot::Green, 0)]);
             for _ in 0..100 {
-                *seen.get_mut(&environment.enter().unwrap().placed.placement.slot).unwrap() += 1;
+                *seen
+                    .get_mut(&environment.enter(&HeaderMap::new(), "token").unwrap().placed.placement.slot)
+                    .unwrap() += 1;
             }
             assert_eq!(seen[&Slot::Blue], i32::from(blue));
         }
@@ -39,8 +42,10 @@ fn weights_are_exact_over_every_hundred_requests() {
 
 #[test]
 fn without_weight_there_is_no_traffic() {
-    assert!(environment(0, 0).enter().is_none());
-    assert!(Environment::new(EnvironmentName::new("shop").unwrap()).enter().is_none());
+    assert!(environment(0, 0).enter(&HeaderMap::new(), "token").is_err());
+    assert!(
+        Environment::new(EnvironmentName::new("shop").unwrap()).enter(&HeaderMap::new(), "token").is_err()
+    );
 }
 
 fn lane(count: u64) -> Lane {
@@ -79,7 +84,7 @@ fn failed_connects_never_take_the_last_healthy_instance_out() {
 #[tokio::test]
 async fn a_release_is_empty_once_its_last_request_has_left() {
     let environment = environment(100, 0);
-    let ticket = environment.enter().unwrap();
+    let ticket = environment.enter(&HeaderMap::new(), "token").unwrap();
     let load = Arc::clone(&ticket.placed.load);
     let mut emptied = std::pin::pin!(load.emptied());
     let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());

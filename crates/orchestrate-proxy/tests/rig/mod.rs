@@ -19,6 +19,7 @@ use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
 use orchestrate_core::ports::{Backend, Drain, Placement, Prove, Register, Router, Switch};
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
+use orchestrate_core::traffic::{Shift, TrafficRules};
 use orchestrate_proxy::BuiltinRouter;
 use tempfile::TempDir;
 
@@ -177,6 +178,7 @@ impl Rig {
             expected_status: 200,
             contains: Some("{version}".into()),
             timeout: Span::from_secs(5),
+            directed: false,
         }
     }
 }
@@ -191,6 +193,12 @@ impl Drop for Rig {
 pub fn switch(release: i64, fence: i64) -> Switch {
     let needs = BTreeMap::from([("web".to_owned(), 1)]);
     Switch { placement: placement(release), needs, fence: Fence(fence) }
+}
+
+/// `weight` percent for the release, the rest for another one.
+pub fn shift(release: i64, weight: u8, rest: i64, rules: TrafficRules) -> Shift {
+    let needs = BTreeMap::from([("web".to_owned(), 1)]);
+    Shift { placement: placement(release), weight, rest: placement(rest), needs, rules, fence: Fence(1) }
 }
 
 pub fn drain(release: i64, deadline: Span) -> Drain {

@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::settings::unbuilt::UNBUILT;
-use crate::settings::{environment, keys, notifications};
+use crate::settings::{environment, keys, notifications, strategy};
 
 const PAGE: &str = include_str!("../../../../../docs/configuration.md");
 
@@ -16,6 +16,7 @@ fn the_page_names_every_key_and_every_word() {
         keys::ENVIRONMENT,
         keys::PROCESS,
         keys::STRATEGY,
+        keys::STICKY,
         keys::HEALTH_CHECK,
         keys::VERIFY,
         keys::VERIFY_VERSION,
@@ -34,7 +35,7 @@ fn the_page_names_every_key_and_every_word() {
         keys::NOTIFICATION,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);
-    let words = words.chain(environment::STRATEGIES.iter().map(|(word, _)| *word));
+    let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));
     let words = words.chain(environment::DAYS.iter().map(|(word, _)| *word));
     let words = words.chain(notifications::KINDS.iter().map(|(word, _)| *word));
     for word in all.into_iter().flatten().copied().chain(words) {

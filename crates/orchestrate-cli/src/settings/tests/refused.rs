@@ -99,7 +99,14 @@ fn values() -> Vec<(&'static str, String)> {
 fn unbuilt() -> Vec<(&'static str, String)> {
     let channel = |kind: &str| with("") + &format!("notifications:\n  - {{ type: {kind}, channel: ops }}\n");
     vec![
-        ("the strategy canary", with("strategy: { type: canary }")),
+        ("steps that do not rise", with("strategy: { type: canary, steps: [10, 50, 25] }")),
+        ("a step twice", with("strategy: { type: canary, steps: [10, 10] }")),
+        ("a step past 100", with("strategy: { type: canary, steps: [50, 120] }")),
+        ("a step of nothing", with("strategy: { type: canary, steps: [0, 50] }")),
+        ("no steps", with("strategy: { type: canary, steps: [] }")),
+        ("steps of blue_green", with("strategy: { steps: [10] }")),
+        ("sticky by nothing", with("strategy: { type: canary, sticky: {} }")),
+        ("a header that cannot be", with("strategy: { type: canary, force_header: \"x version\" }")),
         ("the strategy rolling", with("strategy: { type: rolling }")),
         ("the provider docker", with("provider: docker")),
         ("the provider swarm", with("provider: swarm")),

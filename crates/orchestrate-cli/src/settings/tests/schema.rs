@@ -20,6 +20,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("release"), keys::RELEASE, "release."),
         (of("processes/additionalProperties"), keys::PROCESS, ""),
         (of("strategy"), keys::STRATEGY, "strategy."),
+        (of("strategy/properties/sticky"), keys::STICKY, "sticky."),
         (of("health_check"), keys::HEALTH_CHECK, "health_check."),
         (of("verify"), keys::VERIFY, "verify."),
         (of("verify/properties/version"), keys::VERIFY_VERSION, "version."),
@@ -64,13 +65,20 @@ fn the_schema_and_load_judge_alike() {
         with(""),
         with("variables: { A: 1, B: true, C: x }"),
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
+        with(
+            "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
+        ),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
     for text in [
         with("helth_check: {}"),
         with("strategy: recreate"),
-        with("strategy: { type: canary }"),
+        with("strategy: { type: rolling }"),
+        with("strategy: { type: canary, steps: [0] }"),
+        with("strategy: { type: canary, steps: [50, 101] }"),
+        with("strategy: { type: canary, sticky: {} }"),
+        with("strategy: { type: canary, sticky: { cookie: a, header: b } }"),
         with("provider: docker"),
         with("requires_approval: true"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
@@ -142,7 +150,7 @@ fn conforms(schema: &Value, found: &Value) -> Result<(), String> {
                 return wrong(word);
             }
             "minItems" | "minProperties" if size(found) < rule.as_u64() => return wrong(word),
-            "maxItems" if size(found) > rule.as_u64() => return wrong(word),
+            "maxItems" | "maxProperties" if size(found) > rule.as_u64() => return wrong(word),
             "oneOf" => {
                 let rules = rule.as_array().unwrap();
                 if rules.iter().filter(|rule| conforms(rule, found).is_ok()).count() != 1 {
@@ -150,7 +158,7 @@ fn conforms(schema: &Value, found: &Value) -> Result<(), String> {
                 }
             }
             "type" | "enum" | "minimum" | "maximum" | "minLength" | "minItems" | "minProperties"
-            | "maxItems" => {}
+            | "maxItems" | "maxProperties" => {}
             "required" => {
                 if rule.as_array().unwrap().iter().any(|key| found.get(key.as_str().unwrap()).is_none()) {
                     return wrong(word);

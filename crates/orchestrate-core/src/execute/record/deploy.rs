@@ -9,7 +9,8 @@ use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, slots,
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, rollouts,
+    slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -155,6 +156,7 @@ pub(crate) async fn conclude_deploy(
 async fn went_live(tx: &mut Tx, operation: &Operation, bake: Option<Span>, now: Timestamp) -> Result<()> {
     let (name, plan) = (operation.environment(), &operation.record.plan);
     deployments::end_older_bakes(tx, name, now).await?;
+    rollouts::end(tx, name, now).await?;
     let until = bake.map(|bake| now.plus(bake.duration()));
     deployments::went_live(tx, operation.record.deployment, until, now).await?;
     releases::enter_lineage(tx, name, operation.target.id).await?;

@@ -10,7 +10,7 @@ use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
     Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
-    rollbacks,
+    rollbacks, rollouts,
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
@@ -162,6 +162,7 @@ pub(crate) async fn conclude_rollback(
     let operation_id = operation.record.id;
     match outcome {
         Outcome::Completed => {
+            rollouts::end(&mut tx, &name, now).await?;
             move_slots(&mut tx, &name, &operation.record.plan, now).await?;
             operations::set_status(&mut tx, operation_id, OperationStatus::Completed, None, now).await?;
             completed(&mut tx, &environment, &mut event, now).await?;
@@ -222,7 +223,9 @@ async fn completed(
     let standing = standing(tx, environment, event, target).await?;
     if event.path != RollbackPath::None {
         event.left = environment.live.map(|live| Left { release: live.release, deployment: live.deployment });
-        let live = Live { release: target, deployment: standing, since: now };
+        // What is live stays so when a rollout beside it is left.
+        let since = environment.live.filter(|live| live.release == target).map_or(now, |live| live.since);
+        let live = Live { release: target, deployment: standing, since };
         environments::set_live(tx, &name, Some(live)).await?;
     }
     match event.undoes {

@@ -66,6 +66,7 @@ pub(crate) async fn conclude_stop(
         Outcome::Completed => {
             environments::set_live(&mut tx, &name, None).await?;
             deployments::end_older_bakes(&mut tx, &name, now).await?;
+            super::rollout::stop_rollout(&mut tx, operation, now).await?;
             for slot in Slot::ALL {
                 slots::remove(&mut tx, &name, slot).await?;
             }

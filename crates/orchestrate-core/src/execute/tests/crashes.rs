@@ -127,4 +127,9 @@ sweep! {
     a_rollback_whose_target_turns_sick: SickRollback,
     a_rollback_to_a_sick_live_release: SickLive,
     an_undo: Undo,
+    a_canarys_first_step: CanaryDeploy,
+    a_staged_deployment: StagedDeploy,
+    a_canarys_next_step: Promote,
+    a_canarys_last_step: PromoteAll,
+    a_rollback_of_a_canary: CanaryRollback,
 }

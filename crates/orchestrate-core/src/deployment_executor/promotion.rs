@@ -1,0 +1,89 @@
+//! Taking on what stopped short of all traffic: to its next share, or to all of it; and keeping it where it is.
+
+use super::{Deployed, DeploymentExecutor};
+use crate::error::{Error, Result};
+use crate::execute::record::{MOVED, NewPromotion, begin_promotion};
+use crate::execute::{self, Limits};
+use crate::name::{DeploymentId, EnvironmentName};
+use crate::plan::{self, Place};
+use crate::rollout::Rollout;
+use crate::situation::known;
+use crate::slot::SlotState;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Promotion {
+    pub environment: EnvironmentName,
+    /// To all of the traffic, whatever steps are left.
+    pub all: bool,
+    pub actor: String,
+    /// Only if this is what is being rolled out, and nobody paused it: how the daemon asks.
+    pub by_itself: Option<DeploymentId>,
+    pub limits: Limits,
+}
+
+impl DeploymentExecutor {
+    /// Gives what is being rolled out its next share of the traffic, or all of it.
+    pub async fn promote(&self, asked: &Promotion) -> Result<Deployed> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.promote_once(asked).await {
+                Err(error) if error.code() == MOVED && attempts < 3 => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn promote_once(&self, asked: &Promotion) -> Result<Deployed> {
+        let name = &asked.environment;
+        let (environment, seen) = self.see(name).await?;
+        let rollout = self.rollout(name).await?;
+        if let Some(meant) = asked.by_itself.filter(|meant| *meant != rollout.deployment) {
+            return Err(Error::refused(
+                "ORC-0132",
+                format!("deployment {meant} is not the current one any more"),
+            )
+            .hint(format!("see how it stands: orchestrate deploy status --env {name}")));
+        }
+        let moved =
+            || Error::refused(MOVED, format!("what is live in {name} changed meanwhile")).hint("try again");
+        let live = environment.live.ok_or_else(moved)?;
+        let slot =
+            seen.slots.iter().find(|slot| slot.state == SlotState::Live && slot.release == live.release);
+        let slot = slot.ok_or_else(moved)?.slot;
+        let (release, live) = (known(&self.db, rollout.release).await?, known(&self.db, live.release).await?);
+        let plan = plan::canary::promote(&rollout, &release, Place::of(&live, slot), asked.all);
+        let new = NewPromotion {
+            rollout: &rollout,
+            release: &release,
+            live: &live,
+            plan,
+            actor: &asked.actor,
+            by_itself: asked.by_itself.is_some(),
+            seen,
+        };
+        let mut operation = begin_promotion(&self.db, &self.ports, new).await?;
+        let outcome = execute::run(&self.db, &self.ports, &mut operation, &asked.limits).await?;
+        self.conclude(&mut operation, outcome, false).await
+    }
+
+    /// Keeps what is being rolled out at its share until somebody promotes it; `why` is told by the status.
+    pub async fn pause(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
+        let rollout = self.rollout(environment).await?;
+        if !self.db.pause_rollout(&rollout, actor, why, self.ports.clock.now()).await? {
+            return Err(nothing_under_way(environment));
+        }
+        self.rollout(environment).await
+    }
+
+    async fn rollout(&self, name: &EnvironmentName) -> Result<Rollout> {
+        self.db.environment(name).await?;
+        self.db.open_rollout(name).await?.ok_or_else(|| nothing_under_way(name))
+    }
+}
+
+fn nothing_under_way(name: &EnvironmentName) -> Error {
+    Error::refused("ORC-0150", format!("nothing is being rolled out in {name}"))
+        .hint(format!("see what is live: orchestrate deploy status --env {name}"))
+}

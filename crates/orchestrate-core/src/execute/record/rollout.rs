@@ -1,0 +1,176 @@
+//! Beginning and concluding what halts short of all traffic: the first share of a deployment, and each promotion.
+
+use super::{Seen, first_entry, open_conclusion, record_needs_attention, take_lease};
+use crate::database::audit::{self, Entry as Audit};
+use crate::database::operations::{self, NewOperation};
+use crate::database::{
+    Database, OperationRecord, OperationStatus, Tx, commit, deployments, leases, rollouts, slots,
+};
+use crate::deployment::{Deployment, DeploymentStatus};
+use crate::error::{Error, Result};
+use crate::execute::{Failure, Operation, Outcome};
+use crate::name::{DeploymentId, EnvironmentName};
+use crate::notification::Told;
+use crate::plan::{Halt, OperationKind, Plan};
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::rollout::Rollout;
+use crate::slot::{SlotRecord, SlotState};
+use crate::time::Timestamp;
+
+pub(crate) struct NewPromotion<'a> {
+    pub rollout: &'a Rollout,
+    pub release: &'a Release,
+    pub live: &'a Release,
+    pub plan: Plan,
+    pub actor: &'a str,
+    pub by_itself: bool,
+    pub seen: Seen,
+}
+
+/// One transaction: the lease, the operation and its first journal entry; refused if somebody paused it meanwhile.
+pub(crate) async fn begin_promotion(
+    db: &Database,
+    ports: &Ports,
+    new: NewPromotion<'_>,
+) -> Result<Operation> {
+    let (now, rollout) = (ports.clock.now(), new.rollout);
+    let (environment, deployment) = (&rollout.environment, rollout.deployment);
+    let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
+    if !rollouts::go_on(&mut tx, deployment, new.by_itself).await? {
+        tx.rollback().await?;
+        return Err(Error::refused("ORC-0155", format!("the rollout of {} is paused", rollout.version))
+            .hint(format!("take it on: orchestrate deploy promote --env {environment}")));
+    }
+    let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
+    let id = operations::create(&mut tx, open).await?;
+    let entries = first_entry(&new.plan, now);
+    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    let step = Promoted { actor: new.actor, action: "rollout_promoted", error: None };
+    step.note(&mut tx, environment, deployment, &new.plan, now).await?;
+    commit(tx).await?;
+    let record = OperationRecord {
+        id,
+        environment: environment.clone(),
+        kind: new.plan.kind(),
+        deployment,
+        rollback: None,
+        plan: new.plan,
+        fence,
+        status: OperationStatus::Open,
+        error_message: None,
+        started_at: now,
+        ended_at: None,
+    };
+    Operation::new(db, record, new.release.clone(), Some(new.live.clone()), &entries).await
+}
+
+/// A deployment came to its share: one transaction records how it goes on, and gives the lease back.
+pub(crate) async fn conclude_halt(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    halt: &Halt,
+) -> Result<Deployment> {
+    let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let deployment = super::deploy::stored(db, operation.record.deployment).await?;
+    let place = operation.record.plan.target().clone();
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    let record = SlotRecord {
+        slot: place.slot,
+        release: place.release,
+        version: place.version.clone(),
+        state: SlotState::Staged,
+        since: now,
+        until: None,
+    };
+    slots::put(&mut tx, &name, &record).await?;
+    rollouts::put(&mut tx, &Rollout::halted(deployment.id, &name, place, halt, now)).await?;
+    operations::set_status(&mut tx, operation.record.id, OperationStatus::Completed, None, now).await?;
+    leases::release(&mut tx, &name).await?;
+    commit(tx).await?;
+    Ok(deployment)
+}
+
+/// A promotion did not come about: the deployment goes on where it was, or needs a person.
+pub(crate) async fn conclude_unpromoted(
+    db: &Database,
+    ports: &Ports,
+    operation: &mut Operation,
+    failure: &Failure,
+    stuck: bool,
+) -> Result<Deployment> {
+    let (now, name) = (ports.clock.now(), operation.environment().clone());
+    let environment = db.environment(&name).await?;
+    let deployment = super::deploy::stored(db, operation.record.deployment).await?;
+    let holder = db.lease(&name).await?.and_then(|lease| lease.holder);
+    let actor = holder.map_or_else(|| deployment.actor.clone(), |holder| holder.actor);
+    let mut tx = db.begin().await?;
+    open_conclusion(&mut tx, operation).await?;
+    if stuck {
+        let about = Told::Deployment(Box::new(deployment.clone()));
+        record_needs_attention(&mut tx, operation, &environment, failure, about, now).await?;
+        commit(tx).await?;
+        return Ok(deployment);
+    }
+    let (id, message) = (operation.record.id, Some(failure.message.as_str()));
+    operations::set_status(&mut tx, id, OperationStatus::Undone, message, now).await?;
+    let failed = Promoted { actor: &actor, action: "promotion_failed", error: message };
+    failed.note(&mut tx, &name, deployment.id, &operation.record.plan, now).await?;
+    leases::release(&mut tx, &name).await?;
+    commit(tx).await?;
+    Ok(deployment)
+}
+
+/// A line of the audit trail about a promotion.
+struct Promoted<'a> {
+    actor: &'a str,
+    action: &'static str,
+    error: Option<&'a str>,
+}
+
+impl Promoted<'_> {
+    async fn note(
+        self,
+        tx: &mut Tx,
+        environment: &EnvironmentName,
+        deployment: DeploymentId,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<()> {
+        let detail = serde_json::json!({
+            "deployment": deployment, "version": plan.target().version,
+            "weight": plan.halt().map_or(100, |halt| halt.weight), "error": self.error,
+        });
+        let Self { actor, action, .. } = self;
+        audit::record(tx, Audit { at: now, environment, actor, action, reason: None, detail }).await
+    }
+}
+
+/// What was being rolled out is stopped with its environment.
+pub(super) async fn stop_rollout(tx: &mut Tx, operation: &Operation, now: Timestamp) -> Result<()> {
+    if let Some(deployment) = rollouts::end(tx, operation.environment(), now).await? {
+        let why = Some("its environment was stopped before it had all of the traffic");
+        deployments::end(tx, deployment, DeploymentStatus::Failed, why, now).await?;
+    }
+    Ok(())
+}
+
+impl Operation {
+    /// Whether it was to take a rollout on.
+    pub(crate) fn is_promotion(&self) -> bool {
+        self.record.kind == OperationKind::Promote
+    }
+}
+
+impl Outcome {
+    /// Why a promotion did not come about, and whether a person is needed.
+    pub(crate) fn of_unpromoted(&self) -> Option<(&Failure, bool)> {
+        match self {
+            Self::Completed | Self::Condemned(_) => None,
+            Self::Undone(failure) => Some((failure, false)),
+            Self::NeedsAttention(failure) => Some((failure, true)),
+        }
+    }
+}
