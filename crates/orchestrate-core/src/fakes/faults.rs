@@ -27,7 +27,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Fetch,
         Self::Discard,
         Self::Start,
