@@ -241,3 +241,21 @@ impl Verify {
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is sealed decides a release's content digest, so what was sealed before must be written as it was.
+    #[test]
+    fn settings_that_were_sealed_before_are_written_as_they_were() {
+        for text in [
+            r#"{"bake":"0s"}"#,
+            r#"{"version":{"path":"/version","contains":"{version}"},"bake":"30s"}"#,
+            r#"{"bake":"30s","max_error_rate":"1%"}"#,
+        ] {
+            let verify: Verify = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&verify).unwrap(), text);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Whether the instances of a release run and answer, as the provider and the router see them.
 
+use std::time::Duration;
+
 use super::Subject;
 use crate::ports::{InstanceState, Ports};
 
@@ -11,6 +13,13 @@ pub(super) enum Look {
     Bad(String),
     /// None of its instances runs.
     Absent(String),
+}
+
+/// How long the router may take to answer: one that hangs must not hang the watch.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
+    tokio::time::timeout(ANSWER_WITHIN, call).await
 }
 
 pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
@@ -41,9 +50,10 @@ pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
             }
         }
     }
-    match ports.router.observe(environment).await {
-        Err(error) => Look::Short(format!("the proxy does not answer: {error}")),
-        Ok(view) => {
+    match in_time(ports.router.observe(environment)).await {
+        Err(_) => Look::Short("the proxy does not answer".into()),
+        Ok(Err(error)) => Look::Short(format!("the proxy does not answer: {error}")),
+        Ok(Ok(view)) => {
             let slot = view.slot(place.slot).filter(|slot| slot.release == release.id);
             let short = release.contents.routed().find_map(|(name, process, _)| {
                 let healthy = slot.map_or(0, |slot| slot.healthy(name));

@@ -67,7 +67,7 @@ impl Inspection {
     pub async fn look(&mut self) -> Vec<Evidence> {
         self.look_at_instances().await;
         if self.subject.release.contents.settings.verify.needs_counts()
-            && let Ok(counts) = self.ports.router.counts(&self.subject.environment).await
+            && let Ok(Ok(counts)) = health::in_time(self.ports.router.counts(&self.subject.environment)).await
         {
             self.traffic = Some(self.subject.traffic(&counts));
         }
@@ -76,11 +76,13 @@ impl Inspection {
         self.evidence(Moment::During).into_iter().filter(|one| one.finding == Finding::Bad).collect()
     }
 
-    /// Whether every check has said something, and nothing is seen to be short of instances.
+    /// Whether every check has said something, and nothing may yet turn out to be short of instances.
     pub fn is_settled(&self) -> bool {
-        self.short == 0
-            && self.seen_well
-            && self.smoke.iter().all(Option::is_some)
+        let is_decided = self.sick.is_some() || (self.short == 0 && self.seen_well);
+        // Smoke tests wait for instances that are well; without any they are never begun.
+        let none_to_wait_for = self.sick.is_some() && !self.smoke_begun;
+        is_decided
+            && (none_to_wait_for || self.smoke.iter().all(Option::is_some))
             && self.logs.iter().all(Option::is_some)
             && self.metrics.iter().all(Option::is_some)
     }

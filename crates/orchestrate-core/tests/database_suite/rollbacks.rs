@@ -1,6 +1,7 @@
 //! Rollback events, as the issue names their methods.
 
 use orchestrate_core::deployment_rollback::Asking;
+use orchestrate_core::evidence::{Consequence, Evidence, Finding};
 use orchestrate_core::name::{DeploymentId, ReleaseId, RollbackId};
 use orchestrate_core::rollback_event::{
     NewRollbackEvent, RollbackPath, RollbackStatus, RollbackType, Trigger,
@@ -24,7 +25,12 @@ fn new(scene: &Scene, deployment: i64, at: i64) -> NewRollbackEvent {
         actor: "ada".into(),
         reason: Some("it's slow".into()),
         trigger: Trigger::Watch,
-        evidence: Vec::new(),
+        evidence: vec![Evidence::new(
+            "error_rate",
+            Finding::Bad,
+            Consequence::Rollback,
+            "40 % of 60 answers were errors",
+        )],
         undoes: None,
     }
 }
@@ -39,6 +45,7 @@ pub async fn rollback_events(fresh: Fresh) {
     assert_eq!((event.rollback_type, event.path), (RollbackType::BlueGreenSwitch, RollbackPath::Warm));
     assert_eq!((event.trigger, event.reason.as_deref()), (Trigger::Watch, Some("it's slow")));
     assert_eq!((event.from_release, event.target_release), (Some(ReleaseId(2)), Some(ReleaseId(1))));
+    assert_eq!(event.evidence, new(&scene, 2, 0).evidence);
     assert!(!event.notification_sent && event.phases.is_empty() && event.undoes.is_none());
     assert_eq!(db.get_deployment_rollback_event(event.id).await.unwrap().as_ref(), Some(&event));
     assert!(db.get_deployment_rollback_event(RollbackId(99)).await.unwrap().is_none());

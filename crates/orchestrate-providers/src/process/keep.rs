@@ -207,7 +207,12 @@ async fn watch_health(shared: &Arc<Shared>, keeper: &Keeper, adopted: bool) {
         let pause = match keeper.status.borrow().state {
             InstanceState::Starting if refused => ramp.min(interval),
             InstanceState::Starting => interval,
-            _ => interval.max(CALM_INTERVAL),
+            // One miss may be chance; whether it is shows soon.
+            InstanceState::Ready if failures > 0 => interval.max(CALM_INTERVAL / 10),
+            InstanceState::Ready
+            | InstanceState::Unhealthy
+            | InstanceState::BackingOff
+            | InstanceState::Stopping => interval.max(CALM_INTERVAL),
         };
         ramp = ramp.saturating_mul(2);
         tokio::select! {

@@ -240,6 +240,16 @@ async fn what_only_notifies_is_told_once_and_the_watch_goes_on() {
 }
 
 #[tokio::test]
+async fn instances_that_stay_away_do_not_keep_a_watch_going_that_only_notifies() {
+    let verify = Verify { on_bad: OnBad::Notify, smoke: vec![smoke("page", Some("/page"), None)], ..rate() };
+    let (stage, deployment) = stage(verify).await;
+    stage.world.put_instances(&v("1.1"), crate::ports::InstanceState::Starting);
+    let judged = judged(&stage, &deployment).await;
+    assert_eq!(judged.verdict, Verdict::Bad("only 0 of 2 instances of web are ready".into()));
+    assert!(judged.told && !Judged::rolls_back(&judged.evidence));
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_neither_shortens_nor_lengthens_a_bake() {
     for jump in [-3_600_000_i64, 3_600_000] {
         let (stage, deployment) = stage(rate()).await;
