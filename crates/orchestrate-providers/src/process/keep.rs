@@ -19,6 +19,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// The shortest pause between the checks of an instance that is ready.
 const CALM_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The longest pause while nobody listens yet: a refused connection costs microseconds, and people wait.
+const LONGEST_REFUSED: Duration = Duration::from_millis(10);
 const FAILURES_TO_UNHEALTHY: u32 = 3;
 /// What shells exit with where a command does not exist or cannot be run.
 const NO_SUCH_COMMAND: [i32; 2] = [126, 127];
@@ -205,7 +207,7 @@ async fn watch_health(shared: &Arc<Shared>, keeper: &Keeper, adopted: bool) {
         });
         let interval = check.interval.duration();
         let pause = match keeper.status.borrow().state {
-            InstanceState::Starting if refused => ramp.min(interval),
+            InstanceState::Starting if refused => ramp.min(interval).min(LONGEST_REFUSED),
             InstanceState::Starting => interval,
             // One miss may be chance; whether it is shows soon.
             InstanceState::Ready if failures > 0 => interval.max(CALM_INTERVAL / 10),

@@ -16,6 +16,7 @@ mod process;
 mod proxy_cost;
 mod serve;
 mod side_clients;
+mod strategies;
 mod switch;
 mod table;
 mod zero_loss;
@@ -54,6 +55,7 @@ enum Part {
     Switch,
     ZeroLoss,
     ProxyCost,
+    Strategies,
     Cold,
     BadRelease,
     Planning,
@@ -141,6 +143,7 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::Switch => switch::run(plan, &place).await,
         Part::ZeroLoss => zero_loss::run(plan, &place).await,
         Part::ProxyCost => proxy_cost::run(plan, &place).await,
+        Part::Strategies => strategies::run(plan, &place).await,
         Part::Cold => cold::run(plan, &place).await,
         Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
