@@ -95,6 +95,31 @@ fn forty_percent_of_errors_at_500_requests_a_second_are_left_within_a_second() {
 }
 
 #[test]
+fn errors_that_were_there_before_do_not_condemn_the_release_that_finds_them() {
+    let mut scene = Scene::new();
+    // A dependency is down: every release answers with errors.
+    scene.behaviour("errors:40");
+    scene.deploy("1.0.0").ok();
+    scene.configure(|production| {
+        production["verify"]["bake"] = json!("2s");
+        production["verify"]["max_error_rate"] = json!("1%");
+    });
+    scene.artifact("1.1.0");
+    let mut deployment = Value::Null;
+    for _ in 0..100 {
+        get(scene.address, "/").unwrap();
+    }
+    ask_steadily(&scene, 300, || {
+        deployment = scene.json("deploy --env production --version 1.1.0").ok().json();
+    });
+    assert_eq!(deployment["status"], "completed", "{deployment}");
+    let evidence = deployment["evidence"].as_array().unwrap();
+    let found = evidence.iter().find(|one| one["check"] == "error_rate").unwrap();
+    assert_eq!(found["finding"], "good", "{found}");
+    assert!((35.0..=45.0).contains(&found["before"].as_f64().unwrap()), "{found}");
+}
+
+#[test]
 fn one_that_is_well_and_fails_elsewhere_is_seen_by_a_smoke_test() {
     let page =
         json!({ "name": "front-page", "http": { "path": "/", "expect": { "contains": "{version}" } } });

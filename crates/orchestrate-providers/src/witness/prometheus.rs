@@ -10,9 +10,11 @@ use serde::Deserialize;
 /// More of an answer than this is not one value.
 const MOST_ANSWER: usize = 1 << 20;
 
+/// Each client is made when it is first needed.
 #[derive(Default)]
 pub(super) struct Prometheus {
-    client: OnceLock<Client>,
+    plain: OnceLock<Client>,
+    tls: OnceLock<Client>,
 }
 
 /// The answer, as far as it matters here.
@@ -45,10 +47,10 @@ struct Sample(serde::de::IgnoredAny, String);
 impl Prometheus {
     pub async fn value(&self, metric: &Metric) -> PortResult<Option<f64>> {
         let url = address(metric)?;
-        let shown = shown(&url);
+        let (shown, is_tls) = (shown(&url), url.scheme() == "https");
         let call = async {
             let mut response =
-                self.client()?.get(url).send().await.map_err(|error| failure(&shown, error))?;
+                self.client(is_tls)?.get(url).send().await.map_err(|error| failure(&shown, error))?;
             let mut body = Vec::new();
             while let Some(chunk) = response.chunk().await.map_err(|error| failure(&shown, error))? {
                 body.extend_from_slice(&chunk);
@@ -74,20 +76,23 @@ impl Prometheus {
         }
     }
 
-    fn client(&self) -> PortResult<&Client> {
-        if let Some(client) = self.client.get() {
+    fn client(&self, is_tls: bool) -> PortResult<&Client> {
+        let kept = if is_tls { &self.tls } else { &self.plain };
+        if let Some(client) = kept.get() {
             return Ok(client);
         }
         // An error means that the process has its provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let built = Client::builder()
+        let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .http1_only()
-            .user_agent(concat!("orchestrate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| PortError::failed(format!("no HTTP client can be made: {error}")))?;
-        Ok(self.client.get_or_init(|| built))
+            .user_agent(concat!("orchestrate/", env!("CARGO_PKG_VERSION")));
+        // Without roots the client needs no certificates on this machine, and trusts none.
+        let built = if is_tls { builder.build() } else { builder.tls_certs_only([]).build() };
+        let built =
+            built.map_err(|error| PortError::failed(format!("no HTTP client can be made: {error}")))?;
+        Ok(kept.get_or_init(|| built))
     }
 }
 
