@@ -12,6 +12,9 @@ use orchestrate_core::{Error, Result};
 
 use crate::home::Home;
 
+/// How many heaps glibc makes for the threads of a program.
+pub const HEAPS: &str = "MALLOC_ARENA_MAX";
+
 /// How a home's daemon and database are named on the command line of another program.
 #[derive(Clone, Debug)]
 pub struct DaemonClient {
@@ -62,6 +65,10 @@ impl DaemonClient {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
+        // Its threads allocate little; a heap for each of them would only keep memory.
+        if std::env::var_os(HEAPS).is_none() {
+            command.env(HEAPS, "1");
+        }
         // A URL may hold a password, and command lines can be read by everyone.
         if let Some(url) = self.database.iter().find(|part| part.contains("://")) {
             command.env("ORCHESTRATE_DATABASE_URL", url);

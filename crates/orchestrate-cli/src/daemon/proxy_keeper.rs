@@ -105,6 +105,8 @@ async fn launch(home: &Home, held: &[(SocketAddr, OwnedFd)]) -> Result<ListenerH
         .arg("--state")
         .arg(home.proxy_state())
         .current_dir("/")
+        // The proxy's threads should not wait for each other's memory, as the daemon's may.
+        .env_remove(crate::daemon_client::HEAPS)
         .stdout(Stdio::null())
         .stderr(log);
     if let Some(threads) = std::env::var_os("ORCHESTRATE_PROXY_THREADS") {
