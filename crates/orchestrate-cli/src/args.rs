@@ -405,6 +405,9 @@ pub enum RollbacksCommand {
     Show {
         /// The number of the rollback.
         id: i64,
+        /// The environment that it must be of.
+        #[arg(long, short, value_name = "NAME")]
+        env: Option<EnvironmentName>,
         #[command(flatten)]
         output: Output,
     },

@@ -15,8 +15,14 @@ use crate::wiring::Wiring;
 pub async fn run(global: &Global, args: Rollbacks, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let rollback = wiring.rollback(Arc::new(Silent));
-    if let Some(RollbacksCommand::Show { id, .. }) = args.command {
+    if let Some(RollbacksCommand::Show { id, env, .. }) = args.command {
         let event = rollback.get_rollback(RollbackId(id)).await?;
+        if let Some(other) = env.filter(|env| *env != event.environment) {
+            let message = format!("rollback {id} is one of {}, not of {other}", event.environment);
+            return Err(Error::refused("ORC-0113", message)
+                .hint(format!("list them: orchestrate deploy rollbacks --env {other}"))
+                .into());
+        }
         printer.result(&event, || details(printer, &event));
         return Ok(Exit::DONE);
     }
