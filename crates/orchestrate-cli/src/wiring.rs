@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Fetch, Instance, PortError, PortErrorKind,
-    PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts, Router, RouterView,
-    StartRequest, StopRequest, Switch, SystemClock,
+    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Ended, Fetch, HookRequest, Instance,
+    PortError, PortErrorKind, PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts,
+    Router, RouterView, StartRequest, StopRequest, Switch, SystemClock,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
@@ -151,6 +151,10 @@ impl<P: Provider> Provider for Starting<P> {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         self.again(self.port.stop(request).await, self.port.stop(request)).await
+    }
+
+    async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
+        self.again(self.port.hook(request).await, self.port.hook(request)).await
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deployment_strategy::Strategy;
+use crate::hooks::Hooks;
 use crate::name::EnvironmentName;
 use crate::time::{Span, Timestamp};
 
@@ -293,6 +294,8 @@ pub struct EnvironmentSettings {
     pub checks: Vec<Check>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<DeployWindow>,
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// Without it, every release is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,

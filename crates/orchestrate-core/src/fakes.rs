@@ -2,6 +2,7 @@
 //! call, and panic when core breaks an invariant.
 
 mod faults;
+mod hooks;
 mod invariants;
 mod provider;
 mod router;
@@ -47,6 +48,7 @@ struct State {
     never_healthy: BTreeSet<Version>,
     wrong_answer: BTreeSet<Version>,
     missing: BTreeSet<Digest>,
+    hooks: hooks::Hooks,
     sights: witness::Sights,
     next_port: u16,
 }

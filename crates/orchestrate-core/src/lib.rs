@@ -12,6 +12,7 @@ pub mod deployment;
 pub mod deployment_strategy;
 pub mod environment;
 pub mod evidence;
+pub mod hooks;
 pub mod release;
 pub mod rollback_event;
 pub mod rollout;

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::HealthCheck;
+use crate::hooks::Hook;
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
 use crate::release::{Artifact, Digest};
 use crate::secrets::SecretText;
@@ -37,6 +38,9 @@ pub trait Provider: Send + Sync {
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>>;
     /// Makes sure the instances named do not run: SIGTERM, then SIGKILL after the release's `stop_timeout`.
     async fn stop(&self, request: &StopRequest) -> PortResult<()>;
+    /// Runs a command of a release in its directory, and says how it ended; told again, not run again, for the same
+    /// deployment or rollback.
+    async fn hook(&self, request: &HookRequest) -> PortResult<Ended>;
     /// Removes a sealed artifact that no release needs; false if it is not here, or was taken in again just now.
     async fn discard(&self, artifact: &Digest) -> PortResult<bool>;
     /// What runs in the environment now.
@@ -124,6 +128,17 @@ pub struct AwaitHealthy {
 pub struct StopRequest {
     pub placement: Placement,
     pub processes: Processes,
+    pub fence: Fence,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRequest {
+    pub placement: Placement,
+    /// What it belongs to, however many operations that takes: `d7` is deployment 7, `r3` rollback 3.
+    pub of: String,
+    pub hook: Hook,
+    pub command: Vec<String>,
+    pub timeout: Span,
     pub fence: Fence,
 }
 

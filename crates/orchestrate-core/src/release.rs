@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::data_change::DataChange;
 use crate::environment::{ProcessType, SealedSettings};
+use crate::hooks::Hooks;
 use crate::name::{EnvironmentName, ReleaseId, Version};
 use crate::time::Timestamp;
 
@@ -91,6 +92,8 @@ pub struct Contents {
     /// What it does to data that outlives it.
     #[serde(default, skip_serializing_if = "DataChange::is_nothing")]
     pub data: DataChange,
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 impl Contents {
@@ -106,6 +109,9 @@ impl Contents {
         // Left out where there is none, so that what was sealed before this existed keeps its digest.
         if !self.data.is_nothing() {
             listing["data"] = serde_json::json!(self.data);
+        }
+        if !self.hooks.is_empty() {
+            listing["hooks"] = serde_json::json!(self.hooks);
         }
         Digest::of(listing.to_string().as_bytes())
     }

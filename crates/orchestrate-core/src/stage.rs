@@ -14,6 +14,7 @@ use crate::environment::{EnvironmentSettings, ProcessType};
 use crate::error::Result;
 use crate::execute::Limits;
 use crate::fakes::World;
+use crate::hooks::{Hook, HookCommand, IfItFails};
 use crate::name::{EnvironmentName, Version};
 use crate::notification::{Channel, NoticeKind};
 use crate::release::{Artifact, Contents, Digest};
@@ -51,6 +52,20 @@ pub(crate) fn with_worker() -> EnvironmentSettings {
     let mut settings = settings();
     let worker = ProcessType { command: vec!["./work".into()], instances: 1, listen: None };
     settings.processes.insert("worker".into(), worker);
+    settings
+}
+
+/// A command at every place where there can be one.
+pub(crate) fn hooked() -> EnvironmentSettings {
+    let mut settings = with_worker();
+    for hook in Hook::ALL {
+        let command = HookCommand {
+            command: vec![format!("./{hook}")],
+            timeout: Span::from_secs(300),
+            on_failure: IfItFails::Rollback,
+        };
+        settings.hooks.insert(hook, command);
+    }
     settings
 }
 
@@ -122,6 +137,7 @@ impl Stage {
             variables: BTreeMap::new(),
             secrets: BTreeMap::new(),
             data: Default::default(),
+            hooks: self.settings.hooks.clone(),
         }
     }
 

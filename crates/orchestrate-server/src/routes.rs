@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use orchestrate_core::name::{DeploymentId, EnvironmentName};
-use orchestrate_core::ports::{AwaitHealthy, Fetch, PortResult, StartRequest, StopRequest};
+use orchestrate_core::ports::{AwaitHealthy, Fetch, HookRequest, PortResult, StartRequest, StopRequest};
 use orchestrate_core::release::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/status", get(status))
         .route("/provider/fetch", post(fetch))
         .route("/provider/discard", post(discard))
+        .route("/provider/hook", post(hook))
         .route("/provider/start", post(start))
         .route("/provider/await_healthy", post(await_healthy))
         .route("/provider/stop", post(stop))
@@ -50,6 +51,10 @@ fn answer<T: Serialize>(result: PortResult<T>) -> Response {
 
 async fn fetch(State(daemon): Shared, Json(request): Json<Fetch>) -> Response {
     answer(daemon.options.ports.provider.fetch(&request).await)
+}
+
+async fn hook(State(daemon): Shared, Json(request): Json<HookRequest>) -> Response {
+    answer(daemon.options.ports.provider.hook(&request).await)
 }
 
 async fn discard(State(daemon): Shared, Json(digest): Json<Digest>) -> Response {

@@ -22,6 +22,7 @@ pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
         variables: intended.settings.variables.clone(),
         secrets: secret_versions(&wiring, &intended, &args.env).await?,
         data,
+        hooks: intended.settings.hooks.clone(),
     };
     let live = match wiring.db.find_environment(&args.env).await?.and_then(|record| record.live) {
         Some(live) => wiring.db.release(live.release).await?,

@@ -143,6 +143,7 @@ impl Intended {
             variables: self.settings.variables.clone(),
             secrets,
             data,
+            hooks: self.settings.hooks.clone(),
         })
     }
 

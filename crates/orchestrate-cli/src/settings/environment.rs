@@ -13,7 +13,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, keys, release, strategy, verify};
+use super::{ConfiguredEnvironment, hooks, keys, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -59,6 +59,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
     section.set("checks", &mut settings.checks, checks)?;
     section.set("windows", &mut settings.windows, windows)?;
+    section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     let mut secrets = BTreeMap::new();
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;

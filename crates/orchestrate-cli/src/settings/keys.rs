@@ -24,6 +24,7 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "requires_approval",
     "checks",
     "windows",
+    "hooks",
     "retention",
 ];
 pub(super) const PROCESS: &[&str] = &["command", "instances", "listen"];
@@ -54,6 +55,10 @@ pub(super) const VERIFY_QUERY: &[&str] = &["name", "query", "at_most", "at_least
 pub(super) const VERIFY_VERSION: &[&str] = &["path", "contains"];
 pub(super) const ROLLBACK: &[&str] = &["automatic", "at_most_per_hour", "cool_down"];
 pub(super) const CHECK: &[&str] = &["name", "command", "timeout"];
+pub(super) const HOOKS: &[&str] =
+    &["pre_deploy", "post_deploy", "pre_rollback", "post_rollback", "on_failure"];
+pub(super) const HOOK: &[&str] = &["command", "timeout"];
+pub(super) const HOOK_POST_DEPLOY: &[&str] = &["command", "timeout", "on_failure"];
 pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
 pub(super) const NOTIFICATION: &[&str] = &["type", "url", "secret", "on"];

@@ -7,6 +7,7 @@
 mod environment;
 mod error;
 mod file;
+mod hooks;
 mod interpolate;
 mod keys;
 mod mask;

@@ -93,6 +93,7 @@ fn environment() -> Value {
                 "command": command(),
                 "timeout": text("How long it may take.", SPAN),
             }))),
+            "hooks": hooks(),
             "retention": mapping("How many old releases are kept; without it, every one.", &[], json!({
                 "keep": number("The newest proven ones, kept however old they are.", 1, environment::MOST_KEPT),
                 "max_age": text("How long the others are kept.", SPAN),
@@ -102,6 +103,31 @@ fn environment() -> Value {
                 "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
                 "to": text("The first minute after it, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
             }))),
+        }),
+    )
+}
+
+fn hooks() -> Value {
+    let one = |description: &str, more: Option<Value>| {
+        let mut properties = json!({
+            "command": command(),
+            "timeout": text("After this it is ended, and has failed.", SPAN),
+        });
+        if let Some(more) = more {
+            properties["on_failure"] = more;
+        }
+        mapping(description, &["command"], properties)
+    };
+    let means = word("What it means that it fails.", &names(super::hooks::IF_IT_FAILS));
+    mapping(
+        "Commands of the release, each run once in an operation.",
+        &[],
+        json!({
+            "pre_deploy": one("Before anything is started or stopped.", None),
+            "post_deploy": one("Once the release has the traffic and answered.", Some(means)),
+            "pre_rollback": one("Before a rollback from the release takes its traffic.", None),
+            "post_rollback": one("Once a rollback from the release was proven.", None),
+            "on_failure": one("After a deployment of the release failed.", None),
         }),
     )
 }

@@ -75,6 +75,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "verify" => "verify: { bake: 30s }",
         "rollback" => "rollback: { automatic: true }",
         "checks" => "checks: [{ name: tests, command: [\"make\", \"test\"] }]",
+        "hooks" => "hooks: { pre_deploy: { command: [\"./migrate\"], timeout: 5m } }",
         "retention" => "retention: { keep: 10, max_age: 90d }",
         "keep" => "keep: 10",
         "max_age" => "max_age: 90d",

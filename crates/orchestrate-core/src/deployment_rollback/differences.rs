@@ -34,8 +34,8 @@ pub fn differences(from: &Contents, to: &Contents) -> Vec<Difference> {
     found
 }
 
-const SECTIONS: [&str; 7] =
-    ["artifact", "schema", "irreversible", "setting", "variable", "secret", "process"];
+const SECTIONS: [&str; 8] =
+    ["artifact", "schema", "irreversible", "setting", "variable", "secret", "process", "hook"];
 
 /// Values by their name, by section.
 type Named = BTreeMap<&'static str, BTreeMap<String, String>>;
@@ -62,6 +62,9 @@ fn named(contents: &Contents) -> Named {
     leaves(&json(&contents.settings), "", &mut |name, value| put("setting", name, value));
     for (name, process) in &contents.processes {
         leaves(&json(process), name, &mut |name, value| put("process", name, value));
+    }
+    for (hook, command) in &contents.hooks {
+        leaves(&json(command), hook.as_str(), &mut |name, value| put("hook", name, value));
     }
     all
 }

@@ -1,5 +1,6 @@
 //! Carrying out: every step is journaled before it touches anything; before traffic moved, undo; after it, finish.
 
+mod hook;
 pub mod journal;
 pub(crate) mod record;
 mod step;
@@ -296,14 +297,19 @@ async fn run_step(
     let took = Span::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     operation.phases.push(Phase { name: step.name().into(), ms: ports.clock.now().millis_since(began) });
     match result {
-        Ok(()) => {
-            operation.note(index, StepEvent::Done, step.milestone(), ports.clock.now())?;
+        Ok(said) => {
+            let said = said.or_else(|| step.milestone());
+            operation.note(index, StepEvent::Done, said, ports.clock.now())?;
             ports.progress.done(&step, took);
             Ok(Ok(()))
         }
         Err(Err(_)) => Err(crate::database::lease_lost(operation.environment())),
         Err(Ok(failure)) => {
-            operation.note(index, StepEvent::Failed, Some(failure.message.clone()), ports.clock.now())?;
+            let said = match (&step, &failure.detail) {
+                (Step::Hook(..), Some(said)) => format!("{}\n{said}", failure.message),
+                _ => failure.message.clone(),
+            };
+            operation.note(index, StepEvent::Failed, Some(said), ports.clock.now())?;
             Ok(Err(failure))
         }
     }
@@ -317,14 +323,19 @@ async fn attempt(
     ports: &Ports,
     operation: &Operation,
     step: &Step,
-) -> std::result::Result<(), std::result::Result<Failure, Fenced>> {
+) -> std::result::Result<Option<String>, std::result::Result<Failure, Fenced>> {
     const PAUSES: [u64; 5] = [20, 50, 100, 250, 500];
     let release = operation.release_of(step);
     let mut pauses = PAUSES.iter();
     loop {
-        let error = match perform(ports, operation.environment(), operation.record.fence, release, step).await
-        {
-            Ok(()) => return Ok(()),
+        let done = match step {
+            Step::Hook(place, hook) => hook::run(ports, operation, release, place, *hook).await,
+            _ => perform(ports, operation.environment(), operation.record.fence, release, step)
+                .await
+                .map(|()| None),
+        };
+        let error = match done {
+            Ok(said) => return Ok(said),
             Err(error) => error,
         };
         let again = match (error.kind, step) {
@@ -371,7 +382,10 @@ async fn after_failure(
             operation.note(index, StepEvent::Done, failed_step.milestone(), ports.clock.now())?;
             Ok(None)
         }
-        (true, _, OperationKind::Deploy | OperationKind::Promote) => Ok(Some(Outcome::Condemned(failure))),
+        (true, _, OperationKind::Deploy | OperationKind::Promote) => {
+            hook::on_failure(ports, operation).await;
+            Ok(Some(Outcome::Condemned(failure)))
+        }
         (true, _, OperationKind::Rollback | OperationKind::Stop) => {
             Ok(Some(Outcome::NeedsAttention(failure)))
         }

@@ -56,6 +56,8 @@ pub async fn perform(
                 .await
         }
         Step::Close(_) => ports.router.close(&Close { environment: environment.clone(), fence }).await,
+        // Its operation runs it, because only that knows whether it ran already.
+        Step::Hook(..) => Ok(()),
         Step::Stop(_, processes) => {
             ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
         }

@@ -14,11 +14,12 @@ use crate::deployment_rollback::{Asking, DeploymentRollback};
 use crate::environment::EnvironmentSettings;
 use crate::error::Error;
 use crate::fakes::{Fault, Kind, When};
+use crate::hooks::{Hook, IfItFails};
 use crate::ports::Ports;
 use crate::rollback_event::RollbackStatus;
 use crate::slot::SlotState;
 use crate::slot_tending::tend;
-use crate::stage::{Stage, canary, recreate, v, with_worker};
+use crate::stage::{Stage, canary, hooked, recreate, v, with_worker};
 use crate::time::Span;
 
 /// What is done, and what the stage looks like before it.
@@ -40,12 +41,21 @@ enum Scene {
     Promote,
     PromoteAll,
     CanaryRollback,
+    /// With a command of the release at every place.
+    HookedDeploy,
+    HookedRollback,
 }
 
 impl Scene {
     async fn stage(self) -> Stage {
         let settings = match self {
             Self::RecreateDeploy | Self::RecreateRollback => recreate(),
+            Self::HookedDeploy | Self::HookedRollback => {
+                let mut settings = hooked();
+                // A release that is condemned waits for its rollback, which is neither of the two ends.
+                settings.hooks.get_mut(&Hook::PostDeploy).unwrap().on_failure = IfItFails::Ignore;
+                settings
+            }
             Self::FirstDeploy
             | Self::Deploy
             | Self::WarmRollback
@@ -62,13 +72,17 @@ impl Scene {
         stage
             .deploy_all(match self {
                 Self::FirstDeploy => &[],
-                Self::Deploy | Self::RecreateDeploy | Self::CanaryDeploy | Self::StagedDeploy => &["1.0"],
+                Self::Deploy
+                | Self::RecreateDeploy
+                | Self::CanaryDeploy
+                | Self::StagedDeploy
+                | Self::HookedDeploy => &["1.0"],
                 Self::Promote | Self::PromoteAll | Self::CanaryRollback => &["1.0", "1.1"],
                 Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
                     &["1.0", "1.1"]
                 }
                 Self::ColdRollback => &["1.0", "1.1", "1.2"],
-                Self::Undo => &["1.0", "1.1"],
+                Self::Undo | Self::HookedRollback => &["1.0", "1.1"],
             })
             .await;
         tend(&stage.db, &stage.world.ports()).await.unwrap();
@@ -92,14 +106,17 @@ impl Scene {
         match self {
             Self::FirstDeploy => (None, "1.0"),
             Self::Deploy
+            | Self::HookedDeploy
             | Self::RecreateDeploy
             | Self::CanaryDeploy
             | Self::StagedDeploy
             | Self::Promote
             | Self::PromoteAll => (Some("1.0"), "1.1"),
-            Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::CanaryRollback => {
-                (Some("1.1"), "1.0")
-            }
+            Self::HookedRollback
+            | Self::WarmRollback
+            | Self::SickRollback
+            | Self::RecreateRollback
+            | Self::CanaryRollback => (Some("1.1"), "1.0"),
             Self::ColdRollback => (Some("1.2"), "1.0"),
             Self::SickLive => (Some("1.1"), "1.1"),
             Self::Undo => (Some("1.0"), "1.1"),
@@ -107,7 +124,7 @@ impl Scene {
     }
 
     const fn is_deploy(self) -> bool {
-        matches!(self, Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy)
+        matches!(self, Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy | Self::HookedDeploy)
     }
 
     /// What is made to go wrong by the scene itself.
@@ -130,14 +147,19 @@ impl Scene {
                 let promotion = stage.to_promote(self == Self::PromoteAll);
                 DeploymentExecutor::new(db, ports).promote(&promotion).await.map(drop)
             }
-            Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy | Self::CanaryDeploy => {
+            Self::FirstDeploy
+            | Self::Deploy
+            | Self::RecreateDeploy
+            | Self::CanaryDeploy
+            | Self::HookedDeploy => {
                 DeploymentExecutor::new(db, ports).deploy(&stage.to_deploy(target)).await.map(drop)
             }
             Self::WarmRollback
             | Self::SickRollback
             | Self::RecreateRollback
             | Self::SickLive
-            | Self::CanaryRollback => {
+            | Self::CanaryRollback
+            | Self::HookedRollback => {
                 rollback.rollback_as(&stage.forced(), &Asking::by("ada")).await.map(drop)
             }
             Self::ColdRollback => {
@@ -177,6 +199,9 @@ impl Scene {
             "{what}: neither before nor after, but {live:?}"
         );
         let end = self.recorded_end(stage, &what).await;
+        let ran = stage.world.hooks_ran();
+        let once: BTreeSet<&String> = ran.iter().collect();
+        assert_eq!(ran.len(), once.len(), "{what}: run more than once: {ran:?}");
         let expected = if end == End::Done { Some(to) } else { from };
         assert_eq!(live.as_deref(), expected, "{what}: {end:?}");
         check_instances(stage, &what).await;

@@ -43,6 +43,7 @@ pub(super) async fn undo(
             }
         }
     }
+    super::hook::on_failure(ports, operation).await;
     Ok(Outcome::Undone(because))
 }
 
@@ -54,6 +55,7 @@ fn changes_something(step: &Step) -> bool {
         | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
+        | Step::Hook(..)
         | Step::Drain(_) => false,
     }
 }
@@ -120,6 +122,7 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
         | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
+        | Step::Hook(..)
         | Step::Drain(_) => Ok(()),
     }
 }

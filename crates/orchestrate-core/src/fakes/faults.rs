@@ -11,6 +11,7 @@ use crate::ports::PortErrorKind;
 pub enum Kind {
     Fetch,
     Discard,
+    Hook,
     Start,
     AwaitHealthy,
     Stop,
@@ -27,9 +28,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Fetch,
         Self::Discard,
+        Self::Hook,
         Self::Start,
         Self::AwaitHealthy,
         Self::Stop,

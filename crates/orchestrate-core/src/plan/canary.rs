@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::deploy::switch;
+use super::hooks::after_promotion;
 use super::{Afterwards, Halt, OperationKind, Place, Plan, Share, Step};
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ pub fn promote(rollout: &Rollout, release: &Release, live: Place, all: bool) -> 
         (take_over(&target, release), None)
     };
     let afterwards = Afterwards::KeepWarm(rollout.course.warm_for);
-    Plan { kind: OperationKind::Promote, target, from: Some(live), steps, afterwards, halt }
+    let plan = Plan { kind: OperationKind::Promote, target, from: Some(live), steps, afterwards, halt };
+    after_promotion(plan, release)
 }
 
 /// All or nothing: workers that do not come up keep the traffic where it is.

@@ -1,5 +1,6 @@
 //! How a new release takes over, by strategy.
 
+use super::hooks::{around_deployment, before_deployment};
 use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::error::{Error, Result};
@@ -31,7 +32,8 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
         let (mut steps, halt) = canary::begin(&target, &live, course);
         make_room(&mut steps, &target, situation.slots, routed);
         let (kind, from, halt) = (OperationKind::Deploy, Some(live), Some(halt));
-        return Ok(Plan { kind, target, from, steps, afterwards, halt });
+        let plan = Plan { kind, target, from, steps, afterwards, halt };
+        return Ok(before_deployment(plan, situation.release));
     }
     let (mut steps, afterwards) = match situation.strategy.kind {
         // A canary with nothing to share the traffic with takes all of it.
@@ -52,7 +54,8 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
         }
     };
     make_room(&mut steps, &target, situation.slots, routed);
-    Ok(Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards, halt: None })
+    let plan = Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards, halt: None };
+    Ok(around_deployment(plan, situation.release))
 }
 
 /// What the release shares the traffic with and how it goes on, if it stops short of taking all of it.

@@ -3,6 +3,7 @@
 pub mod brakes;
 pub mod canary;
 pub mod deploy;
+mod hooks;
 pub mod previous;
 pub mod retention;
 pub mod rollback;
@@ -13,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::deployment_strategy::StrategyKind;
+use crate::hooks::Hook;
 use crate::name::{ReleaseId, Version};
 use crate::ports::{Placement, Processes};
 use crate::release::Release;
@@ -74,6 +76,8 @@ pub enum Step {
     Close(Place),
     /// They do not run.
     Stop(Place, Processes),
+    /// The command of the release has been run, once in this operation.
+    Hook(Place, Hook),
 }
 
 /// How two releases share the traffic, and what was so before.
@@ -123,6 +127,7 @@ impl Step {
             Self::Drain(_) => "drain",
             Self::Close(_) => "close",
             Self::Stop(..) => "stop",
+            Self::Hook(_, hook) => hook.as_str(),
         }
     }
 
@@ -136,7 +141,8 @@ impl Step {
             | Self::SwitchTraffic(_)
             | Self::Drain(_)
             | Self::Close(_)
-            | Self::Stop(..) => true,
+            | Self::Stop(..)
+            | Self::Hook(..) => true,
         }
     }
 
@@ -148,6 +154,7 @@ impl Step {
                 place.version
             )),
             Self::Fetch(_)
+            | Self::Hook(..)
             | Self::Start(..)
             | Self::AwaitHealthy(..)
             | Self::ShiftTraffic(..)
@@ -170,7 +177,8 @@ impl Step {
             | Self::ProveLive(place)
             | Self::Drain(place)
             | Self::Close(place)
-            | Self::Stop(place, _) => place,
+            | Self::Stop(place, _)
+            | Self::Hook(place, _) => place,
         }
     }
 }
@@ -197,6 +205,7 @@ impl fmt::Display for Step {
             Self::ProveLive(_) => write!(f, "see the live address answered by {version}"),
             Self::Drain(_) => write!(f, "let the requests in flight to {version} end"),
             Self::Close(_) => write!(f, "take no more requests"),
+            Self::Hook(_, hook) => write!(f, "run {hook} of {version}"),
             Self::Stop(_, Processes::All | Processes::Routed) => write!(f, "stop {version} in {slot}"),
             Self::Stop(_, Processes::Unrouted) => write!(f, "stop the workers of {version} in {slot}"),
         }
@@ -269,7 +278,8 @@ impl Plan {
 
     /// Whether this is a mere switch to what runs already.
     pub fn is_warm(&self) -> bool {
-        matches!(self.steps.first(), Some(Step::SwitchTraffic(_)))
+        let first = self.steps.iter().find(|step| !matches!(step, Step::Hook(..)));
+        matches!(first, Some(Step::SwitchTraffic(_)))
     }
 
     /// Takes everything of an environment down, in the order given.

@@ -1,6 +1,7 @@
 //! What a rollback goes back to, and how; or why it is refused.
 
 use super::deploy::{beside, free_slot, make_room, switch, touches_traffic};
+use super::hooks::around_rollback;
 use super::previous::{Asker, History, previous};
 use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
 use crate::deployment::{Deployment, DeploymentStatus};
@@ -103,6 +104,7 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
         )));
     }
     let mut way = Way::choose(situation, &target, terms)?;
+    way.plan = way.plan.map(|plan| around_rollback(plan, situation, &target));
     way.remarks.extend(what_to_know(&target, terms, undoes.as_ref()));
     let from = situation.live.as_ref().map_or_else(|| current.clone(), |(release, _)| release.clone());
     Ok(RollbackPlan {

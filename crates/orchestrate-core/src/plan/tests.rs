@@ -47,6 +47,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
         variables: BTreeMap::new(),
         secrets: BTreeMap::new(),
         data: Default::default(),
+        hooks: Default::default(),
     };
     let at = Timestamp::from_millis(number);
     Release {

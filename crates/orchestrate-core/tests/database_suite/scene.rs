@@ -51,6 +51,7 @@ pub fn contents(version: &str) -> Contents {
         variables: BTreeMap::new(),
         secrets: BTreeMap::new(),
         data: Default::default(),
+        hooks: Default::default(),
     }
 }
 

@@ -13,7 +13,8 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Fetch, Instance, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Ended, Fetch, HookRequest, Instance, PortError, PortErrorKind, PortResult, Provider,
+    StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
@@ -95,6 +96,10 @@ impl Provider for ProcessProvider {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         self.ask("stop", request).await
+    }
+
+    async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
+        self.ask("hook", request).await
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {

@@ -8,6 +8,7 @@ mod client;
 mod command;
 
 mod health;
+mod hook;
 mod keep;
 mod keeper;
 mod left;

@@ -46,6 +46,7 @@ pub(super) struct Shared {
     known_specs: Mutex<HashMap<ReleaseId, Arc<RunSpec>>>,
     keepers: Mutex<BTreeMap<(EnvironmentName, String), Arc<Keeper>>>,
     gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
+    hook_gates: Mutex<BTreeMap<PathBuf, Gate>>,
     next_port: AtomicU16,
     pub counted: Counted,
     /// Everything is being stopped, and nothing starts any more.
@@ -73,6 +74,7 @@ impl Shared {
             known_specs: Mutex::default(),
             keepers: Mutex::default(),
             gates: Mutex::default(),
+            hook_gates: Mutex::default(),
             next_port: AtomicU16::new(u16::try_from(random() % u64::from(PORTS)).unwrap_or(0)),
             counted: Counted::default(),
             closing: AtomicBool::new(false),
@@ -88,6 +90,13 @@ impl Shared {
     pub fn gate(&self, environment: &EnvironmentName, slot: Slot) -> Gate {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(gates.entry((environment.clone(), slot)).or_default())
+    }
+
+    /// A hook is run by one at a time.
+    pub fn hook_gate(&self, file: &Path) -> Gate {
+        let mut gates = self.hook_gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        Arc::clone(gates.entry(file.to_owned()).or_default())
     }
 
     /// From now on nothing is started. Returns every slot that has had a gate: a start may still be on its way behind it.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, Instance, Lines, OneOff, PortError, PortResult, Provider,
-    StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, HookRequest, Instance, Lines, OneOff, PortError, PortResult,
+    Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -24,7 +24,7 @@ use super::open::{self, Before};
 use super::rotate::{self, LogLimits};
 use super::shared::{Shared, blocking};
 use super::spec::RunSpecs;
-use super::{await_healthy, lines, one_off, proc_table, start, stop};
+use super::{await_healthy, hook, lines, one_off, proc_table, start, stop};
 use crate::artifact::ArtifactStore;
 
 /// Where and for whom instances are supervised.
@@ -169,6 +169,10 @@ impl Provider for Supervisor {
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
         whole(async move { stop::stop(&shared, &request).await }).await
+    }
+
+    async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
+        hook::run(&self.shared, request).await
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {

@@ -32,6 +32,8 @@ fn the_page_names_every_key_and_every_word() {
         keys::CHECK,
         keys::WINDOW,
         keys::RETENTION,
+        keys::HOOKS,
+        keys::HOOK_POST_DEPLOY,
         keys::NOTIFICATION,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);

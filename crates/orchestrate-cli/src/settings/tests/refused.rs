@@ -64,6 +64,12 @@ fn values() -> Vec<(&'static str, String)> {
         ("a bad url", with("url: shop.example")),
         ("a bad day", with("windows: [{ days: [monday], from: \"09:00\", to: \"10:00\" }]")),
         ("a bad time of day", with("windows: [{ from: \"25:00\", to: \"10:00\" }]")),
+        ("a hook that does not exist", with("hooks: { predeploy: { command: [./migrate] } }")),
+        (
+            "a hook that may not be ignored",
+            with("hooks: { pre_deploy: { command: [./migrate], on_failure: ignore } }"),
+        ),
+        ("a hook without a command", with("hooks: { pre_deploy: { timeout: 5m } }")),
         ("keeping nothing", with("retention: { keep: 0 }")),
         ("an empty window", with("windows: [{ from: \"10:00\", to: \"10:00\" }]")),
         ("warm instances of recreate", with("strategy: { type: recreate, warm_for: 5m }")),

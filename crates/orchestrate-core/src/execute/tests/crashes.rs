@@ -132,4 +132,6 @@ sweep! {
     a_canarys_next_step: Promote,
     a_canarys_last_step: PromoteAll,
     a_rollback_of_a_canary: CanaryRollback,
+    a_deployment_with_hooks: HookedDeploy,
+    a_rollback_with_hooks: HookedRollback,
 }

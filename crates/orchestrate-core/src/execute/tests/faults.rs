@@ -10,7 +10,7 @@ use crate::stage::Stage;
 
 use super::{End, Scene, needs_attention, resume};
 
-const ALL: [Scene; 9] = [
+const ALL: [Scene; 11] = [
     Scene::FirstDeploy,
     Scene::Deploy,
     Scene::RecreateDeploy,
@@ -20,6 +20,8 @@ const ALL: [Scene; 9] = [
     Scene::SickRollback,
     Scene::SickLive,
     Scene::Undo,
+    Scene::HookedDeploy,
+    Scene::HookedRollback,
 ];
 
 /// Plays the scene once for each of its calls, all at the same time in worlds of their own: `times` faults from that call

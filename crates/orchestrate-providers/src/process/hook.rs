@@ -1,0 +1,140 @@
+//! Hooks: commands of a release that are run once in an operation. What came of each is kept in the home, so that who
+//! asks again after a crash is told, and nothing is run twice.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use orchestrate_core::ports::{Ended, HookRequest, OneOff, PortError, PortErrorKind, PortResult};
+use serde::{Deserialize, Serialize};
+
+use super::one_off;
+use super::shared::{Shared, blocking};
+
+/// What is kept of one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept {
+    /// It was begun. If nobody runs it any more, it was cut off.
+    Begun,
+    Ended(PortResult<Ended>),
+}
+
+pub(super) async fn run(shared: &Arc<Shared>, request: &HookRequest) -> PortResult<Ended> {
+    let placement = &request.placement;
+    let file = file(shared, request);
+    // Who asks again while it runs waits for its end.
+    let gate = shared.hook_gate(&file);
+    let _turn = gate.lock().await;
+    shared.accept_fence(&placement.environment, request.fence).await?;
+    match read(&file)? {
+        Some(Kept::Ended(result)) => return result,
+        Some(Kept::Begun) => return keep(&file, Err(cut_off(request))),
+        None => {}
+    }
+    let borrowed = borrow_directory(shared, request).await?;
+    write(&file, &Kept::Begun)?;
+    let result = one_off::run(shared, &one_off_of(request)).await;
+    if borrowed {
+        give_back(shared, request).await;
+    }
+    keep(&file, result)
+}
+
+fn one_off_of(request: &HookRequest) -> OneOff {
+    OneOff {
+        placement: request.placement.clone(),
+        name: request.hook.to_string(),
+        command: request.command.clone(),
+        variables: BTreeMap::from([("ORCHESTRATE_HOOK".to_owned(), request.hook.to_string())]),
+        timeout: request.timeout,
+    }
+}
+
+fn cut_off(request: &HookRequest) -> PortError {
+    let (hook, version) = (request.hook, &request.placement.version);
+    PortError::new(
+        PortErrorKind::Failed,
+        format!("{hook} of {version} was cut off, and is not run twice; look at what it has done"),
+    )
+}
+
+/// A release that does not run gets a fresh directory for as long as the command runs. Whether it was needed.
+async fn borrow_directory(shared: &Arc<Shared>, request: &HookRequest) -> PortResult<bool> {
+    let gate = shared.gate(&request.placement.environment, request.placement.slot);
+    let _turn = gate.lock().await;
+    if runs(shared, request) {
+        return Ok(false);
+    }
+    let spec = shared.spec(request.placement.release).await?;
+    shared.make_working_copy(&request.placement, &spec.digest).await?;
+    Ok(true)
+}
+
+/// Unless its instances were started there meanwhile.
+async fn give_back(shared: &Arc<Shared>, request: &HookRequest) {
+    let gate = shared.gate(&request.placement.environment, request.placement.slot);
+    let _turn = gate.lock().await;
+    if runs(shared, request) {
+        return;
+    }
+    let directory = shared.directory(&request.placement);
+    let removed = blocking(move || {
+        fs::remove_dir_all(&directory).map_err(|cause| PortError::failed(cause.to_string()))
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, "the directory of a hook is left");
+    }
+}
+
+fn runs(shared: &Shared, request: &HookRequest) -> bool {
+    let here = shared.keepers_in(&request.placement.environment, request.placement.slot);
+    here.iter().any(|keeper| keeper.placement == request.placement)
+}
+
+/// Deployments and rollbacks are numbered once for a database, so the number and the hook say which one it is.
+fn file(shared: &Shared, request: &HookRequest) -> PathBuf {
+    let directory = shared.home.join("hooks").join(request.placement.environment.as_str());
+    directory.join(format!("{}-{}.json", request.of, request.hook))
+}
+
+fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {
+    let kept = Kept::Ended(result);
+    write(file, &kept)?;
+    match kept {
+        Kept::Ended(result) => result,
+        Kept::Begun => Err(PortError::failed("a hook was lost")),
+    }
+}
+
+fn read(file: &Path) -> PortResult<Option<Kept>> {
+    match fs::read(file) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|cause| unwritable(file, &cause.into()))
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(unwritable(file, &cause)),
+    }
+}
+
+/// Whole and on disk before this returns.
+fn write(file: &Path, kept: &Kept) -> PortResult<()> {
+    let put = || -> io::Result<()> {
+        let directory = file.parent().unwrap_or(file);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let part = file.with_extension("part");
+        let mut new = File::create(&part)?;
+        new.write_all(&serde_json::to_vec(kept)?)?;
+        new.sync_all()?;
+        fs::rename(&part, file)?;
+        File::open(directory)?.sync_all()
+    };
+    put().map_err(|cause| unwritable(file, &cause))
+}
+
+fn unwritable(file: &Path, cause: &io::Error) -> PortError {
+    PortError::failed(format!("what came of a hook cannot be kept in {}: {cause}", file.display()))
+}
