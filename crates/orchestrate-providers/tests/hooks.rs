@@ -11,8 +11,12 @@ use orchestrate_core::hooks::Hook;
 use orchestrate_core::name::Fence;
 use orchestrate_core::ports::{HookRequest, Placement, PortErrorKind, Provider as _};
 use orchestrate_core::time::Span;
+use tokio::sync::Mutex;
 
 const SCRIPT: &str = "#!/bin/sh\necho \"$GREETING $ORCHESTRATE_HOOK $ORCHESTRATE_VERSION\"\n";
+
+/// A process that another test is just forking holds this one's lock on its home for a moment.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 fn request(placement: &Placement, operation: i64, command: &str) -> HookRequest {
     HookRequest {
@@ -34,6 +38,7 @@ fn counted(world: &World) -> (String, impl Fn() -> usize + use<>) {
 
 #[tokio::test]
 async fn one_that_ended_is_told_again_and_not_run_again_also_by_a_new_supervisor() {
+    let _turn = TURN.lock().await;
     let mut world = World::new().await;
     let release = world.release(1, SCRIPT, 0, 1);
     let (command, count) = counted(&world);
@@ -58,6 +63,7 @@ async fn one_that_ended_is_told_again_and_not_run_again_also_by_a_new_supervisor
 
 #[tokio::test]
 async fn one_that_was_cut_off_has_failed_and_is_not_run_twice() {
+    let _turn = TURN.lock().await;
     let world = World::new().await;
     let release = world.release(1, SCRIPT, 0, 1);
     let mark = world.home.path().join("mark");
@@ -74,6 +80,7 @@ async fn one_that_was_cut_off_has_failed_and_is_not_run_twice() {
 
 #[tokio::test]
 async fn it_runs_where_the_instances_run_and_leaves_them_alone() {
+    let _turn = TURN.lock().await;
     let world = World::new().await;
     let release = world.release(1, "#!/bin/sh\nexec sleep 1000\n", 0, 1);
     world.start(&release, 1).await.unwrap();
