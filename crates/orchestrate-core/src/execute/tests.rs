@@ -35,6 +35,8 @@ enum Scene {
     SickRollback,
     /// The live release is the target, and sick.
     SickLive,
+    /// The live release is bad and goes back by itself, past a newer deployment that never got traffic.
+    BadLive,
     Undo,
     CanaryDeploy,
     StagedDeploy,
@@ -62,6 +64,7 @@ impl Scene {
             | Self::ColdRollback
             | Self::SickRollback
             | Self::SickLive
+            | Self::BadLive
             | Self::Undo
             | Self::StagedDeploy => with_worker(),
             Self::CanaryDeploy | Self::Promote | Self::PromoteAll | Self::CanaryRollback => {
@@ -78,9 +81,11 @@ impl Scene {
                 | Self::StagedDeploy
                 | Self::HookedDeploy => &["1.0"],
                 Self::Promote | Self::PromoteAll | Self::CanaryRollback => &["1.0", "1.1"],
-                Self::WarmRollback | Self::SickRollback | Self::RecreateRollback | Self::SickLive => {
-                    &["1.0", "1.1"]
-                }
+                Self::WarmRollback
+                | Self::SickRollback
+                | Self::RecreateRollback
+                | Self::SickLive
+                | Self::BadLive => &["1.0", "1.1"],
                 Self::ColdRollback => &["1.0", "1.1", "1.2"],
                 Self::Undo | Self::HookedRollback => &["1.0", "1.1"],
             })
@@ -94,6 +99,10 @@ impl Scene {
                 stage.world.never_healthy(&v("1.2"));
                 stage.deploy("1.2").await;
                 stage.world.put_instances(&v("1.1"), crate::ports::InstanceState::Unhealthy);
+            }
+            Self::BadLive => {
+                stage.world.never_healthy(&v("1.2"));
+                stage.deploy("1.2").await;
             }
             _ => {}
         }
@@ -116,7 +125,8 @@ impl Scene {
             | Self::WarmRollback
             | Self::SickRollback
             | Self::RecreateRollback
-            | Self::CanaryRollback => (Some("1.1"), "1.0"),
+            | Self::CanaryRollback
+            | Self::BadLive => (Some("1.1"), "1.0"),
             Self::ColdRollback => (Some("1.2"), "1.0"),
             Self::SickLive => (Some("1.1"), "1.1"),
             Self::Undo => (Some("1.0"), "1.1"),
@@ -161,6 +171,11 @@ impl Scene {
             | Self::CanaryRollback
             | Self::HookedRollback => {
                 rollback.rollback_as(&stage.forced(), &Asking::by("ada")).await.map(drop)
+            }
+            Self::BadLive => {
+                let live = db.environment(&stage.environment).await?.live.map(|live| live.deployment);
+                let bad = db.deployment(live.unwrap()).await?.unwrap();
+                rollback.rollback_by_itself(&bad, false).await.map(drop)
             }
             Self::ColdRollback => {
                 rollback.rollback_as(&stage.back_to(target), &Asking::by("ada")).await.map(drop)

@@ -126,6 +126,7 @@ sweep! {
     a_recreating_rollback: RecreateRollback,
     a_rollback_whose_target_turns_sick: SickRollback,
     a_rollback_to_a_sick_live_release: SickLive,
+    a_bad_release_that_goes_back_by_itself: BadLive,
     an_undo: Undo,
     a_canarys_first_step: CanaryDeploy,
     a_staged_deployment: StagedDeploy,
