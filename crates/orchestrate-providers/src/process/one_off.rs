@@ -25,9 +25,8 @@ const LINES: usize = 10;
 
 pub(super) async fn run(shared: &Arc<Shared>, one_off: &OneOff) -> PortResult<Ended> {
     let log = shared.log(&one_off.placement, &plain(&one_off.name), 1);
-    let (running, output_from) = spawn(shared, one_off, log.clone()).await?;
-    let guard = KilledOnDrop(Some(running));
-    let Some(running) = &guard.0 else { return Err(PortError::failed("it was lost")) };
+    let (guard, output_from) = spawn(shared, one_off, log.clone()).await?;
+    let running = &guard.running;
     let in_time = timeout(one_off.timeout.duration(), running.ended()).await.is_ok();
     let how = running.how_it_ended();
     // What it left behind ends with it.
@@ -45,7 +44,7 @@ pub(super) async fn run(shared: &Arc<Shared>, one_off: &OneOff) -> PortResult<En
     Ok(Ended { success, how: how.map_or_else(|| "ended".to_owned(), |ending| ending.to_string()), output })
 }
 
-async fn spawn(shared: &Arc<Shared>, one_off: &OneOff, log: PathBuf) -> PortResult<(Running, u64)> {
+async fn spawn(shared: &Arc<Shared>, one_off: &OneOff, log: PathBuf) -> PortResult<(KilledOnDrop, u64)> {
     let (shared, one_off) = (Arc::clone(shared), one_off.clone());
     let spec = shared.spec(one_off.placement.release).await?;
     blocking(move || {
@@ -71,7 +70,8 @@ async fn spawn(shared: &Arc<Shared>, one_off: &OneOff, log: PathBuf) -> PortResu
             .spawn()
             .map_err(|cause| command::cannot_run(&program, &directory, &cause))?;
         match command::hold(child.id()) {
-            Ok(running) => Ok((running, output_from)),
+            // From the first moment on: whoever asked may be gone by now.
+            Ok(running) => Ok((KilledOnDrop { running, armed: true }, output_from)),
             Err(cause) => {
                 // What cannot be watched must not run.
                 let _ = child.kill().and_then(|()| child.wait());
@@ -107,18 +107,21 @@ fn plain(name: &str) -> String {
 }
 
 /// Whoever waits may stop waiting: then the command has nobody left to tell.
-struct KilledOnDrop(Option<Running>);
+struct KilledOnDrop {
+    running: Running,
+    armed: bool,
+}
 
 impl KilledOnDrop {
     fn disarm(mut self) {
-        self.0 = None;
+        self.armed = false;
     }
 }
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        if let Some(running) = &self.0 {
-            running.kill_group();
+        if self.armed {
+            self.running.kill_group();
         }
     }
 }
