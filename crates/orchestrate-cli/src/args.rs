@@ -254,7 +254,7 @@ pub struct DeployRun {
 #[derive(Debug, Subcommand)]
 pub enum DeployCommand {
     /// What is live, what is warm, and whether a rollback is ready.
-    Status(InEnvironment),
+    Status(StatusArgs),
     /// Deployments and rollbacks, newest first.
     History(Listing),
     /// The checks before a deployment, without deploying.
@@ -299,6 +299,18 @@ pub struct PauseArgs {
     /// Why; shown by the status.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// Goes on: redrawn on a terminal, in a pipe a line for each change. Ctrl-C ends it.
+    #[arg(long)]
+    pub watch: bool,
     #[command(flatten)]
     pub output: Output,
 }

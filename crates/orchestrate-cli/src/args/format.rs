@@ -44,7 +44,8 @@ impl EnvCommand {
 impl DeployCommand {
     fn output(&self) -> &Output {
         match self {
-            Self::Status(args) | Self::Resume(args) => &args.output,
+            Self::Status(args) => &args.output,
+            Self::Resume(args) => &args.output,
             Self::History(args) | Self::Candidates(args) => &args.output,
             Self::Validate(args) => &args.output,
             Self::Diff(args) => &args.output,

@@ -1,5 +1,7 @@
 //! `orchestrate deploy status`: what is live, what is warm, and whether a rollback is ready.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use super::deploy_promote::standing;
-use crate::args::Global;
+use crate::args::{Global, StatusArgs};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless, moment, took};
 use crate::wiring::Wiring;
@@ -83,9 +85,12 @@ struct OperationStatus {
     error_message: Option<String>,
 }
 
-pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
+pub async fn run(global: &Global, args: &StatusArgs, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
-    let status = read_settled(&wiring, environment).await?;
+    if args.watch {
+        return watch::run(&wiring, &args.env, printer).await;
+    }
+    let status = read_settled(&wiring, &args.env).await?;
     printer.result(&status, || text(printer, &status));
     Ok(Exit::DONE)
 }

@@ -85,7 +85,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
 
 async fn deploy_command(global: &Global, command: DeployCommand, printer: &Printer) -> Ended {
     match command {
-        DeployCommand::Status(args) => deploy_status::run(global, &args.env, printer).await,
+        DeployCommand::Status(args) => deploy_status::run(global, &args, printer).await,
         DeployCommand::History(args) => deploy_history::run(global, &args, printer).await,
         DeployCommand::Validate(args) => deploy_validate::run(global, args, printer).await,
         DeployCommand::Diff(args) => deploy_diff::run(global, args, printer).await,
