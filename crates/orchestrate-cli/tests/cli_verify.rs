@@ -95,6 +95,30 @@ fn forty_percent_of_errors_at_500_requests_a_second_are_left_within_a_second() {
 }
 
 #[test]
+fn a_canary_with_errors_is_taken_back_at_its_first_step() {
+    let mut scene = good_under(&json!({ "bake": "60s", "max_error_rate": "1%" }));
+    scene.configure(|production| {
+        production["strategy"] = json!({ "type": "canary", "steps": [20], "wait": "60s" });
+    });
+    scene.behaviour("errors:40");
+    scene.artifact("1.1.0");
+    let mut rollbacks = json!([]);
+    let answers = ask_steadily(&scene, 500, || {
+        scene.typed("deploy --env production --version 1.1.0").ok();
+        rollbacks = until("it is taken back", || {
+            let found = scene.json("deploy rollbacks --env production").ok().json();
+            (found[0]["status"] == "completed").then_some(found)
+        });
+    });
+    assert_eq!(condemning(&rollbacks[0])["check"], "error_rate", "{rollbacks}");
+    assert_eq!((&rollbacks[0]["path"], &rollbacks[0]["target_version"]), (&json!("warm"), &json!("1.0.0")));
+    let bad = answers.iter().filter(|answer| answer.version == "1.1.0").count();
+    assert!((50..500).contains(&bad), "{bad} answers by the canary");
+    assert!(answers.iter().filter(|answer| answer.version == "1.0.0").all(|answer| answer.status == 200));
+    assert_eq!(scene.answers(), "1.0.0");
+}
+
+#[test]
 fn errors_that_were_there_before_do_not_condemn_the_release_that_finds_them() {
     let mut scene = Scene::new();
     // A dependency is down: every release answers with errors.

@@ -74,8 +74,12 @@ pub(super) fn read(field: &Field<'_>, processes: &Processes) -> Read<Verify> {
 /// A release that is found bad at the end of its bake should find the one before still warm.
 pub(super) fn refuse_long_bake(field: &Field<'_>, settings: &EnvironmentSettings) -> Read<()> {
     let (bake, warm_for) = (settings.verify.bake, settings.strategy.warm_for);
+    let keeps_warm = match settings.strategy.kind {
+        StrategyKind::BlueGreen | StrategyKind::Canary => !warm_for.is_zero(),
+        StrategyKind::Recreate | StrategyKind::Rolling => false,
+    };
     match field.section(keys::VERIFY)?.get("bake") {
-        Some(field) if settings.strategy.kind == StrategyKind::BlueGreen && !warm_for.is_zero() && bake > warm_for => {
+        Some(field) if keeps_warm && bake > warm_for => {
             Err(field.bad_value(&format!(
                 "the bake of {bake} is longer than `strategy.warm_for` ({warm_for}), so a release that turns out bad at its \
                  end could only be left by a cold start; make `warm_for` at least {bake}, or the bake shorter"
