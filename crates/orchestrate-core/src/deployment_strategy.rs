@@ -14,6 +14,7 @@ use crate::traffic::{Sticky, TrafficRules};
 pub enum StrategyKind {
     /// Stop the old instances, then start the new ones: a gap, but never two versions at once.
     Recreate,
+    /// Replace the instances batch by batch.
     Rolling,
     /// Start the new release beside the old one, switch all traffic at once, keep the old one warm.
     #[default]
@@ -39,6 +40,67 @@ impl fmt::Display for StrategyKind {
     }
 }
 
+/// So many instances, or such a part of them: `2`, `25%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Written", into = "Written")]
+#[schemars(with = "Written")]
+pub enum Amount {
+    Count(u32),
+    Percent(u8),
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Written {
+    Count(u32),
+    Percent(String),
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+impl Amount {
+    /// The instances that it means of `all`; a part of one counts as a whole one if `up`, else as none.
+    pub fn of(self, all: u32, up: bool) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) if up => (all * u32::from(percent)).div_ceil(100),
+            Self::Percent(percent) => all * u32::from(percent) / 100,
+        }
+    }
+
+    /// From `25%`.
+    pub fn percent(text: &str) -> Option<Self> {
+        let percent = text.strip_suffix('%')?.trim().parse().ok()?;
+        (percent <= 100).then_some(Self::Percent(percent))
+    }
+}
+
+impl TryFrom<Written> for Amount {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written::Count(count) => Ok(Self::Count(count)),
+            Written::Percent(text) => {
+                Self::percent(&text).ok_or_else(|| format!("`{text}` is no part; write `25%`"))
+            }
+        }
+    }
+}
+
+impl From<Amount> for Written {
+    fn from(amount: Amount) -> Self {
+        match amount {
+            Amount::Count(count) => Self::Count(count),
+            Amount::Percent(percent) => Self::Percent(format!("{percent}%")),
+        }
+    }
+}
+
 /// The `strategy:` of an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,9 +114,18 @@ pub struct Strategy {
     /// The shares of the traffic that the new release gets one after another, in percent (canary).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<u8>,
-    /// How long the new release is watched at each step (canary).
+    /// How long the new release is watched at each step (canary), or how long it rests after each batch (rolling).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
+    /// How many instances of each process type are replaced at a time (rolling).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Amount>,
+    /// How many instances of each process type may be missing meanwhile (rolling).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Amount>,
+    /// How many instances of each process type there may be too many meanwhile (rolling).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<Amount>,
     /// By what a user stays with one release while two share the traffic (canary).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
@@ -98,6 +169,9 @@ impl Default for Strategy {
             warm_for: default_warm_for(),
             steps: Vec::new(),
             wait: None,
+            batch: None,
+            max_unavailable: None,
+            max_surge: None,
             sticky: None,
             force_header: None,
         }

@@ -113,6 +113,9 @@ impl Fetch {
 pub struct StartRequest {
     pub placement: Placement,
     pub processes: Processes,
+    /// Only so many of each process type, the first ones; what runs beyond them is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     pub fence: Fence,
 }
 
@@ -120,6 +123,9 @@ pub struct StartRequest {
 pub struct AwaitHealthy {
     pub placement: Placement,
     pub processes: Processes,
+    /// Only so many of each process type, the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// The whole wait; after it the call fails with [`PortErrorKind::TimedOut`].
     pub deadline: Span,
 }
@@ -128,6 +134,9 @@ pub struct AwaitHealthy {
 pub struct StopRequest {
     pub placement: Placement,
     pub processes: Processes,
+    /// All but so many of each process type, the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     pub fence: Fence,
 }
 
@@ -141,6 +150,9 @@ pub struct HookRequest {
     pub timeout: Span,
     pub fence: Fence,
 }
+
+/// Instances by process type.
+pub type Counts = BTreeMap<String, u32>;
 
 /// Which process types of a release are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +226,9 @@ pub struct Backend {
 pub struct Register {
     pub placement: Placement,
     pub backends: Vec<Backend>,
+    /// How long requests in flight to instances that are left out may take to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Span>,
     pub fence: Fence,
 }
 

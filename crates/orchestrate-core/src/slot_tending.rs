@@ -262,7 +262,7 @@ async fn keep_placed(
         // There is nothing to tell, and what the router knows may still be right.
         return Ok(None);
     }
-    let register = Register { placement: placement.clone(), backends, fence };
+    let register = Register { placement: placement.clone(), backends, fence, drain: None };
     let view = ports.router.observe(&placement.environment).await?;
     if !told.covers(&register, &view) {
         ports.router.register(&register).await?;
@@ -280,9 +280,12 @@ async fn start_again(
     fence: Fence,
 ) -> PortResult<Vec<Instance>> {
     let placement = placement.clone();
-    ports.provider.start(&StartRequest { placement: placement.clone(), processes, fence }).await?;
+    ports
+        .provider
+        .start(&StartRequest { placement: placement.clone(), processes, fence, counts: None })
+        .await?;
     let deadline = release.contents.settings.health_check.deadline;
-    ports.provider.await_healthy(&AwaitHealthy { placement, processes, deadline }).await
+    ports.provider.await_healthy(&AwaitHealthy { placement, processes, deadline, counts: None }).await
 }
 
 /// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
@@ -315,7 +318,7 @@ async fn restore_share(
     }
     let rest = Place { slot: live.slot, release: live.release, version: live.version.clone() };
     let (weight, rules) = (rollout.weight, rollout.course.rules.clone());
-    let step = Step::ShiftTraffic(rollout.place(), Share { weight, was: weight, rest, rules });
+    let step = Step::ShiftTraffic(rollout.place(), Share { weight, was: weight, rest, rules, needs: None });
     perform(ports, &live.environment, fence, release, &step).await
 }
 

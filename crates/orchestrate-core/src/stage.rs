@@ -75,6 +75,16 @@ pub(crate) fn recreate() -> EnvironmentSettings {
     settings
 }
 
+/// Four web instances and a worker, replaced one at a time.
+pub(crate) fn rolling() -> EnvironmentSettings {
+    let mut settings = with_worker();
+    settings.strategy.kind = StrategyKind::Rolling;
+    if let Some(web) = settings.processes.get_mut("web") {
+        web.instances = 4;
+    }
+    settings
+}
+
 pub(crate) fn canary() -> EnvironmentSettings {
     let mut settings = settings();
     settings.strategy.kind = StrategyKind::Canary;

@@ -84,14 +84,15 @@ async fn the_client_does_what_the_supervisor_does() {
 async fn through(world: &World, client: &ProcessProvider) {
     let placement = world.release(1, "#!/bin/sh\nexec sleep 1000\n", 0, 1);
     let (processes, fence) = (Processes::All, Fence(3));
-    let start = StartRequest { placement: placement.clone(), processes, fence };
+    let start = StartRequest { placement: placement.clone(), processes, fence, counts: None };
     let started = in_time(client.start(&start)).await.unwrap();
     assert_eq!(started, world.instances().await);
-    let wait = AwaitHealthy { placement: placement.clone(), processes, deadline: Span::from_secs(10) };
+    let wait =
+        AwaitHealthy { placement: placement.clone(), processes, deadline: Span::from_secs(10), counts: None };
     let ready = in_time(client.await_healthy(&wait)).await.unwrap();
     assert_eq!(in_time(client.instances(&placement.environment)).await.unwrap(), ready);
 
-    let older = StopRequest { placement: placement.clone(), processes, fence: Fence(2) };
+    let older = StopRequest { placement: placement.clone(), processes, fence: Fence(2), counts: None };
     assert_eq!(in_time(client.stop(&older)).await.unwrap_err().kind, PortErrorKind::Fenced);
     in_time(client.stop(&StopRequest { fence, ..older })).await.unwrap();
     assert!(!is_alive(started[0].pid.unwrap()));

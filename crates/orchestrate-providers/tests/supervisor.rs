@@ -253,13 +253,15 @@ async fn unrouted_processes_start_and_stop_by_themselves() {
     let (placement, fence) = (release.clone(), Fence(1));
     world.start(&release, 1).await.unwrap();
     assert_eq!(world.healthy(&release, SOON).await.unwrap().len(), 3);
-    let stop = StopRequest { placement: placement.clone(), processes: Processes::Unrouted, fence };
+    let stop =
+        StopRequest { placement: placement.clone(), processes: Processes::Unrouted, fence, counts: None };
     supervisor.stop(&stop).await.unwrap();
     let left = world.instances().await;
     assert_eq!(left.iter().map(|i| i.process.as_str()).collect::<Vec<_>>(), ["web"]);
-    let start = StartRequest { placement: placement.clone(), processes: Processes::Unrouted, fence };
+    let start =
+        StartRequest { placement: placement.clone(), processes: Processes::Unrouted, fence, counts: None };
     supervisor.start(&start).await.unwrap();
-    let wait = AwaitHealthy { placement, processes: Processes::Unrouted, deadline: SOON };
+    let wait = AwaitHealthy { placement, processes: Processes::Unrouted, deadline: SOON, counts: None };
     assert_eq!(supervisor.await_healthy(&wait).await.unwrap().len(), 2);
     let now = world.instances().await;
     assert!(now.iter().any(|instance| instance.pid == left[0].pid), "the routed one was left alone");
@@ -327,7 +329,8 @@ async fn a_start_goes_on_when_the_one_who_asked_is_gone() {
     let world = World::new().await;
     let release = world.release(1, SLEEPER, 0, 1);
     // Polled once, then dropped, like the request of a client that was killed.
-    let request = StartRequest { placement: release.clone(), processes: Processes::All, fence: Fence(1) };
+    let request =
+        StartRequest { placement: release.clone(), processes: Processes::All, fence: Fence(1), counts: None };
     let asked = tokio::time::timeout(std::time::Duration::ZERO, world.supervisor().start(&request));
     assert!(asked.await.is_err());
     world.until(|now| now.len() == 1).await;

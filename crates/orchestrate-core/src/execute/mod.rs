@@ -168,7 +168,7 @@ impl Operation {
 
     /// Whether the target was made to start.
     fn has_started(&self) -> bool {
-        let starts = |step: &Step| matches!(step, Step::Start(_, started) if started.are_routed());
+        let starts = Step::starts;
         let mut steps = self.record.plan.steps().iter().zip(&self.states);
         steps.any(|(step, state)| starts(step) && *state != StepState::Pending)
     }

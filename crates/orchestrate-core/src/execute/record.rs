@@ -105,8 +105,7 @@ async fn mark_filling(
     seen: &Seen,
     now: Timestamp,
 ) -> Result<()> {
-    let fills =
-        plan.steps().iter().any(|step| matches!(step, Step::Start(_, started) if started.are_routed()));
+    let fills = plan.steps().iter().any(Step::starts);
     let target = plan.target();
     let live = |record: &SlotRecord| record.slot == target.slot && record.state == SlotState::Live;
     if !fills || seen.slots.iter().any(live) {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Share, Step};
 use crate::ports::{
-    AwaitHealthy, Backend, Close, Deregister, Drain, Fetch, Instance, PortResult, Ports, Processes, Prove,
-    Register, StartRequest, StopRequest, Switch,
+    AwaitHealthy, Backend, Close, Counts, Deregister, Drain, Fetch, Instance, Placement, PortResult, Ports,
+    Processes, Prove, Register, StartRequest, StopRequest, Switch,
 };
 use crate::release::Release;
+use crate::time::Span;
 use crate::traffic::Shift;
 
 /// Makes sure of the fact that the step stands for.
@@ -22,23 +23,33 @@ pub async fn perform(
     let placement = step.place().placement(environment);
     match step {
         Step::Fetch(_) => ports.provider.fetch(&Fetch::of(release)).await,
-        Step::Start(_, processes) => {
-            ports.provider.start(&StartRequest { placement, processes: *processes, fence }).await.map(drop)
-        }
+        Step::Start(_, processes) => ports
+            .provider
+            .start(&StartRequest { placement, processes: *processes, fence, counts: None })
+            .await
+            .map(drop),
         Step::AwaitHealthy(_, processes) => {
             let deadline = release.contents.settings.health_check.deadline;
-            let request = AwaitHealthy { placement: placement.clone(), processes: *processes, deadline };
+            let request =
+                AwaitHealthy { placement: placement.clone(), processes: *processes, deadline, counts: None };
             let instances = ports.provider.await_healthy(&request).await?;
             match processes {
                 Processes::All | Processes::Routed => {
                     let backends = backends(release, &instances);
-                    ports.router.register(&Register { placement, backends, fence }).await
+                    ports.router.register(&Register { placement, backends, fence, drain: None }).await
                 }
                 Processes::Unrouted => Ok(()),
             }
         }
+        Step::Grow(_, to, _) => grow(ports, placement, release, to, fence).await,
+        Step::Shrink(_, to, _) => shrink(ports, placement, release, to, fence).await,
+        Step::Wait(_, span) => {
+            ports.clock.sleep(*span).await;
+            Ok(())
+        }
         Step::ShiftTraffic(place, share) => {
-            let request = shift(environment, place, share, share.weight, needs(release), fence);
+            let needs = share.needs.clone().unwrap_or_else(|| needs(release));
+            let request = shift(environment, place, share, share.weight, needs, fence);
             ports.router.shift(&request).await
         }
         Step::ProveShare(place) => prove(ports, environment, release, place, true).await,
@@ -59,9 +70,52 @@ pub async fn perform(
         // Its operation runs it, because only that knows whether it ran already.
         Step::Hook(..) => Ok(()),
         Step::Stop(_, processes) => {
-            ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
+            ports.provider.stop(&StopRequest { placement, processes: *processes, fence, counts: None }).await
         }
     }
+}
+
+/// Has the first ones of each process type run, be ready, and be known.
+pub(super) async fn grow(
+    ports: &Ports,
+    placement: Placement,
+    release: &Release,
+    to: &Counts,
+    fence: Fence,
+) -> PortResult<()> {
+    let (processes, counts) = (Processes::All, Some(to.clone()));
+    let start = StartRequest { placement: placement.clone(), processes, fence, counts };
+    ports.provider.start(&start).await?;
+    know(ports, placement, release, to, None, fence).await
+}
+
+/// Has only the first ones of each process type stay: they are ready, the others get no more requests and end theirs.
+pub(super) async fn shrink(
+    ports: &Ports,
+    placement: Placement,
+    release: &Release,
+    to: &Counts,
+    fence: Fence,
+) -> PortResult<()> {
+    let drain = Some(release.contents.settings.drain);
+    know(ports, placement.clone(), release, to, drain, fence).await?;
+    let counts = Some(to.clone());
+    ports.provider.stop(&StopRequest { placement, processes: Processes::All, fence, counts }).await
+}
+
+async fn know(
+    ports: &Ports,
+    placement: Placement,
+    release: &Release,
+    to: &Counts,
+    drain: Option<Span>,
+    fence: Fence,
+) -> PortResult<()> {
+    let (processes, counts) = (Processes::All, Some(to.clone()));
+    let deadline = release.contents.settings.health_check.deadline;
+    let wait = AwaitHealthy { placement: placement.clone(), processes, deadline, counts };
+    let backends = backends(release, &ports.provider.await_healthy(&wait).await?);
+    ports.router.register(&Register { placement, backends, fence, drain }).await
 }
 
 fn needs(release: &Release) -> BTreeMap<String, u32> {

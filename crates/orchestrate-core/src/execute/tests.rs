@@ -19,7 +19,7 @@ use crate::ports::Ports;
 use crate::rollback_event::RollbackStatus;
 use crate::slot::SlotState;
 use crate::slot_tending::tend;
-use crate::stage::{Stage, canary, hooked, recreate, v, with_worker};
+use crate::stage::{Stage, canary, hooked, recreate, rolling, v, with_worker};
 use crate::time::Span;
 
 /// What is done, and what the stage looks like before it.
@@ -38,6 +38,7 @@ enum Scene {
     /// The live release is bad and goes back by itself, past a newer deployment that never got traffic.
     BadLive,
     Undo,
+    RollingDeploy,
     CanaryDeploy,
     StagedDeploy,
     Promote,
@@ -67,6 +68,7 @@ impl Scene {
             | Self::BadLive
             | Self::Undo
             | Self::StagedDeploy => with_worker(),
+            Self::RollingDeploy => rolling(),
             Self::CanaryDeploy | Self::Promote | Self::PromoteAll | Self::CanaryRollback => {
                 EnvironmentSettings { strategy: canary().strategy, ..with_worker() }
             }
@@ -77,6 +79,7 @@ impl Scene {
                 Self::FirstDeploy => &[],
                 Self::Deploy
                 | Self::RecreateDeploy
+                | Self::RollingDeploy
                 | Self::CanaryDeploy
                 | Self::StagedDeploy
                 | Self::HookedDeploy => &["1.0"],
@@ -117,6 +120,7 @@ impl Scene {
             Self::Deploy
             | Self::HookedDeploy
             | Self::RecreateDeploy
+            | Self::RollingDeploy
             | Self::CanaryDeploy
             | Self::StagedDeploy
             | Self::Promote
@@ -134,7 +138,14 @@ impl Scene {
     }
 
     const fn is_deploy(self) -> bool {
-        matches!(self, Self::FirstDeploy | Self::Deploy | Self::RecreateDeploy | Self::HookedDeploy)
+        matches!(
+            self,
+            Self::FirstDeploy
+                | Self::Deploy
+                | Self::RecreateDeploy
+                | Self::RollingDeploy
+                | Self::HookedDeploy
+        )
     }
 
     /// What is made to go wrong by the scene itself.
@@ -160,6 +171,7 @@ impl Scene {
             Self::FirstDeploy
             | Self::Deploy
             | Self::RecreateDeploy
+            | Self::RollingDeploy
             | Self::CanaryDeploy
             | Self::HookedDeploy => {
                 DeploymentExecutor::new(db, ports).deploy(&stage.to_deploy(target)).await.map(drop)

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::journal::{StepEvent, StepState};
-use super::step::{perform, shift};
+use super::step::{grow, perform, shift};
 use super::{Failure, Operation, Outcome, share_of};
 use crate::database::Database;
 use crate::error::Result;
 use crate::plan::Step;
-use crate::ports::{Deregister, PortErrorKind, PortResult, Ports, Processes, StopRequest};
+use crate::ports::{Deregister, Drain, PortErrorKind, PortResult, Ports, Processes, StopRequest};
 
 pub(super) async fn undo(
     db: &Database,
@@ -49,9 +49,15 @@ pub(super) async fn undo(
 
 fn changes_something(step: &Step) -> bool {
     match step {
-        Step::Start(..) | Step::ShiftTraffic(..) | Step::Stop(..) | Step::Close(_) => true,
+        Step::Start(..)
+        | Step::Grow(..)
+        | Step::Shrink(..)
+        | Step::ShiftTraffic(..)
+        | Step::Stop(..)
+        | Step::Close(_) => true,
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
+        | Step::Wait(..)
         | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
@@ -78,18 +84,12 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
     let environment = operation.environment();
     let (fence, place) = (operation.record.fence, step.place());
     match step {
-        Step::Start(_, processes) => {
-            let placement = place.placement(environment);
-            if processes.are_routed() {
-                // What has the traffic is never stopped, whatever was to be repaired about it.
-                if share_of(ports, environment, place).await? > 0 {
-                    return Ok(());
-                }
-                let (slot, release) = (placement.slot, placement.release);
-                let forget = Deregister { environment: environment.clone(), slot, release, fence };
-                ports.router.deregister(&forget).await?;
-            }
-            ports.provider.stop(&StopRequest { placement, processes: *processes, fence }).await
+        Step::Start(_, processes) => take_away(ports, operation, step, *processes).await,
+        // What came before it goes with the first batch, when nothing of it has traffic any more.
+        Step::Grow(_, _, was) if was.values().any(|count| *count > 0) => Ok(()),
+        Step::Grow(..) => take_away(ports, operation, step, Processes::All).await,
+        Step::Shrink(_, _, was) => {
+            grow(ports, place.placement(environment), operation.release_of(step), was, fence).await
         }
         // However few are ready by now: what shares the traffic had this much of it before.
         Step::ShiftTraffic(_, share) => {
@@ -119,10 +119,37 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
         }
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
+        | Step::Wait(..)
         | Step::ProveShare(_)
         | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
         | Step::Hook(..)
         | Step::Drain(_) => Ok(()),
     }
+}
+
+/// Stops what a step started, and has the router forget it.
+async fn take_away(
+    ports: &Ports,
+    operation: &Operation,
+    step: &Step,
+    processes: Processes,
+) -> PortResult<()> {
+    let (environment, fence, place) = (operation.environment(), operation.record.fence, step.place());
+    let placement = place.placement(environment);
+    if processes.are_routed() {
+        // What has the traffic is never stopped, whatever was to be repaired about it.
+        if share_of(ports, environment, place).await? > 0 {
+            return Ok(());
+        }
+        // It may have had a share of it just now.
+        let deadline = operation.release_of(step).contents.settings.drain;
+        ports.router.drain(&Drain { placement: placement.clone(), deadline, fence }).await?;
+        let (slot, release) = (placement.slot, placement.release);
+        ports
+            .router
+            .deregister(&Deregister { environment: environment.clone(), slot, release, fence })
+            .await?;
+    }
+    ports.provider.stop(&StopRequest { placement, processes, fence, counts: None }).await
 }

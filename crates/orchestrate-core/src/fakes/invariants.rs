@@ -19,7 +19,9 @@ fn carries(state: &State, site: &Site, routed: &Routed) -> bool {
     let Some(release) = state.releases.get(&routed.placement.release) else { return false };
     let mut types = release.contents.routed();
     types.all(|(name, process, _)| {
-        site.healthy(routed, name) * 100 >= process.instances * u32::from(routed.weight)
+        // A share is a whole percent, so that a third of three instances is one of them.
+        let wanted = process.instances * u32::from(routed.weight);
+        site.healthy(routed, name) * 100 + process.instances >= wanted.max(1)
     })
 }
 

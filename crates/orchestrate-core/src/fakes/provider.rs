@@ -8,7 +8,7 @@ use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    AwaitHealthy, Ended, Fetch, HookRequest, Instance, InstanceState, Placement, PortError, PortErrorKind,
+    AwaitHealthy, Counts, Ended, Fetch, HookRequest, Instance, InstanceState, Placement, PortError, PortErrorKind,
     PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use crate::release::{Digest, Release};
@@ -56,14 +56,24 @@ impl Provider for World {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let planned = assert_journaled(self, &request.placement, request.fence, Touch::Leaving).await;
+        let release = self.release(request.placement.release).await?;
+        let kept: Vec<String> = match &request.counts {
+            Some(counts) => {
+                let kept = wanted(&release, request.processes, Some(counts), request.placement.slot);
+                kept.into_iter().map(|(id, ..)| id).collect()
+            }
+            None => Vec::new(),
+        };
         self.call(Call::at(Kind::Stop, &request.placement), |state| {
             admit(&mut state.site(&request.placement.environment).provider_fence, request.fence)?;
-            if request.processes.are_routed() {
+            if request.processes.are_routed() && request.counts.is_none() {
                 assert_may_stop(state, &request.placement, planned);
             }
             let site = state.site(&request.placement.environment);
-            site.instances.retain(|_, running| {
-                running.placement != request.placement || !request.processes.includes(running.address)
+            site.instances.retain(|id, running| {
+                running.placement != request.placement
+                    || !request.processes.includes(running.address)
+                    || kept.contains(id)
             });
             Ok(())
         })
@@ -83,11 +93,17 @@ impl Provider for World {
     }
 }
 
-fn wanted(release: &Release, request: Processes, slot: crate::slot::Slot) -> Vec<(String, String, bool)> {
+fn wanted(
+    release: &Release,
+    request: Processes,
+    counts: Option<&Counts>,
+    slot: crate::slot::Slot,
+) -> Vec<(String, String, bool)> {
+    let most = |name: &str| counts.map_or(u32::MAX, |counts| counts.get(name).copied().unwrap_or(0));
     let types = release.contents.processes.iter().filter(|(_, process)| request.includes(process.listen));
     types
         .flat_map(|(name, process)| {
-            (1..=process.instances)
+            (1..=process.instances.min(most(name)))
                 .map(move |n| (format!("{slot}-{name}-{n}"), name.clone(), process.listen.is_some()))
         })
         .collect()
@@ -112,7 +128,7 @@ fn start(state: &mut State, request: &StartRequest, release: &Release) -> PortRe
     site.instances.retain(|_, running| {
         running.placement.slot != placement.slot || running.placement.release == placement.release
     });
-    for (id, process, routed) in wanted(release, request.processes, placement.slot) {
+    for (id, process, routed) in wanted(release, request.processes, request.counts.as_ref(), placement.slot) {
         // What runs and is merely sick is left as it is: a start ensures that it runs.
         let there = site.instances.entry(id).or_insert_with(|| {
             port += 1;
@@ -137,10 +153,11 @@ fn start(state: &mut State, request: &StartRequest, release: &Release) -> PortRe
 }
 
 fn await_healthy(state: &mut State, request: &AwaitHealthy, release: &Release) -> PortResult<Vec<Instance>> {
-    let AwaitHealthy { placement, processes, deadline } = request;
+    let AwaitHealthy { placement, processes, counts, deadline } = request;
     let site = state.site(&placement.environment);
-    for (id, ..) in wanted(release, *processes, placement.slot) {
-        match site.instances.get(&id).filter(|running| running.placement == *placement) {
+    let ids = wanted(release, *processes, counts.as_ref(), placement.slot);
+    for (id, ..) in &ids {
+        match site.instances.get(id).filter(|running| running.placement == *placement) {
             None => {
                 let message = format!("{id} of {} does not run", placement.version);
                 return Err(PortError::new(PortErrorKind::NotReady, message));
@@ -152,8 +169,8 @@ fn await_healthy(state: &mut State, request: &AwaitHealthy, release: &Release) -
             Some(_) => {}
         }
     }
-    let meant = |running: &Running| running.placement == *placement && processes.includes(running.address);
-    Ok(list(state, &placement.environment, meant))
+    let listed = list(state, &placement.environment, |running| running.placement == *placement);
+    Ok(listed.into_iter().filter(|one| ids.iter().any(|(id, ..)| *id == one.id)).collect())
 }
 
 fn list(state: &State, environment: &EnvironmentName, meant: impl Fn(&Running) -> bool) -> Vec<Instance> {

@@ -33,11 +33,11 @@ pub(super) fn course(strategy: &Strategy, no_switch: bool) -> Result<Option<Cour
 }
 
 /// Refuses a share of the traffic for a release that is asked at other addresses than what is live.
-pub(super) fn must_share(release: &Release, live: &Release, course: &Course) -> Result<()> {
+pub(super) fn must_share(release: &Release, live: &Release) -> Result<()> {
     let addresses = |release: &Release| -> BTreeSet<(String, SocketAddr)> {
         release.contents.routed().map(|(name, _, listen)| (name.to_owned(), listen)).collect()
     };
-    if course.after(0) == 100 || addresses(release) == addresses(live) {
+    if addresses(release) == addresses(live) {
         return Ok(());
     }
     let (new, old) = (&release.version, &live.version);
@@ -62,7 +62,7 @@ pub(super) fn begin(target: &Place, live: &Place, course: Course) -> (Vec<Step>,
 
 fn share(target: &Place, live: &Place, was: u8, halt: &Halt) -> [Step; 2] {
     let (weight, rules) = (halt.weight, halt.course.rules.clone());
-    let share = Share { weight, was, rest: live.clone(), rules };
+    let share = Share { weight, was, rest: live.clone(), rules, needs: None };
     [Step::ShiftTraffic(target.clone(), share), Step::ProveShare(target.clone())]
 }
 

@@ -1,7 +1,7 @@
 //! How a new release takes over, by strategy.
 
 use super::hooks::{around_deployment, before_deployment};
-use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
+use super::{Afterwards, OperationKind, Place, Plan, Step, canary, rolling};
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::error::{Error, Result};
 use crate::ports::Processes;
@@ -48,10 +48,15 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
             }
             (steps, Afterwards::Retire)
         }
-        kind @ StrategyKind::Rolling => {
-            return Err(Error::usage("ORC-0230", format!("the strategy {kind} is not built yet"))
-                .hint("use blue_green, canary or recreate"));
-        }
+        StrategyKind::Rolling => match situation.live.filter(|_| routed) {
+            Some((before, slot)) => {
+                canary::must_share(situation.release, before)?;
+                let live = Place::of(before, slot);
+                let releases = (situation.release, before);
+                (rolling::batches(&target, &live, releases, situation.strategy), Afterwards::Retire)
+            }
+            None => (beside(&target, situation.release, routed), Afterwards::Retire),
+        },
     };
     make_room(&mut steps, &target, situation.slots, routed);
     let plan = Plan { kind: OperationKind::Deploy, target, from: live, steps, afterwards, halt: None };
@@ -65,7 +70,9 @@ fn staged(situation: &Situation<'_>) -> Result<Option<(Place, Course)>> {
     let has_routed = |release: &Release| release.contents.routed().next().is_some();
     match situation.live.filter(|(live, _)| has_routed(release) && has_routed(live)) {
         Some((live, slot)) => {
-            canary::must_share(release, live, &course)?;
+            if course.after(0) < 100 {
+                canary::must_share(release, live)?;
+            }
             Ok(Some((Place::of(live, slot), course)))
         }
         None if situation.no_switch => Err(Error::refused(

@@ -7,6 +7,7 @@ mod hooks;
 pub mod previous;
 pub mod retention;
 pub mod rollback;
+mod rolling;
 pub mod token;
 
 use std::fmt;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::deployment_strategy::StrategyKind;
 use crate::hooks::Hook;
 use crate::name::{ReleaseId, Version};
-use crate::ports::{Placement, Processes};
+use crate::ports::{Counts, Placement, Processes};
 use crate::release::Release;
 use crate::rollout::Course;
 use crate::slot::{Slot, SlotRecord};
@@ -62,6 +63,12 @@ pub enum Step {
     Start(Place, Processes),
     /// They are ready, and the router knows them.
     AwaitHealthy(Place, Processes),
+    /// So many of each process type are ready, and the router knows them; so many there were before.
+    Grow(Place, Counts, Counts),
+    /// Only so many of each process type still run, and nothing was in flight to the others; so many there were before.
+    Shrink(Place, Counts, Counts),
+    /// So much time has passed.
+    Wait(Place, Span),
     /// They have their share of the traffic, and what is live has the rest.
     ShiftTraffic(Place, Share),
     /// Through the live address they answered, whatever their share.
@@ -89,6 +96,9 @@ pub struct Share {
     /// What gets the rest.
     pub rest: Place,
     pub rules: TrafficRules,
+    /// How many must be ready; none: as many as the release wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Counts>,
 }
 
 /// A release in a slot; the environment is the plan's.
@@ -120,6 +130,9 @@ impl Step {
             Self::Fetch(_) => "fetch",
             Self::Start(..) => "start",
             Self::AwaitHealthy(..) => "await_healthy",
+            Self::Grow(..) => "grow",
+            Self::Shrink(..) => "shrink",
+            Self::Wait(..) => "wait",
             Self::ShiftTraffic(..) => "shift_traffic",
             Self::ProveShare(_) => "prove_share",
             Self::SwitchTraffic(_) => "switch_traffic",
@@ -134,8 +147,10 @@ impl Step {
     /// Whether performing it changes the world, so that its `Started` must be on disk first.
     pub const fn has_effect(&self) -> bool {
         match self {
-            Self::Fetch(_) | Self::ProveShare(_) | Self::ProveLive(_) => false,
+            Self::Fetch(_) | Self::Wait(..) | Self::ProveShare(_) | Self::ProveLive(_) => false,
             Self::Start(..)
+            | Self::Grow(..)
+            | Self::Shrink(..)
             | Self::AwaitHealthy(..)
             | Self::ShiftTraffic(..)
             | Self::SwitchTraffic(_)
@@ -157,6 +172,9 @@ impl Step {
             | Self::Hook(..)
             | Self::Start(..)
             | Self::AwaitHealthy(..)
+            | Self::Grow(..)
+            | Self::Shrink(..)
+            | Self::Wait(..)
             | Self::ShiftTraffic(..)
             | Self::ProveShare(_)
             | Self::ProveLive(_)
@@ -171,6 +189,9 @@ impl Step {
             Self::Fetch(place)
             | Self::Start(place, _)
             | Self::AwaitHealthy(place, _)
+            | Self::Grow(place, ..)
+            | Self::Shrink(place, ..)
+            | Self::Wait(place, _)
             | Self::ShiftTraffic(place, _)
             | Self::ProveShare(place)
             | Self::SwitchTraffic(place)
@@ -181,6 +202,32 @@ impl Step {
             | Self::Hook(place, _) => place,
         }
     }
+}
+
+impl Step {
+    /// Whether it starts instances that get traffic.
+    pub const fn starts(&self) -> bool {
+        match self {
+            Self::Start(_, processes) => processes.are_routed(),
+            Self::Grow(..) => true,
+            Self::Fetch(_)
+            | Self::AwaitHealthy(..)
+            | Self::Shrink(..)
+            | Self::Wait(..)
+            | Self::ShiftTraffic(..)
+            | Self::ProveShare(_)
+            | Self::SwitchTraffic(_)
+            | Self::ProveLive(_)
+            | Self::Drain(_)
+            | Self::Close(_)
+            | Self::Stop(..) => false,
+        }
+    }
+}
+
+fn listed(counts: &Counts) -> String {
+    let each: Vec<String> = counts.iter().map(|(process, count)| format!("{count} {process}")).collect();
+    each.join(", ")
 }
 
 impl fmt::Display for Step {
@@ -196,6 +243,9 @@ impl fmt::Display for Step {
             Self::AwaitHealthy(_, Processes::Unrouted) => {
                 write!(f, "wait until the workers of {version} are ready")
             }
+            Self::Grow(_, to, _) => write!(f, "have {} of {version} ready in {slot}", listed(to)),
+            Self::Shrink(_, to, _) => write!(f, "leave {} of {version} in {slot}", listed(to)),
+            Self::Wait(_, span) => write!(f, "wait {span}"),
             Self::ShiftTraffic(_, Share { weight: 0, .. }) => write!(f, "keep {version} without traffic"),
             Self::ShiftTraffic(_, Share { weight, .. }) => {
                 write!(f, "give {weight} % of the traffic to {version} in {slot}")

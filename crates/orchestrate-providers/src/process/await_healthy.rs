@@ -22,7 +22,7 @@ pub(super) async fn await_healthy(shared: &Shared, request: &AwaitHealthy) -> Po
         ))
     })?;
     let wanted: Vec<String> = spec
-        .wanted(request.processes)
+        .wanted(request.processes, request.counts.as_ref())
         .map(|wanted| instance_id(request.placement.slot.as_str(), wanted.process, wanted.number))
         .collect();
     let mut pulse = shared.pulse.subscribe();

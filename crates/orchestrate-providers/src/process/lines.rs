@@ -75,7 +75,7 @@ async fn sources(shared: &Arc<Shared>, request: &CountLines) -> PortResult<Vec<S
         return Ok(running);
     }
     let spec = shared.spec(placement.release).await?;
-    let left = spec.wanted(Processes::All).filter(|one| wanted(one.process));
+    let left = spec.wanted(Processes::All, None).filter(|one| wanted(one.process));
     Ok(left.map(|one| Source { log: shared.log(placement, one.process, one.number), from: 0 }).collect())
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use orchestrate_core::environment::{HealthCheck, ProcessType};
 use orchestrate_core::name::{ReleaseId, Version};
-use orchestrate_core::ports::{PortResult, Processes};
+use orchestrate_core::ports::{Counts, PortResult, Processes};
 use orchestrate_core::release::Digest;
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
@@ -38,11 +38,16 @@ pub(super) struct Wanted<'a> {
 }
 
 impl RunSpec {
-    pub(super) fn wanted(&self, processes: Processes) -> impl Iterator<Item = Wanted<'_>> {
-        self.processes.iter().filter(move |(_, kind)| processes.includes(kind.listen)).flat_map(
-            |(process, kind)| {
-                (1..=kind.instances).map(|number| Wanted { process, number, listen: kind.listen })
-            },
-        )
+    /// The instances of these process types; of each only the first ones, where `counts` says how many.
+    pub(super) fn wanted(
+        &self,
+        processes: Processes,
+        counts: Option<&Counts>,
+    ) -> impl Iterator<Item = Wanted<'_>> {
+        let meant = self.processes.iter().filter(move |(_, kind)| processes.includes(kind.listen));
+        meant.flat_map(move |(process, kind)| {
+            let most = counts.map_or(kind.instances, |counts| counts.get(process).copied().unwrap_or(0));
+            (1..=kind.instances.min(most)).map(|number| Wanted { process, number, listen: kind.listen })
+        })
     }
 }

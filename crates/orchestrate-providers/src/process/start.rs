@@ -25,7 +25,7 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
 
     let here = shared.keepers_in(&placement.environment, placement.slot);
     let missing: Vec<String> = spec
-        .wanted(request.processes)
+        .wanted(request.processes, request.counts.as_ref())
         .map(|wanted| instance_id(placement.slot.as_str(), wanted.process, wanted.number))
         .filter(|id| !here.iter().any(|keeper| keeper.id == *id))
         .collect();
@@ -42,7 +42,7 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
         }
         // The copy may have taken long; whoever came meanwhile has the say.
         shared.check_fence(&placement.environment, request.fence)?;
-        start_missing(shared, placement, &spec, request.processes, &missing).await?;
+        start_missing(shared, placement, &spec, &missing).await?;
     }
     // Also where an earlier start was done and could not be written down.
     shared.book.flush().await?;
@@ -77,10 +77,9 @@ async fn start_missing(
     shared: &Arc<Shared>,
     placement: &Placement,
     spec: &Arc<RunSpec>,
-    processes: Processes,
     missing: &[String],
 ) -> PortResult<()> {
-    let intended = shared.book.update(|record| intend(shared, record, placement, spec, processes, missing));
+    let intended = shared.book.update(|record| intend(shared, record, placement, spec, missing));
     let entries = match intended.await {
         Ok(Ok(entries)) => entries,
         Ok(Err(error)) | Err(error) => {
@@ -123,7 +122,6 @@ fn intend(
     record: &mut Record,
     placement: &Placement,
     spec: &RunSpec,
-    processes: Processes,
     missing: &[String],
 ) -> PortResult<Vec<(String, InstanceEntry)>> {
     if record.slot_mut(placement).is_none() {
@@ -135,7 +133,7 @@ fn intend(
         });
     }
     let mut entries = Vec::new();
-    for wanted in spec.wanted(processes) {
+    for wanted in spec.wanted(Processes::All, None) {
         let id = instance_id(placement.slot.as_str(), wanted.process, wanted.number);
         if !missing.contains(&id) {
             continue;

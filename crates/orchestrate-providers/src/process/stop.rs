@@ -8,6 +8,7 @@ use std::sync::Arc;
 use orchestrate_core::ports::{Placement, PortError, PortResult, Processes, StopRequest};
 use tokio::task::JoinSet;
 
+use super::await_healthy::instance_id;
 use super::keeper::Keeper;
 use super::shared::{Shared, blocking};
 
@@ -17,13 +18,14 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     let _turn = gate.lock().await;
     shared.accept_fence(&placement.environment, request.fence).await?;
     let mut keepers = shared.keepers_in(&placement.environment, placement.slot);
+    let kept = kept(shared, request).await?;
     keepers.retain(|keeper| {
         let meant = match request.processes {
             Processes::All => true,
             Processes::Unrouted => !keeper.routed,
             Processes::Routed => keeper.routed,
         };
-        keeper.placement.release == placement.release && meant
+        keeper.placement.release == placement.release && meant && !kept.contains(&keeper.id)
     });
     stop_keepers(shared, &keepers).await?;
     if request.processes == Processes::All {
@@ -31,6 +33,15 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     }
     // Also where an earlier stop was done and could not be written down.
     shared.book.flush().await
+}
+
+/// The instances that stay.
+async fn kept(shared: &Shared, request: &StopRequest) -> PortResult<BTreeSet<String>> {
+    let Some(counts) = &request.counts else { return Ok(BTreeSet::new()) };
+    let spec = shared.spec(request.placement.release).await?;
+    let slot = request.placement.slot.as_str();
+    let wanted = spec.wanted(request.processes, Some(counts));
+    Ok(wanted.map(|wanted| instance_id(slot, wanted.process, wanted.number)).collect())
 }
 
 /// Stops all instances of all environments, every slot at its gate; nothing is started after that.

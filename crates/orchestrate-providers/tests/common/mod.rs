@@ -146,19 +146,28 @@ impl World {
     }
 
     pub async fn start(&self, placement: &Placement, fence: i64) -> PortResult<Vec<Instance>> {
-        let request =
-            StartRequest { placement: placement.clone(), processes: Processes::All, fence: Fence(fence) };
+        let request = StartRequest {
+            placement: placement.clone(),
+            processes: Processes::All,
+            fence: Fence(fence),
+            counts: None,
+        };
         in_time(self.supervisor().start(&request)).await
     }
 
     pub async fn healthy(&self, placement: &Placement, deadline: Span) -> PortResult<Vec<Instance>> {
-        let request = AwaitHealthy { placement: placement.clone(), processes: Processes::All, deadline };
+        let request =
+            AwaitHealthy { placement: placement.clone(), processes: Processes::All, deadline, counts: None };
         in_time(self.supervisor().await_healthy(&request)).await
     }
 
     pub async fn stop(&self, placement: &Placement, fence: i64) -> PortResult<()> {
-        let request =
-            StopRequest { placement: placement.clone(), processes: Processes::All, fence: Fence(fence) };
+        let request = StopRequest {
+            placement: placement.clone(),
+            processes: Processes::All,
+            fence: Fence(fence),
+            counts: None,
+        };
         in_time(self.supervisor().stop(&request)).await
     }
 

@@ -25,8 +25,24 @@ use crate::table::{Instance, Lane, Load, Placed, Table};
 impl Registry {
     /// Returns once the registration outlives a loss of power.
     pub async fn register(&self, request: &Register) -> PortResult<()> {
+        let leaving = self.leaving(request);
         let edition = self.register_now(request)?;
+        if let Some(drain) = request.drain {
+            ended(&leaving, drain.duration()).await;
+        }
         self.saver.durable(edition).await
+    }
+
+    /// The instances of the release that the registration leaves out.
+    fn leaving(&self, request: &Register) -> Vec<Arc<Instance>> {
+        let state = self.lock();
+        let known = state.known.get(&request.placement.environment);
+        let placed = known.and_then(|known| known.placed(&request.placement).ok());
+        let stays = |one: &Arc<Instance>| {
+            request.backends.iter().any(|backend| backend.instances.get(&one.id) == Some(&one.address))
+        };
+        let lanes = placed.iter().flat_map(|placed| placed.lanes.iter());
+        lanes.flat_map(|lane| &lane.instances).filter(|one| !stays(one)).cloned().collect()
     }
 
     fn register_now(&self, request: &Register) -> PortResult<Edition> {
@@ -275,6 +291,22 @@ fn lane(backend: &Backend, before: Option<&Placed>, next: &mut u64) -> Lane {
     });
     let instances = instances.collect();
     Lane::new(Arc::from(&*backend.process), backend.listen, instances, backend.health_check.clone())
+}
+
+/// Returns once nothing is in flight to the instances, at the latest after `limit`.
+async fn ended(leaving: &[Arc<Instance>], limit: Duration) {
+    let busy = || leaving.iter().any(|one| one.in_flight.load(Ordering::SeqCst) > 0);
+    // They are out of the table by now, so there is nobody left to tell of the last request's end.
+    let emptied = async {
+        // One that read the table before may be about to sit down.
+        loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if !busy() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(limit, emptied).await;
 }
 
 /// Whether so many instances of each process type are ready.

@@ -148,7 +148,7 @@ impl Rig {
 
     pub fn registration(&self, release: i64, instances: &[&Instance], fence: i64) -> Register {
         let backends = vec![self.backend(instances)];
-        Register { placement: placement(release), backends, fence: Fence(fence) }
+        Register { placement: placement(release), backends, fence: Fence(fence), drain: None }
     }
 
     pub async fn register(&self, release: i64, instances: &[&Instance]) {

@@ -96,7 +96,7 @@ pub(crate) async fn conclude_deploy(
     let environment = db.environment(&name).await?;
     let mut deployment = stored(db, operation.record.deployment).await?;
     let target = &operation.target;
-    let starts = operation.record.plan.steps().iter().any(|step| matches!(step, Step::Start(..)));
+    let starts = operation.record.plan.steps().iter().any(Step::starts);
     // What serves and was proven already has nothing to prove by being deployed again.
     let bake = if starts || target.proven_at.is_none() {
         target.contents.settings.verify.bake

@@ -128,6 +128,7 @@ sweep! {
     a_rollback_to_a_sick_live_release: SickLive,
     a_bad_release_that_goes_back_by_itself: BadLive,
     an_undo: Undo,
+    a_rolling_deployment: RollingDeploy,
     a_canarys_first_step: CanaryDeploy,
     a_staged_deployment: StagedDeploy,
     a_canarys_next_step: Promote,

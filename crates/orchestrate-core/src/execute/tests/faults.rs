@@ -10,7 +10,7 @@ use crate::stage::Stage;
 
 use super::{End, Scene, needs_attention, resume};
 
-const ALL: [Scene; 11] = [
+const ALL: [Scene; 12] = [
     Scene::FirstDeploy,
     Scene::Deploy,
     Scene::RecreateDeploy,
@@ -22,6 +22,7 @@ const ALL: [Scene; 11] = [
     Scene::Undo,
     Scene::HookedDeploy,
     Scene::HookedRollback,
+    Scene::RollingDeploy,
 ];
 
 /// Plays the scene once for each of its calls, all at the same time in worlds of their own: `times` faults from that call
