@@ -187,7 +187,7 @@ pub struct EnvCreate {
     /// How many of it run.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub instances: u32,
-    /// How a new release takes the place of the one before: recreate, blue_green or canary.
+    /// How a new release takes the place of the one before: recreate, rolling, blue_green or canary.
     #[arg(long, default_value = "blue_green", value_parser = parse_strategy)]
     pub strategy: StrategyKind,
     /// The path of the health check.
@@ -226,7 +226,7 @@ pub struct DeployRun {
     /// The version to deploy.
     #[arg(long, required = true)]
     pub version: Option<Version>,
-    /// Another strategy for this once: recreate, blue_green or canary.
+    /// Another strategy for this once: recreate, rolling, blue_green or canary.
     #[arg(long, value_parser = parse_strategy)]
     pub strategy: Option<StrategyKind>,
     /// Only stages it beside what is live; `deploy promote` gives it the traffic.
@@ -542,8 +542,8 @@ fn parse_strategy(text: &str) -> Result<StrategyKind, String> {
         "recreate" => Ok(StrategyKind::Recreate),
         "blue_green" | "blue-green" => Ok(StrategyKind::BlueGreen),
         "canary" => Ok(StrategyKind::Canary),
-        "rolling" => Err("`rolling` is not built yet; use `recreate`, `blue_green` or `canary`".to_owned()),
-        _ => Err("use `recreate`, `blue_green` or `canary`".to_owned()),
+        "rolling" => Ok(StrategyKind::Rolling),
+        _ => Err("use `recreate`, `rolling`, `blue_green` or `canary`".to_owned()),
     }
 }
 

@@ -132,7 +132,6 @@ fn what_is_not_built_is_refused_by_name() {
     for (inside, name) in [
         ("    provider: docker\n", "`provider: docker` is not built yet"),
         ("    provider: kubernetes\n", "`provider: kubernetes` is not built yet"),
-        ("    strategy: { type: rolling }\n", "`strategy.type: rolling` is not built yet"),
         ("    requires_approval: true\n", "`requires_approval: true` is not built yet"),
     ] {
         yaml(&scene, "", inside);
@@ -141,9 +140,9 @@ fn what_is_not_built_is_refused_by_name() {
     yaml(&scene, "notifications: [{ type: slack, url: \"https://hooks.example/x\" }]\n", "");
     refused(&scene, "ORC-0230", &["`notifications.type: slack` is not built yet"]);
     scene
-        .typed("deploy -e production --version 1 --strategy rolling")
+        .typed("deploy -e production --version 1 --strategy rainbow")
         .ends(2)
-        .says("`rolling` is not built yet");
+        .says("use `recreate`, `rolling`, `blue_green` or `canary`");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn usage() {
         ("no_such_option", "deploy rollback --env production --forse"),
         ("no_environment", "deploy rollback"),
         ("bad_version", "deploy --env production --version ../../etc"),
-        ("not_built", "deploy --env production --version 1 --strategy rolling"),
+        ("no_such_strategy", "deploy --env production --version 1 --strategy rainbow"),
     ] {
         assert_snapshot!(format!("usage_{name}"), told(&scene, &scene.typed(line)));
     }

@@ -28,7 +28,8 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "retention",
 ];
 pub(super) const PROCESS: &[&str] = &["command", "instances", "listen"];
-pub(super) const STRATEGY: &[&str] = &["type", "warm_for", "steps", "wait", "sticky", "force_header"];
+pub(super) const STRATEGY: &[&str] =
+    &["type", "warm_for", "steps", "wait", "batch", "max_unavailable", "max_surge", "sticky", "force_header"];
 pub(super) const STICKY: &[&str] = &["cookie", "header"];
 pub(super) const HEALTH_CHECK: &[&str] = &["path", "expected_status", "timeout", "interval", "deadline"];
 pub(super) const VERIFY: &[&str] = &[

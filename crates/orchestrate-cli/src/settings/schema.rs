@@ -152,11 +152,25 @@ fn strategy() -> Value {
             "type": word("The way of deploying.", &names(strategy::STRATEGIES)),
             "warm_for": text("How long the release before stays warm (blue_green, canary).", SPAN),
             "steps": list("The shares of the traffic that a canary gets one after another, in percent, rising.", number("A share.", 1, 100)),
-            "wait": text("How long a canary is watched at each step.", SPAN),
+            "wait": text("How long a canary is watched at each step, or rolling rests after each batch.", SPAN),
+            "batch": amount("How many instances of each process type are replaced at a time (rolling).", 1),
+            "max_unavailable": amount("How many may be missing meanwhile (rolling).", 0),
+            "max_surge": amount("How many there may be too many meanwhile (rolling).", 0),
             "sticky": sticky(),
             "force_header": text("A header whose value names the version that must answer, while there are two.", TOKEN),
         }),
     )
+}
+
+/// A count, or a part like `25%`.
+fn amount(description: &str, least: u32) -> Value {
+    json!({
+        "description": description,
+        "oneOf": [
+            { "type": "integer", "minimum": least, "maximum": environment::MOST_INSTANCES },
+            { "type": "string", "pattern": "^[0-9]{1,3}%$" },
+        ],
+    })
 }
 
 fn sticky() -> Value {

@@ -1,23 +1,29 @@
 //! The `strategy:` of an environment: which way of deploying, and what belongs to it.
 
-use orchestrate_core::deployment_strategy::{Strategy, StrategyKind};
+use orchestrate_core::deployment_strategy::{Amount, Strategy, StrategyKind};
 use orchestrate_core::traffic::Sticky;
 
+use super::environment::MOST_INSTANCES;
 use super::keys;
 use super::reader::{Field, Read, Section};
 use super::values::span;
+use super::yaml::Kind;
 
 pub(super) const STRATEGIES: &[(&str, StrategyKind)] = &[
     ("recreate", StrategyKind::Recreate),
     ("blue_green", StrategyKind::BlueGreen),
     ("canary", StrategyKind::Canary),
+    ("rolling", StrategyKind::Rolling),
 ];
 
 /// The keys that belong to some strategies only, and to which.
 const OF: &[(&str, &[StrategyKind])] = &[
     ("warm_for", &[StrategyKind::BlueGreen, StrategyKind::Canary]),
     ("steps", &[StrategyKind::Canary]),
-    ("wait", &[StrategyKind::Canary]),
+    ("wait", &[StrategyKind::Canary, StrategyKind::Rolling]),
+    ("batch", &[StrategyKind::Rolling]),
+    ("max_unavailable", &[StrategyKind::Rolling]),
+    ("max_surge", &[StrategyKind::Rolling]),
     ("sticky", &[StrategyKind::Canary]),
     ("force_header", &[StrategyKind::BlueGreen, StrategyKind::Canary]),
 ];
@@ -30,6 +36,10 @@ pub(super) fn read(field: &Field<'_>) -> Read<Strategy> {
     section.set("warm_for", &mut strategy.warm_for, span)?;
     section.set("steps", &mut strategy.steps, steps)?;
     section.set("wait", &mut strategy.wait, |field| span(field).map(Some))?;
+    section.set("batch", &mut strategy.batch, |field| amount(field, 1).map(Some))?;
+    section.set("max_unavailable", &mut strategy.max_unavailable, |field| amount(field, 0).map(Some))?;
+    section.set("max_surge", &mut strategy.max_surge, |field| amount(field, 0).map(Some))?;
+    room(&section, &strategy)?;
     section.set("sticky", &mut strategy.sticky, |field| sticky(field).map(Some))?;
     section.set("force_header", &mut strategy.force_header, |field| token(field).map(Some))?;
     Ok(strategy)
@@ -62,6 +72,33 @@ fn steps(field: &Field<'_>) -> Read<Vec<u8>> {
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// A count of instances, or a part of them.
+fn amount(field: &Field<'_>, least: u32) -> Read<Amount> {
+    if let Kind::Number(_) = field.node.kind {
+        return field.whole_number(least..=MOST_INSTANCES).map(Amount::Count);
+    }
+    let amount = field.parsed("a whole number, or a part like `25%`", |text| {
+        Amount::percent(text).ok_or_else(|| "is no part of the instances; write for example `25%`".into())
+    })?;
+    match amount {
+        Amount::Percent(0) if least > 0 => {
+            Err(field.bad_value("a batch of nothing; write for example `25%`"))
+        }
+        amount => Ok(amount),
+    }
+}
+
+/// Where nothing may be missing and nothing too many, nothing can be replaced.
+fn room(section: &Section<'_>, strategy: &Strategy) -> Read<()> {
+    let none = |amount: Option<Amount>| matches!(amount, Some(Amount::Count(0) | Amount::Percent(0)));
+    let missing = strategy.max_unavailable.is_none() || none(strategy.max_unavailable);
+    match section.get("max_surge").filter(|_| none(strategy.max_surge) && missing) {
+        Some(field) => Err(field
+            .bad_value("with no `max_unavailable` either no instance can be replaced; allow one of the two")),
+        None => Ok(()),
+    }
 }
 
 fn sticky(field: &Field<'_>) -> Read<Sticky> {

@@ -18,7 +18,6 @@ const fn key(setting: &'static str, instead: &'static str) -> Unbuilt {
 }
 
 const PROVIDER: &str = "use `process`";
-const STRATEGY: &str = "use `recreate`, `blue_green` or `canary`";
 const CHANNEL: &str = "use `webhook`";
 
 pub(super) const UNBUILT: &[Unbuilt] = &[
@@ -28,7 +27,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     value("provider", "kubernetes", PROVIDER),
     value("provider", "static", PROVIDER),
     value("provider", "custom", PROVIDER),
-    value("strategy.type", "rolling", STRATEGY),
     value("notifications.type", "slack", CHANNEL),
     value("notifications.type", "teams", CHANNEL),
     value("notifications.type", "pagerduty", CHANNEL),

@@ -8,8 +8,8 @@ use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    AwaitHealthy, Counts, Ended, Fetch, HookRequest, Instance, InstanceState, Placement, PortError, PortErrorKind,
-    PortResult, Processes, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Counts, Ended, Fetch, HookRequest, Instance, InstanceState, Placement, PortError,
+    PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use crate::release::{Digest, Release};
 use crate::time::Timestamp;

@@ -213,6 +213,7 @@ impl Step {
             Self::Fetch(_)
             | Self::AwaitHealthy(..)
             | Self::Shrink(..)
+            | Self::Hook(..)
             | Self::Wait(..)
             | Self::ShiftTraffic(..)
             | Self::ProveShare(_)

@@ -68,6 +68,7 @@ fn the_schema_and_load_judge_alike() {
         with(""),
         with("variables: { A: 1, B: true, C: x }"),
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
+        with("strategy: { type: rolling, batch: 25%, max_unavailable: 1, max_surge: 0, wait: 1s }"),
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
@@ -77,7 +78,8 @@ fn the_schema_and_load_judge_alike() {
     for text in [
         with("helth_check: {}"),
         with("strategy: recreate"),
-        with("strategy: { type: rolling }"),
+        with("strategy: { type: rolling, batch: 0 }"),
+        with("strategy: { type: rolling, batch: [1] }"),
         with("strategy: { type: canary, steps: [0] }"),
         with("strategy: { type: canary, steps: [50, 101] }"),
         with("strategy: { type: canary, sticky: {} }"),

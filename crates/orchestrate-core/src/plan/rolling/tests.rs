@@ -25,6 +25,7 @@ fn of(id: i64, types: &[(&str, u32, bool)]) -> Release {
         variables: BTreeMap::new(),
         secrets: BTreeMap::new(),
         data: Default::default(),
+        hooks: BTreeMap::new(),
     };
     Release {
         id: ReleaseId(id),
