@@ -134,6 +134,6 @@ fn of_a_release_whose_worker_fails_nothing_stays() {
             std::fs::read_to_string(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.contains("ORCHESTRATE_VERSION=1.1.0"))
         };
-        assert!(!scene.processes().iter().any(|pid| left(pid)), "{strategy}: something of it runs");
+        assert!(!scene.processes().iter().any(left), "{strategy}: something of it runs");
     }
 }

@@ -159,7 +159,7 @@ impl Intended {
                 "ORC-0232",
                 format!("`{key}` differs between the config file and {IN_ARTIFACT} in {}", artifact.origin),
             )
-            .hint(format!("keep it in one of the two; the file in the artifact belongs to its version"))
+            .hint("keep it in one of the two; the file in the artifact belongs to its version")
         })
     }
 

@@ -127,3 +127,20 @@ async fn of_a_release_that_fails_no_process_type_stays() {
         assert_eq!(stage.world.running(&stage.environment), before, "{kind}: all of it, or nothing");
     }
 }
+
+#[tokio::test]
+async fn a_canary_runs_them_before_its_first_share_and_after_its_last_and_leaves_with_its_own() {
+    let settings =
+        crate::environment::EnvironmentSettings { hooks: hooked().hooks, ..crate::stage::canary() };
+    let stage = Stage::with(settings, &[]).await;
+    stage.deploy("1.0").await;
+    stage.deploy("1.1").await;
+    assert_eq!(stage.world.hooks_ran()[2..], ["pre_deploy of 1.1"]);
+    stage.executor().promote(&stage.to_promote(true)).await.unwrap();
+    assert_eq!(stage.world.hooks_ran()[3..], ["post_deploy of 1.1"]);
+    stage.deploy("1.2").await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    let ran = stage.world.hooks_ran();
+    assert_eq!(ran[4..], ["pre_deploy of 1.2", "pre_rollback of 1.2", "post_rollback of 1.2"]);
+}
