@@ -27,7 +27,7 @@ fn init_writes_a_config_file_that_works_and_never_overwrites_one() {
         .replace("127.0.0.1:8080", &scene.address.to_string())
         .replace("dist/sample-{version}.tar.gz", "dist/{version}")
         .replace("./sample", "./serve")
-        .replace("bake: 30s", "bake: 0s");
+        .replace("bake: 30s", "bake: 200ms");
     scene.write("orchestrate.yaml", &config);
     scene.artifact("1.0.0");
     scene.typed("deploy validate --env production --version 1.0.0").ok();
