@@ -19,6 +19,9 @@ use crate::registry::Registry;
 use crate::saved::{self, Saver};
 use crate::unix;
 
+/// How long what was restored may take to show that it is ready, before commands are listened to. Traffic flows already.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
 /// Runs a proxy until SIGTERM, SIGINT or a request on its control socket, and then for as long as requests in flight
 /// need, at most `limits.shutdown`.
 pub fn run(options: ProxyOptions) -> Result<(), ProxyError> {
@@ -38,6 +41,7 @@ pub fn run(options: ProxyOptions) -> Result<(), ProxyError> {
     let runtime = runtime.map_err(ProxyError::start("the control's event loop"))?;
     let mut registry = runtime.block_on(async {
         let registry = Registry::restore(shared, workers, saver, loaded, inherited);
+        registry.first_look(FIRST_LOOK).await;
         let listener =
             unix::listen(&options.socket).map_err(ProxyError::file("listen at", &options.socket))?;
         serve(Arc::new(registry), listener).await
