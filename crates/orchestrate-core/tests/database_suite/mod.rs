@@ -3,6 +3,7 @@
 mod history;
 mod outbox;
 mod rollbacks;
+mod rollouts;
 mod scene;
 mod schema;
 mod secrets;
@@ -18,6 +19,7 @@ use scene::{Scene, contents, name, settings, v};
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
 pub use outbox::{notices_are_delivered_in_order, notices_wait_for_their_time};
 pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
+pub use rollouts::a_canary_is_kept_paused_and_promoted;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
 pub use secrets::secrets_keep_their_versions;
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
@@ -26,7 +28,7 @@ macro_rules! run_suite {
     ($fresh:path) => {
         run_suite!(@ $fresh: environments, holds, leases, audit, deployments_and_releases, slots,
             operations_and_journals, a_whole_life, notices_are_delivered_in_order, notices_wait_for_their_time,
-            rollback_events, rollbacks_that_stand, a_deployment_takes_its_rollbacks_along, rollback_event_schema,
+            a_canary_is_kept_paused_and_promoted, rollback_events, rollbacks_that_stand, a_deployment_takes_its_rollbacks_along, rollback_event_schema,
             a_newer_schema_is_refused, opening_twice_finds_the_work_done, secrets_keep_their_versions,
             of_many_only_one_takes_the_lease, two_programs_open_an_empty_database);
     };
