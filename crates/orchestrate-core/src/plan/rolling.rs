@@ -36,8 +36,8 @@ pub(super) fn batches(
     let mut weight = 0;
     while parts.values().any(|part| part.new < part.wanted) {
         let (was_new, was_old) = (news(&parts), olds(&parts));
-        if !parts.values_mut().fold(false, |grown, part| part.grow() || grown) && !can_shrink(&parts, weight)
-        {
+        let grown = parts.values_mut().map(Part::grow).filter(|grown| *grown).count();
+        if grown == 0 && !can_shrink(&parts, weight) {
             // A type of one instance cannot be replaced without a gap or a second one.
             parts.values_mut().for_each(Part::grow_anyway);
         }
