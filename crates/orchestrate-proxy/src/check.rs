@@ -53,12 +53,14 @@ async fn repeat(instance: Arc<Instance>, check: HealthCheck) {
     }
 }
 
-/// Asks it once, now; a failure says nothing yet.
-pub(crate) async fn look(instance: Arc<Instance>, check: HealthCheck) {
-    if passes(&instance, &check).await {
+/// Asks it once, now; a failure says nothing yet. Returns whether it answered as it should.
+pub(crate) async fn look(instance: Arc<Instance>, check: HealthCheck) -> bool {
+    let passed = passes(&instance, &check).await;
+    if passed {
         instance.connected();
         instance.healthy.store(true, Ordering::Relaxed);
     }
+    passed
 }
 
 async fn passes(instance: &Instance, check: &HealthCheck) -> bool {

@@ -68,8 +68,16 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
         Request::Hello => Ok(Reply::Hello(registry.hello())),
         Request::Observe(name) => Ok(Reply::View { view: registry.observe(&name), token: token() }),
         Request::Register(request) => done(registry.register(&request).await),
-        Request::Switch(request) => registry.switch(&request).map(|()| Reply::Switched { token: token() }),
-        Request::Shift(request) => done(registry.shift(&request)),
+        Request::Switch(request) => {
+            registry.look_again(&request.placement, &request.needs).await;
+            registry.switch(&request).map(|()| Reply::Switched { token: token() })
+        }
+        Request::Shift(request) => {
+            if request.weight > 0 {
+                registry.look_again(&request.placement, &request.needs).await;
+            }
+            done(registry.shift(&request))
+        }
         Request::Drain(request) => registry.drain(&request).await.map(Reply::Drained),
         Request::Deregister(request) => done(registry.deregister(&request).await),
         Request::Close(request) => done(registry.close(&request).await),

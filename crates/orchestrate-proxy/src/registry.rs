@@ -2,6 +2,7 @@
 //! data path reads, and has every change written down.
 
 mod change;
+mod look;
 mod report;
 mod restore;
 

@@ -90,6 +90,22 @@ async fn a_switch_is_refused_while_too_few_instances_are_ready() {
 }
 
 #[tokio::test]
+async fn what_hangs_gets_no_traffic_however_well_it_was_at_its_last_check() {
+    let rig = Rig::start().await;
+    let one = Instance::start("1.0").await;
+    // Connections are taken by the system, and nobody ever answers.
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    rig.serve(1, &[&one]).await;
+    let mut registration = rig.registration(2, &[&one], 1);
+    let address = hanging.local_addr().unwrap();
+    registration.backends[0].instances = [("hangs".to_owned(), address)].into();
+    rig.router.register(&registration).await.unwrap();
+    let error = rig.router.switch(&switch(2, 1)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotReady, "{error}");
+    assert_eq!(get(rig.listen, "/version").await.body, "version 1.0");
+}
+
+#[tokio::test]
 async fn requests_go_to_the_instance_with_the_least_in_flight() {
     let rig = Rig::start().await;
     let (one, two) = (Instance::start("1.0").await, Instance::start("1.0").await);

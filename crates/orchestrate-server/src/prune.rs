@@ -34,7 +34,10 @@ async fn look(daemon: &Daemon, looked: &mut HashMap<EnvironmentName, DeploymentI
             continue;
         }
         let Some(newest) = db.list_deployments(&environment.name, 1).await?.pop() else { continue };
-        let goes_on = newest.status == DeploymentStatus::InProgress;
+        // One that is live although it failed is about to be left, and that needs somewhere to go.
+        let is_live = record.live.is_some_and(|live| live.deployment == newest.id);
+        let is_good = matches!(newest.status, DeploymentStatus::Completed | DeploymentStatus::RolledBack);
+        let goes_on = newest.status == DeploymentStatus::InProgress || (is_live && !is_good);
         if goes_on || looked.get(&environment.name) == Some(&newest.id) {
             continue;
         }

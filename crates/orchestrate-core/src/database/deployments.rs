@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId, Version};
 use crate::post_deploy_verification::Marks;
+use crate::release::Contents;
 use crate::time::Timestamp;
 
 /// What a deployment is recorded with before it starts.
@@ -287,7 +288,7 @@ pub(crate) async fn marks(
     two.iter().chain(&newer).map(mark).collect()
 }
 
-/// Each deployment stands again as it was marked; a bake that was cut short does not go on.
+/// Each deployment stands again as it was marked; only what is live can go on with its bake.
 pub(crate) async fn restore(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Result<()> {
     for mark in marks {
         let status = match mark.status {
@@ -310,6 +311,28 @@ pub(crate) async fn restore(tx: &mut Tx, marks: &[Mark], now: Timestamp) -> Resu
         .execute(tx)
         .await?;
     }
+    Ok(())
+}
+
+/// Starts the bake of a deployment that is live once more, as long as its release was sealed with.
+pub(crate) async fn bake_again(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
+    let row = query(
+        "SELECT r.contents AS contents FROM deployments d JOIN releases r ON r.id = d.release_id WHERE d.id = $1",
+    )
+    .bind(id.0)
+    .fetch_one(tx)
+    .await?;
+    let contents: Contents = row.json("contents")?;
+    let until = now.plus(contents.settings.verify.bake.duration());
+    query(
+        "UPDATE deployments SET status = 'in_progress', bake_until = $2, completed_at = NULL, updated_at = $3 \
+         WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(until.to_string())
+    .bind(now.to_string())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

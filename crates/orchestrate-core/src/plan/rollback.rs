@@ -235,7 +235,11 @@ fn undone(situation: &Situation) -> Result<(&RollbackEvent, &Release)> {
     let release = release.as_ref().ok_or_else(|| nothing(": the release it left is not known"))?;
     let moved = event.path != RollbackPath::None && event.left_release() != event.target_release;
     if !moved || release.lineage.is_none() {
-        return Err(nothing(&format!(": rollback {} moved no traffic", event.id)));
+        let (id, left) = (event.id, &event.from_version);
+        let what = format!(": what rollback {id} left, {left}, had not gone live with all of the traffic");
+        return Err(nothing(&what).hint(format!(
+            "deploy it again: orchestrate deploy unhold {left} --env {environment} --reason TEXT, then deploy"
+        )));
     }
     if release.pruned_at.is_some() {
         return Err(nothing(&format!(": {} was pruned meanwhile", release.version)));
@@ -390,7 +394,9 @@ fn after(situation: &Situation, left: Option<&Place>, terms: &Terms) -> Afterwar
     let release = situation.live.as_ref().map(|(release, _)| release);
     let well = release.is_some_and(|release| ready(situation, left, release, true).is_ok());
     match situation.strategy {
-        StrategyKind::BlueGreen if well && !terms.automatic => Afterwards::KeepWarm(situation.warm_for),
+        StrategyKind::BlueGreen | StrategyKind::Canary if well && !terms.automatic => {
+            Afterwards::KeepWarm(situation.warm_for)
+        }
         StrategyKind::BlueGreen | StrategyKind::Recreate | StrategyKind::Rolling | StrategyKind::Canary => {
             Afterwards::Retire
         }

@@ -324,7 +324,7 @@ fn enough(placed: &Placed, needs: &BTreeMap<String, u32>) -> PortResult<()> {
 }
 
 impl Known {
-    fn placed(&self, placement: &Placement) -> PortResult<Arc<Placed>> {
+    pub(super) fn placed(&self, placement: &Placement) -> PortResult<Arc<Placed>> {
         let there = self.in_slot(placement.slot);
         there.filter(|placed| placed.placement.release == placement.release).ok_or_else(|| {
             PortError::new(

@@ -5,16 +5,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::Placement;
 use orchestrate_core::traffic::TrafficRules;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::{Known, Registry, State};
-use crate::check::look;
 use crate::data::{Shared, WorkerHandle};
 use crate::listeners::Listeners;
 use crate::rules::Rules;
@@ -62,22 +58,6 @@ impl Registry {
             }
         }
         registry
-    }
-
-    /// Asks every instance that was restored, for so long at most: whoever asks who is ready must not hear "nobody" only
-    /// because nobody was asked yet.
-    pub async fn first_look(&self, limit: Duration) {
-        let tables: Vec<_> = self.lock().known.values().map(Known::table).collect();
-        let placed = tables.iter().flat_map(|table| &table.placed);
-        let lanes = placed.flat_map(|placed| placed.lanes.iter());
-        let mut looks = JoinSet::new();
-        for lane in lanes {
-            for one in &lane.instances {
-                looks.spawn(look(Arc::clone(one), lane.health_check.clone()));
-            }
-        }
-        // Who needs longer is asked again by the health checks.
-        let _ = timeout(limit, async { while looks.join_next().await.is_some() {} }).await;
     }
 
     fn bind_again(&self, state: &mut State, placement: &Placement, address: SocketAddr, process: &str) {

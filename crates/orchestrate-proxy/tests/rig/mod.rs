@@ -159,10 +159,11 @@ impl Rig {
         self.router.switch(&switch(release, 1)).await.unwrap();
     }
 
-    /// A release that has the traffic.
+    /// A release that has the traffic, well or not.
     pub async fn serve(&self, release: i64, instances: &[&Instance]) {
         self.register(release, instances).await;
-        self.switch(release).await;
+        let anyone = Switch { needs: BTreeMap::new(), ..switch(release, 1) };
+        self.router.switch(&anyone).await.unwrap();
     }
 
     pub async fn in_flight(&self, release: i64) -> u64 {

@@ -3,7 +3,8 @@
 use crate::deployment::DeploymentStatus;
 use crate::name::DeploymentId;
 use crate::rollback_event::{RollbackPath, RollbackType, Trigger};
-use crate::stage::{Stage, v};
+use crate::stage::{Stage, baking, v};
+use crate::time::Span;
 
 use super::super::Asking;
 
@@ -140,4 +141,20 @@ async fn a_rollback_that_an_older_program_recorded_is_taken_back_too() {
     stage.undo().await.unwrap();
     assert_eq!(stage.live().await.as_deref(), Some("1.1"));
     assert_eq!(stage.current().await.version, v("1.1"));
+}
+
+#[tokio::test]
+async fn what_was_not_proven_when_it_was_left_is_watched_again_after_the_undo() {
+    let stage = Stage::with(baking(Span::from_secs(30)), &[]).await;
+    let first = stage.deploy("1.0").await.deployment;
+    stage.executor().finish_bake(first.id, Ok(())).await.unwrap();
+    let second = stage.deploy("1.1").await.deployment;
+    assert_eq!(second.status, DeploymentStatus::InProgress);
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    assert!(stage.db.list_baking().await.unwrap().is_empty());
+    stage.undo().await.unwrap();
+    let now = stage.current().await;
+    assert_eq!((now.id, now.status), (second.id, DeploymentStatus::InProgress));
+    assert!(now.bake_until.unwrap() >= second.bake_until.unwrap(), "from the beginning");
+    assert_eq!(stage.db.list_baking().await.unwrap(), [now]);
 }

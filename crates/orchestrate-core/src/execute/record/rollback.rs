@@ -276,7 +276,14 @@ async fn take_back(
             deployments::set_status(tx, event.deployment_id, DeploymentStatus::RolledBack, now).await?;
         }
     }
-    deployments::restore(tx, &marks, now).await
+    deployments::restore(tx, &marks, now).await?;
+    // What was not proven when it was left is not proven now: it is watched again, from the beginning.
+    let was_baking =
+        |mark: &deployments::Mark| mark.deployment == standing && mark.status == DeploymentStatus::InProgress;
+    if marks.iter().any(was_baking) {
+        deployments::bake_again(tx, standing, now).await?;
+    }
+    Ok(())
 }
 
 /// The deployment by which the target is live from now on.
