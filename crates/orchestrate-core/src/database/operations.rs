@@ -156,7 +156,7 @@ pub(crate) struct NewOperation<'a> {
 }
 
 /// Records an open operation and binds the lease to it.
-pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<OperationId> {
+pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<OperationRecord> {
     let row = query(
         "INSERT INTO operations (environment, kind, deployment_id, rollback_id, plan, fence, status, started_at) \
          VALUES ($1, $2, $3, $4, $5, $6, 'open', $7) RETURNING id",
@@ -172,7 +172,19 @@ pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<Operati
     .await?;
     let id = OperationId(row.int("id")?);
     leases::bind(tx, new.environment, id).await?;
-    Ok(id)
+    Ok(OperationRecord {
+        id,
+        environment: new.environment.clone(),
+        kind: new.plan.kind(),
+        deployment: new.deployment,
+        rollback: new.rollback,
+        plan: new.plan.clone(),
+        fence: new.fence,
+        status: OperationStatus::Open,
+        error_message: None,
+        started_at: new.now,
+        ended_at: None,
+    })
 }
 
 pub(crate) async fn set_status(

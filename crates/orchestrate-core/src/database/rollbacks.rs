@@ -47,14 +47,12 @@ impl Database {
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<RollbackEvent>> {
-        let rows = query(
+        self.list_events(
             "SELECT * FROM deployment_rollback_events WHERE environment = $1 ORDER BY id DESC LIMIT $2",
+            environment,
+            limit,
         )
-        .bind(environment.to_string())
-        .bind(limit)
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
-        rows.iter().map(read).collect()
+        .await
     }
 
     /// Records that every channel that wants it accepted the notice.
@@ -87,21 +85,33 @@ impl Database {
         row.as_ref().map(read).transpose()
     }
 
+    async fn list_events(
+        &self,
+        sql: &'static str,
+        environment: &EnvironmentName,
+        limit: i64,
+    ) -> Result<Vec<RollbackEvent>> {
+        let rows = query(sql)
+            .bind(environment.to_string())
+            .bind(limit)
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The completed ones, newest first.
     pub async fn list_completed_rollbacks(
         &self,
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<RollbackEvent>> {
-        let rows = query(
+        self.list_events(
             "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND status = 'completed' \
              ORDER BY id DESC LIMIT $2",
+            environment,
+            limit,
         )
-        .bind(environment.to_string())
-        .bind(limit)
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
-        rows.iter().map(read).collect()
+        .await
     }
 
     /// The automatic ones, newest first.
@@ -110,15 +120,13 @@ impl Database {
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<RollbackEvent>> {
-        let rows = query(
+        self.list_events(
             "SELECT * FROM deployment_rollback_events WHERE environment = $1 AND rollback_type = 'automatic' \
              ORDER BY id DESC LIMIT $2",
+            environment,
+            limit,
         )
-        .bind(environment.to_string())
-        .bind(limit)
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
-        rows.iter().map(read).collect()
+        .await
     }
 
     /// The rollback that ended a deployment, if one did.

@@ -2,8 +2,8 @@
 //! asks again after a crash is told, and nothing is run twice.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use orchestrate_core::ports::{Ended, HookRequest, OneOff, PortError, PortErrorKind, PortResult};
 use serde::{Deserialize, Serialize};
 
-use super::one_off;
 use super::shared::{Shared, blocking};
+use super::{book, one_off};
 
 /// What is kept of one.
 #[derive(Serialize, Deserialize)]
@@ -120,17 +120,11 @@ fn read(file: &Path) -> PortResult<Option<Kept>> {
     }
 }
 
-/// Whole and on disk before this returns.
 fn write(file: &Path, kept: &Kept) -> PortResult<()> {
     let put = || -> io::Result<()> {
         let directory = file.parent().unwrap_or(file);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let part = file.with_extension("part");
-        let mut new = File::create(&part)?;
-        new.write_all(&serde_json::to_vec(kept)?)?;
-        new.sync_all()?;
-        fs::rename(&part, file)?;
-        File::open(directory)?.sync_all()
+        book::replace(file, kept)
     };
     put().map_err(|cause| unwritable(file, &cause))
 }

@@ -9,8 +9,7 @@ use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, leases, releases, rollouts,
-    slots,
+    Database, EnvironmentRecord, OperationStatus, Tx, commit, leases, releases, rollouts, slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -44,24 +43,11 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     // It may have been pruned between its sealing and this moment.
     releases::set_pruned(&mut tx, new.release.id, None).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
-    let id = operations::create(&mut tx, open).await?;
+    let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
-    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     mark_filling(&mut tx, environment, &new.plan, &new.seen, now).await?;
     commit(tx).await?;
-    let record = OperationRecord {
-        id,
-        environment: environment.clone(),
-        kind: new.plan.kind(),
-        deployment,
-        rollback: None,
-        plan: new.plan,
-        fence,
-        status: OperationStatus::Open,
-        error_message: None,
-        started_at: now,
-        ended_at: None,
-    };
     Operation::new(db, record, new.release.clone(), new.from.cloned(), &entries).await
 }
 

@@ -94,22 +94,10 @@ async fn open(
 ) -> Result<OperationRecord> {
     let (environment, deployment) = (&new.plan.deployment.environment, new.plan.deployment.id);
     let open = NewOperation { environment, deployment, rollback: Some(rollback), plan: steps, fence, now };
-    let id = operations::create(tx, open).await?;
-    operations::write_journal(tx, id, 0, &first_entry(steps, now)).await?;
+    let record = operations::create(tx, open).await?;
+    operations::write_journal(tx, record.id, 0, &first_entry(steps, now)).await?;
     mark_filling(tx, environment, steps, &new.seen, now).await?;
-    Ok(OperationRecord {
-        id,
-        environment: environment.clone(),
-        kind: steps.kind(),
-        deployment,
-        rollback: Some(rollback),
-        plan: steps.clone(),
-        fence,
-        status: OperationStatus::Open,
-        error_message: None,
-        started_at: now,
-        ended_at: None,
-    })
+    Ok(record)
 }
 
 /// The warm target was not ready after all: the same event goes on with a cold plan, under the same lease.

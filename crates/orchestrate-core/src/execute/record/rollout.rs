@@ -3,9 +3,7 @@
 use super::{Seen, first_entry, open_conclusion, record_needs_attention, take_lease};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
-use crate::database::{
-    Database, OperationRecord, OperationStatus, Tx, commit, deployments, leases, rollouts, slots,
-};
+use crate::database::{Database, OperationStatus, Tx, commit, deployments, leases, rollouts, slots};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::{Error, Result};
 use crate::execute::{Failure, Operation, Outcome};
@@ -43,25 +41,12 @@ pub(crate) async fn begin_promotion(
             .hint(format!("take it on: orchestrate deploy promote --env {environment}")));
     }
     let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
-    let id = operations::create(&mut tx, open).await?;
+    let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
-    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     let step = Promoted { actor: new.actor, action: "rollout_promoted", error: None };
     step.note(&mut tx, environment, deployment, &new.plan, now).await?;
     commit(tx).await?;
-    let record = OperationRecord {
-        id,
-        environment: environment.clone(),
-        kind: new.plan.kind(),
-        deployment,
-        rollback: None,
-        plan: new.plan,
-        fence,
-        status: OperationStatus::Open,
-        error_message: None,
-        started_at: now,
-        ended_at: None,
-    };
     Operation::new(db, record, new.release.clone(), Some(new.live.clone()), &entries).await
 }
 

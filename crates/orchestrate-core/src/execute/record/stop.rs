@@ -3,9 +3,7 @@
 use super::{Seen, first_entry, open_conclusion, record_needs_attention, take_lease};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
-use crate::database::{
-    Database, OperationRecord, OperationStatus, commit, deployments, environments, leases, slots,
-};
+use crate::database::{Database, OperationStatus, commit, deployments, environments, leases, slots};
 use crate::error::Result;
 use crate::execute::{Operation, Outcome};
 use crate::name::DeploymentId;
@@ -27,26 +25,13 @@ pub(crate) async fn begin_stop(
     let (now, environment) = (ports.clock.now(), &live.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, actor, seen).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &plan, fence, now };
-    let id = operations::create(&mut tx, open).await?;
+    let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&plan, now);
-    operations::write_journal(&mut tx, id, 0, &entries).await?;
+    operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     let detail = serde_json::json!({ "version": live.version });
     let entry = Audit { at: now, environment, actor, action: "environment_stopped", reason: None, detail };
     audit::record(&mut tx, entry).await?;
     commit(tx).await?;
-    let record = OperationRecord {
-        id,
-        environment: environment.clone(),
-        kind: plan.kind(),
-        deployment,
-        rollback: None,
-        plan,
-        fence,
-        status: OperationStatus::Open,
-        error_message: None,
-        started_at: now,
-        ended_at: None,
-    };
     Operation::new(db, record, live.clone(), None, &entries).await
 }
 
