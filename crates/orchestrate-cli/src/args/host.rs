@@ -1,0 +1,106 @@
+//! The daemon, the logs, the notices and the records of this host.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use orchestrate_core::name::{EnvironmentName, Version};
+
+use super::{InEnvironment, Output};
+
+#[derive(Debug, Args)]
+pub struct Daemon {
+    #[command(subcommand)]
+    pub command: DaemonCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DaemonCommand {
+    /// Runs it in the foreground.
+    Run {
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Starts it in the background.
+    Start(Output),
+    /// Stops it; services and proxy go on.
+    Stop {
+        /// Stops services and proxy too.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Tells how it is.
+    Status(Output),
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// Only of this version [default: what is live].
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Goes on as more is written.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many lines of each instance to begin with.
+    #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub lines: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Notify {
+    #[command(subcommand)]
+    pub command: NotifyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Sends a test notice to every channel of an environment.
+    Test(InEnvironment),
+    /// What waits, what was delivered, what was given up on.
+    Status(Output),
+    /// Delivers what waits now, without waiting for its next attempt.
+    Flush {
+        /// Also what was given up on.
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Who did what, when and why, newest first.
+    List {
+        /// Only of this environment.
+        #[arg(long, short, value_name = "NAME")]
+        env: Option<EnvironmentName>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Proxy {
+    #[arg(long)]
+    pub socket: PathBuf,
+    #[arg(long)]
+    pub state: PathBuf,
+    #[arg(long)]
+    pub threads: Option<usize>,
+}

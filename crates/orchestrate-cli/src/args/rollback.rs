@@ -1,0 +1,66 @@
+//! `orchestrate deploy rollback`, and the rollbacks on record.
+
+use clap::{Args, Subcommand};
+use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::plan::token::PlanToken;
+
+use super::Output;
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// The version to go back to [default: the newest good one before the current].
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Leaves out the checks before the rollback.
+    #[arg(long)]
+    pub skip_validation: bool,
+    /// Also rolls back a completed deployment, and goes to a held version.
+    #[arg(long)]
+    pub force: bool,
+    /// Shows the plan and changes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Runs exactly the plan that --dry-run showed with this token, or refuses.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "dry_run")]
+    pub plan: Option<PlanToken>,
+    /// Takes the newest rollback back: goes forward again to where it came from.
+    #[arg(long, conflicts_with = "version")]
+    pub undo: bool,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Rollbacks {
+    #[command(subcommand)]
+    pub command: Option<RollbacksCommand>,
+    /// The environment.
+    #[arg(long, short, required = true, value_name = "NAME")]
+    pub env: Option<EnvironmentName>,
+    /// How many at most.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RollbacksCommand {
+    /// Shows one rollback, with its phases.
+    Show {
+        /// The number of the rollback.
+        id: i64,
+        /// The environment that it must be of.
+        #[arg(long, short, value_name = "NAME")]
+        env: Option<EnvironmentName>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
