@@ -4,6 +4,7 @@ mod deploy;
 mod environments;
 mod format;
 mod host;
+mod records;
 mod rollback;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use orchestrate_core::name::EnvironmentName;
 pub use self::deploy::*;
 pub use self::environments::*;
 pub use self::host::*;
+pub use self::records::*;
 pub use self::rollback::*;
 
 /// Deploys a service and can always take the deployment back.

@@ -11,6 +11,7 @@ mod host;
 mod printer;
 mod progress;
 mod settings;
+mod signed_head;
 mod wiring;
 
 use std::process::ExitCode;

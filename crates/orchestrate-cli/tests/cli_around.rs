@@ -59,6 +59,43 @@ fn the_audit_trail_tells_who_did_what_and_why() {
     scene.typed("audit list").ok().prints("rollback_completed").prints("leaks");
 }
 
+/// What a hand types at the database.
+fn sql(scene: &Scene, statement: &'static str) {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scene.home.join("orchestrate.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_trail_that_was_changed_by_hand_is_not_intact() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    scene.typed("deploy rollback -e production --force").ends(1);
+    let refused = scene.json("audit list --limit 1").ok().json();
+    assert_eq!((&refused[0]["action"], &refused[0]["detail"]["asked"]), (&"refused".into(), &"rollback".into()));
+    let head = scene.json("audit head --sign").ok().stdout;
+    std::fs::write(scene.work.join("head.json"), &head).unwrap();
+    scene.deploy("1.1.0").ok();
+    let whole = scene.json("audit verify --head head.json").ok().json();
+    assert_eq!((&whole["intact"], &whole["kept"]), (&true.into(), &refused[0]["id"]));
+    assert!(whole["signed_by"].is_string());
+    std::fs::write(scene.work.join("forged.json"), head.replace("\"id\":", "\"id\":1")).unwrap();
+    scene.typed("audit verify --head forged.json").ends(4).says("ORC-0411");
+    scene.typed("audit verify --head nothing.json").ends(2).says("ORC-0412");
+    scene.typed("audit verify").ok().prints("intact: ");
+    scene.typed("daemon stop").ok();
+    sql(&scene, "DROP TRIGGER audit_stays");
+    sql(&scene, "UPDATE audit SET actor = 'mallory@desk' WHERE id = 2");
+    scene.typed("audit verify").ends(4).says("ORC-0410").says("record 2 does not follow");
+    sql(&scene, "UPDATE audit SET actor = 'alice@desk' WHERE id = 2");
+    scene.typed("audit verify").ok();
+}
+
 #[test]
 fn the_daemon_can_be_stopped_and_the_service_goes_on() {
     let scene = Scene::new();

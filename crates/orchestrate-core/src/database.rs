@@ -10,6 +10,7 @@ pub(crate) mod leases;
 pub(crate) mod operations;
 pub(crate) mod outbox;
 mod postgres;
+mod refusals;
 pub(crate) mod releases;
 pub(crate) mod rollbacks;
 pub(crate) mod rollouts;
@@ -20,7 +21,7 @@ pub(crate) mod slots;
 mod sql;
 mod sqlite;
 
-pub use audit::AuditRecord;
+pub use audit::{AuditFinding, AuditRecord, Verified};
 pub use connect::DatabaseUrl;
 pub use environments::EnvironmentRecord;
 pub use environments::Live;
@@ -28,6 +29,7 @@ pub use holds::HoldRecord;
 pub(crate) use leases::lost as lease_lost;
 pub use leases::{Holder, Lease};
 pub use operations::{OperationRecord, OperationStatus};
+pub use refusals::Asked;
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 
 pub(crate) use sql::query;
@@ -55,6 +57,15 @@ impl Database {
         let statement = match self.backend {
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN",
+        };
+        Tx::begin(&self.source, statement).await
+    }
+
+    /// Starts a transaction that only reads, and sees the database as it is at one moment.
+    async fn begin_reading(&self) -> Result<Tx> {
+        let statement = match self.backend {
+            Backend::Sqlite => "BEGIN",
+            Backend::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
         Tx::begin(&self.source, statement).await
     }

@@ -4,7 +4,8 @@ mod promotion;
 
 pub use promotion::Promotion;
 
-use crate::database::{Database, Holder, OperationRecord, commit, leases, operations, releases};
+use crate::database::audit::{self, Entry as Audit};
+use crate::database::{Asked, Database, Holder, OperationRecord, commit, leases, operations, releases};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
@@ -72,6 +73,25 @@ impl DeploymentExecutor {
 
     /// Makes the release live. Refusals are errors; what was begun is told by the outcome.
     pub async fn deploy(&self, request: &DeployRequest) -> Result<Deployed> {
+        let asked = Asked {
+            environment: &request.environment,
+            actor: &request.actor,
+            what: "deploy",
+            version: Some(request.version.as_str()),
+            reason: request.reason.as_deref(),
+        };
+        self.noted(&asked, self.seal_and_deploy(request).await).await
+    }
+
+    /// A refusal is recorded, too.
+    async fn noted<T>(&self, asked: &Asked<'_>, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.db.note_refusal(asked, error, self.ports.clock.now()).await;
+        }
+        result
+    }
+
+    async fn seal_and_deploy(&self, request: &DeployRequest) -> Result<Deployed> {
         if let Some(error) = held(&self.db, &request.environment, &request.version).await? {
             return Err(error);
         }
@@ -90,7 +110,8 @@ impl DeploymentExecutor {
         let mut tx = self.db.begin().await?;
         let now = self.ports.clock.now();
         let id =
-            releases::seal(&mut tx, &request.environment, &request.version, &request.contents, now).await?;
+            releases::seal(&mut tx, &request.environment, &request.version, &request.contents, &request.actor, now)
+                .await?;
         commit(tx).await?;
         known(&self.db, id).await
     }
@@ -230,6 +251,11 @@ impl DeploymentExecutor {
 
     /// Finishes or undoes the interrupted operation of an environment; refused while its holder still runs.
     pub async fn resume(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
+        let asked = Asked { environment, actor, what: "resume", version: None, reason: None };
+        self.noted(&asked, self.resume_open(environment, actor).await).await
+    }
+
+    async fn resume_open(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
         let Some(record) = self.db.open_operation(environment).await? else {
             self.db.environment(environment).await?;
             return Err(Error::refused(
@@ -265,6 +291,12 @@ impl DeploymentExecutor {
             leases::take_over(&mut tx, &record.environment, seen, &holder, now, self.ports.lease_ttl).await?;
         let fence = fence.ok_or_else(|| crate::database::lease_lost(&record.environment))?;
         operations::set_fence(&mut tx, record.id, fence).await?;
+        let detail = serde_json::json!({
+            "operation": record.id, "kind": record.kind, "deployment": record.deployment,
+            "rollback": record.rollback, "version": record.plan.target().version,
+        });
+        let (environment, action) = (&record.environment, "operation_resumed");
+        audit::record(&mut tx, Audit { at: now, environment, actor, action, reason: None, detail });
         commit(tx).await?;
         record.fence = fence;
         let entries = self.db.journal(record.id).await?;
@@ -296,6 +328,11 @@ impl DeploymentExecutor {
 
     /// Stops everything that runs in an environment, and records that nothing is live.
     pub async fn stop_environment(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {
+        let asked = Asked { environment: name, actor, what: "stop", version: None, reason: None };
+        self.noted(&asked, self.stop_all(name, actor).await).await
+    }
+
+    async fn stop_all(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {
         let (environment, seen) = self.see(name).await?;
         let live = environment.live.ok_or_else(|| {
             Error::refused("ORC-0121", format!("nothing runs in {name}"))

@@ -9,7 +9,7 @@ mod tests;
 pub use differences::{Difference, differences};
 pub use preview::{Candidate, Preview, Readiness};
 
-use crate::database::Database;
+use crate::database::{Asked, Database};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
@@ -110,13 +110,23 @@ impl DeploymentRollback {
     pub async fn rollback_as(&self, request: &RollbackRequest, asking: &Asking) -> Result<RolledBack> {
         let asked_at = self.ports.clock.now();
         let mut attempts = 0;
-        loop {
+        let error = loop {
             attempts += 1;
             match self.rollback_once(request, asking, asked_at).await {
+                Ok(rolled) => return Ok(rolled),
                 Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-                result => return result,
+                Err(error) => break error,
             }
-        }
+        };
+        let asked = Asked {
+            environment: &request.environment,
+            actor: &asking.actor,
+            what: if asking.undo { "undo" } else { "rollback" },
+            version: request.target_version.as_ref().map(Version::as_str),
+            reason: asking.reason.as_deref(),
+        };
+        self.db.note_refusal(&asked, &error, self.ports.clock.now()).await;
+        Err(error)
     }
 
     /// One event by its number.

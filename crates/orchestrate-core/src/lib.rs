@@ -7,6 +7,7 @@ pub mod measure;
 pub mod name;
 pub mod time;
 
+pub mod audit_chain;
 pub mod data_change;
 pub mod deployment;
 pub mod deployment_strategy;

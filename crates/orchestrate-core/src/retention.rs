@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::database::Database;
+use crate::database::{Asked, Database};
 use crate::environment::Retention;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, busy, record_pruning};
@@ -52,13 +52,20 @@ pub async fn prune(
     dry_run: bool,
 ) -> Result<Pruning> {
     let mut attempts = 0;
-    loop {
+    let result = loop {
         attempts += 1;
         match prune_once(db, ports, environment, actor, dry_run).await {
             Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-            result => return result,
+            result => break result,
         }
+    };
+    if let Err(error) = &result
+        && !dry_run
+    {
+        let asked = Asked { environment, actor, what: "prune", version: None, reason: None };
+        db.note_refusal(&asked, error, ports.clock.now()).await;
     }
+    result
 }
 
 async fn prune_once(

@@ -121,7 +121,7 @@ async fn retire(db: &Database, ports: &Ports, placement: &Placement, fence: Fenc
             return Ok(());
         }
     }
-    db.forget_slot(placement).await
+    db.forget_slot(placement, ports.clock.now()).await
 }
 
 fn place(placement: &Placement) -> Place {

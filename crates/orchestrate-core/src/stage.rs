@@ -276,12 +276,13 @@ impl Stage {
         sqlx::SqliteConnection::connect(&url).await.unwrap()
     }
 
-    /// Every row of every table, to be compared.
+    /// Every row of every table, to be compared; without the audit trail, which tells of refusals as well.
     pub async fn dump(&self) -> BTreeMap<String, Vec<String>> {
         let mut connection = self.connect().await;
         let tables = "SELECT m.name AS name, group_concat('quote(' || c.name || ')', '||'',''||') AS columns \
                       FROM sqlite_master m JOIN pragma_table_info(m.name) c \
-                      WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' GROUP BY m.name";
+                      WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' \
+                      AND m.name NOT IN ('audit', 'audit_head', 'refusal_counts') GROUP BY m.name";
         let mut dump = BTreeMap::new();
         for table in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
             let (name, columns): (String, String) = (table.get("name"), table.get("columns"));

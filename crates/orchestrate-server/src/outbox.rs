@@ -88,7 +88,7 @@ async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
                 record.notice.key,
                 error.message
             );
-            db.notice_failed(record.id, &error.message, next).await
+            db.notice_failed(record.id, &error.message, next, now()).await
         }
     };
     if let Err(error) = recorded {

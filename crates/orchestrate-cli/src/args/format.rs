@@ -1,7 +1,7 @@
 //! In which format a command prints: the option stands in each command, and the printer is made before one runs.
 
 use super::{
-    Audit, AuditCommand, Cli, Command, DaemonCommand, Deploy, DeployCommand, EnvCommand, Format,
+    AuditCommand, Cli, Command, DaemonCommand, Deploy, DeployCommand, EnvCommand, Format,
     NotifyCommand, Output, Rollbacks, RollbacksCommand,
 };
 
@@ -20,7 +20,7 @@ impl Cli {
             Command::Deploy(Deploy { command: Some(command), .. }) => Some(command.output()),
             Command::Daemon(daemon) => daemon.command.output(),
             Command::Notify(notify) => Some(notify.command.output()),
-            Command::Audit(Audit { command: AuditCommand::List { output, .. } }) => Some(output),
+            Command::Audit(audit) => Some(audit.command.output()),
             Command::Doctor(output) => Some(output),
             Command::Rollback(args) => Some(&args.output),
             Command::Logs(args) => Some(&args.output),
@@ -73,6 +73,16 @@ impl NotifyCommand {
         match self {
             Self::Test(args) => &args.output,
             Self::Status(output) | Self::Flush { output, .. } => output,
+        }
+    }
+}
+
+impl AuditCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::List { output, .. } => output,
+            Self::Verify(args) => &args.output,
+            Self::Head(args) => &args.output,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon, the logs, the notices and the records of this host.
+//! The daemon, the logs and the notices of this host.
 
 use std::path::PathBuf;
 
@@ -69,27 +69,6 @@ pub enum NotifyCommand {
         /// Also what was given up on.
         #[arg(long)]
         dead: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct Audit {
-    #[command(subcommand)]
-    pub command: AuditCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Who did what, when and why, newest first.
-    List {
-        /// Only of this environment.
-        #[arg(long, short, value_name = "NAME")]
-        env: Option<EnvironmentName>,
-        /// How many at most.
-        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
         #[command(flatten)]
         output: Output,
     },

@@ -1,6 +1,7 @@
 //! `orchestrate daemon …`: the background process of this host.
 
 use orchestrate_core::Error;
+use orchestrate_core::ports::{Clock as _, SystemClock};
 
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
@@ -34,6 +35,9 @@ pub fn log_to_stderr(verbose: u8) {
 pub async fn start(global: &Global, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let started = wiring.daemon.ensure().await?;
+    if started {
+        note(&wiring, "daemon_started", &serde_json::json!({})).await;
+    }
     let status = wiring.daemon.status().await?;
     let value = serde_json::json!({ "started": started, "status": status });
     printer.result(&value, || {
@@ -54,6 +58,7 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
         // Only a daemon can stop what an earlier one left running.
         wiring.daemon.ensure().await?;
     }
+    note(&wiring, "daemon_stopped", &serde_json::json!({ "services_too": all })).await;
     wiring.daemon.shutdown(all).await?;
     if all {
         nothing_is_left(&wiring).await?;
@@ -64,6 +69,17 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
         format!("{} stopped; {rest}", printer.good("the daemon"))
     });
     Ok(Exit::DONE)
+}
+
+/// Records who did it. What is done to the processes of a host does not wait for its database.
+async fn note(wiring: &Wiring, action: &'static str, detail: &serde_json::Value) {
+    let actor = crate::host::actor();
+    let recorded = wiring.db.note(&actor, action, detail, SystemClock.now());
+    match tokio::time::timeout(std::time::Duration::from_millis(500), recorded).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("{action} was not recorded: {}", error.full_message()),
+        Err(_) => tracing::warn!("{action} was not recorded: the database did not answer in time"),
+    }
 }
 
 /// The daemon is gone and cannot be asked any more whether it succeeded.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrate_core::database::Database;
+use orchestrate_core::database::{Asked, Database};
 use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_executor::{Deployed, failed};
 use orchestrate_core::evidence::Evidence;
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::deploy_promote::standing;
 use super::intake::{Intended, interrupt};
+use super::refusal::noted;
 use crate::args::{DeployRun, Global};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, took};
@@ -57,7 +58,16 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     let progress = Arc::new(StepProgress::new(printer));
     printer.progress(&format!("deploying {version} to {environment}"));
     if !args.skip_validation {
-        super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await?;
+        let passed =
+            super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await;
+        let asked = Asked {
+            environment: &environment,
+            actor: &crate::host::actor(),
+            what: "deploy",
+            version: Some(version.as_str()),
+            reason: args.reason.as_deref(),
+        };
+        noted(&wiring.db, asked, passed).await?;
     }
     let interrupt = interrupt();
     progress.waiting("taking the artifact in");

@@ -1,8 +1,11 @@
 //! `orchestrate deploy hold` and `unhold`.
 
 use orchestrate_core::Error;
+use orchestrate_core::database::Asked;
+use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::{Clock as _, SystemClock};
 
+use super::refusal::noted;
 use crate::args::{Global, HoldArgs};
 use crate::exit::{Ended, Exit};
 use crate::printer::Printer;
@@ -16,7 +19,9 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     })?;
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(&env).await?;
-    wiring.db.hold(&env, &version, &crate::host::actor(), &reason, SystemClock.now()).await?;
+    let (actor, reason) = (crate::host::actor(), reason.as_str());
+    let held = wiring.db.hold(&env, &version, &actor, reason, SystemClock.now()).await;
+    noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
     let value = serde_json::json!({ "environment": env, "version": version, "held": true, "reason": reason });
     printer.result(&value, || format!("{} {version} in {env}: {reason}", printer.good("held")));
     Ok(Exit::DONE)
@@ -26,10 +31,22 @@ pub async fn unhold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended
     let HoldArgs { version, env, reason, .. } = args;
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(&env).await?;
-    wiring.db.unhold(&env, &version, &crate::host::actor(), reason.as_deref(), SystemClock.now()).await?;
+    let (actor, reason) = (crate::host::actor(), reason.as_deref());
+    let lifted = wiring.db.unhold(&env, &version, &actor, reason, SystemClock.now()).await;
+    noted(&wiring.db, asked("unhold", &env, &version, &actor, reason), lifted).await?;
     let value =
         serde_json::json!({ "environment": env, "version": version, "held": false, "reason": reason });
     printer
         .result(&value, || format!("{} {version} in {env} may be deployed again", printer.good("lifted:")));
     Ok(Exit::DONE)
+}
+
+fn asked<'a>(
+    what: &'static str,
+    environment: &'a EnvironmentName,
+    version: &'a Version,
+    actor: &'a str,
+    reason: Option<&'a str>,
+) -> Asked<'a> {
+    Asked { environment, actor, what, version: Some(version.as_str()), reason }
 }

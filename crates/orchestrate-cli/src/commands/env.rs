@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestrate_core::database::Asked;
 use orchestrate_core::environment::{EnvironmentSettings, HealthCheck, ProcessType};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Clock as _, Provider as _, Router as _, SystemClock};
@@ -13,6 +14,7 @@ use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use super::intake;
+use super::refusal::noted;
 use crate::args::{EnvApply, EnvCommand, EnvCreate, Global};
 use crate::exit::{Ended, Exit};
 use crate::printer::Printer;
@@ -115,10 +117,9 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
     let (actor, now) = (crate::host::actor(), SystemClock.now());
     let mut applied = Vec::new();
     for (name, environment) in &config.environments {
-        let db = &wiring.db;
-        let changed = db
-            .apply_environment(name, &config.service, &environment.settings, &channels, &actor, now)
-            .await?;
+        let (db, settings) = (&wiring.db, &environment.settings);
+        let changed = db.apply_environment(name, &config.service, settings, &channels, &actor, now).await;
+        let changed = noted(db, asked("apply", name, &actor), changed).await?;
         applied.push(serde_json::json!({ "name": name, "changed": changed }));
     }
     printer.result(&applied, || {
@@ -131,8 +132,14 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
     Ok(Exit::DONE)
 }
 
+fn asked<'a>(what: &'static str, environment: &'a EnvironmentName, actor: &'a str) -> Asked<'a> {
+    Asked { environment, actor, what, version: None, reason: None }
+}
+
 async fn delete(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
-    wiring.db.delete_environment(name, &crate::host::actor(), SystemClock.now()).await?;
+    let actor = crate::host::actor();
+    let deleted = wiring.db.delete_environment(name, &actor, SystemClock.now()).await;
+    noted(&wiring.db, asked("delete", name, &actor), deleted).await?;
     let value = serde_json::json!({ "name": name, "deleted": true });
     printer.result(&value, || format!("{} environment {name}; its history stays", printer.good("deleted")));
     Ok(Exit::DONE)

@@ -130,7 +130,8 @@ impl Intended {
             (Some(_), true) => BTreeMap::new(),
             (Some(_), false) => {
                 let (key, scope) = (wiring.home.key_or_new()?, secret_scope(environment));
-                wiring.db.keep_secrets(&key, &scope, &self.secrets, SystemClock.now()).await?
+                let actor = crate::host::actor();
+                wiring.db.keep_secrets(&key, &scope, &self.secrets, &actor, SystemClock.now()).await?
             }
             // Without a config file the newest release's secrets go on.
             (None, _) => self.newest_secrets(wiring, environment).await?,
@@ -181,10 +182,9 @@ pub async fn channels(wiring: &Wiring, config: &ConfigFile) -> Result<Vec<Channe
             Some(secret) => {
                 let name = format!("{}/{index}", config.service);
                 let values = BTreeMap::from([(name.clone(), secret.clone())]);
-                let versions = wiring
-                    .db
-                    .keep_secrets(&wiring.home.key_or_new()?, SECRET_SCOPE, &values, SystemClock.now())
-                    .await?;
+                let (key, actor) = (wiring.home.key_or_new()?, crate::host::actor());
+                let versions =
+                    wiring.db.keep_secrets(&key, SECRET_SCOPE, &values, &actor, SystemClock.now()).await?;
                 versions.get(&name).map(|version| SecretRef { name, version: *version })
             }
             None => None,

@@ -1,6 +1,8 @@
 //! One file a command: arguments and settings go in, core is called, the result is printed.
 
 mod audit;
+mod audit_head;
+mod audit_verify;
 mod daemon;
 mod demo;
 mod deploy;
@@ -24,6 +26,7 @@ mod logs;
 mod man;
 mod notify;
 mod proxy;
+mod refusal;
 
 use orchestrate_core::Error;
 
@@ -70,6 +73,8 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
         Command::Notify(args) => notify::run(global, args.command, printer).await,
         Command::Audit(args) => match args.command {
             AuditCommand::List { env, limit, .. } => audit::list(global, env, limit, printer).await,
+            AuditCommand::Verify(args) => audit_verify::run(global, &args, printer).await,
+            AuditCommand::Head(args) => audit_head::run(global, args.sign, printer).await,
         },
         Command::Doctor(_) => doctor::run(global, printer).await,
         Command::SampleService => {

@@ -116,7 +116,7 @@ fn place(channel: &Channel) -> String {
 }
 
 async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {
-    let due = wiring.db.flush_notices(dead).await?;
+    let due = wiring.db.flush_notices(dead, &crate::host::actor(), SystemClock.now()).await?;
     ring(wiring).await?;
     let value = serde_json::json!({ "due": due });
     let notices = if due == 1 { "notice" } else { "notices" };

@@ -12,7 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::connection::Source;
 use super::row::{Cause, store_error};
 use super::sql::query;
-use super::{Backend, Database};
+use super::{Backend, Database, audit};
 use crate::error::{Error, Result};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations");
@@ -111,7 +111,7 @@ impl Database {
                 .hint("use the newer orchestrate that wrote it, or a database of its own: --db-path FILE"));
             }
             match run(migrator, url).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return audit::chain_older(self).await,
                 Err(error) if attempt == 3 => {
                     return Err(Error::failed(
                         "ORC-0405",

@@ -10,7 +10,7 @@ use super::connect::DatabaseUrl;
 use super::row::{Cause, store_error};
 use super::session::Session;
 use super::sql::query;
-use super::{postgres, sqlite};
+use super::{audit, postgres, sqlite};
 use crate::error::Result;
 
 /// How long a connection is waited for while all are in use.
@@ -112,18 +112,22 @@ impl Drop for Connection {
 /// A transaction. Dropped without an end, its connection is closed, which undoes what was written.
 pub(crate) struct Tx {
     connection: Connection,
+    /// What goes into the audit trail when it commits.
+    pub(super) audit: Vec<audit::Pending>,
     ended: bool,
 }
 
 impl Tx {
     /// `statement` begins it.
     pub async fn begin(source: &Source, statement: &'static str) -> Result<Self> {
-        let mut tx = Self { connection: source.get().await?, ended: false };
+        let mut tx = Self { connection: source.get().await?, audit: Vec::new(), ended: false };
         query(statement).execute(&mut tx).await?;
         Ok(tx)
     }
 
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
+        let entries = std::mem::take(&mut self.audit);
+        audit::append(&mut self, entries).await?;
         self.end("COMMIT").await
     }
 

@@ -71,9 +71,8 @@ impl Database {
             .execute(&mut tx)
             .await?;
         let action = if before.is_some() { "environment_changed" } else { "environment_created" };
-        let detail = serde_json::json!({ "service": service, "settings": settings });
-        audit::record(&mut tx, Entry { at: now, environment: name, actor, action, reason: None, detail })
-            .await?;
+        let detail = serde_json::json!({ "service": service, "settings": settings, "channels": channels.len() });
+        audit::record(&mut tx, Entry { at: now, environment: name, actor, action, reason: None, detail });
         commit(tx).await?;
         Ok(true)
     }
@@ -137,7 +136,7 @@ impl Database {
         let detail = serde_json::json!({});
         let entry =
             Entry { at: now, environment: name, actor, action: "environment_deleted", reason: None, detail };
-        audit::record(&mut tx, entry).await?;
+        audit::record(&mut tx, entry);
         commit(tx).await
     }
 

@@ -61,7 +61,7 @@ impl Database {
         }
         let detail = serde_json::json!({ "version": version });
         let entry = Entry { at: now, environment, actor, action: "hold_set", reason: Some(reason), detail };
-        audit::record(&mut tx, entry).await?;
+        audit::record(&mut tx, entry);
         commit(tx).await
     }
 
@@ -81,7 +81,7 @@ impl Database {
         }
         let detail = serde_json::json!({ "version": version });
         let entry = Entry { at: now, environment, actor, action: "hold_lifted", reason, detail };
-        audit::record(&mut tx, entry).await?;
+        audit::record(&mut tx, entry);
         commit(tx).await
     }
 }

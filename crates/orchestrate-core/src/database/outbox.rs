@@ -2,7 +2,7 @@
 
 use super::row::{Row, to_json};
 use super::sql::query;
-use super::{Database, Tx, commit};
+use super::{Database, Tx, audit, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, RollbackId};
 use crate::notification::{Channel, NoticeKind};
@@ -108,14 +108,20 @@ impl Database {
     }
 
     /// Makes every pending notice due at once; with `dead`, those that were given up on too.
-    pub async fn flush_notices(&self, dead: bool) -> Result<u64> {
+    pub async fn flush_notices(&self, dead: bool, actor: &str, now: Timestamp) -> Result<u64> {
+        let mut tx = self.begin().await?;
         let done = query(
             "UPDATE outbox SET status = 'pending', next_attempt_at = NULL \
              WHERE status = 'pending' OR (status = 'dead' AND $1 = 1)",
         )
         .bind(i64::from(dead))
-        .execute(&mut *self.connection().await?)
+        .execute(&mut tx)
         .await?;
+        if done > 0 {
+            let detail = serde_json::json!({ "notices": done, "dead": dead });
+            audit::record_of_all(&mut tx, now, actor, "notices_flushed", &detail);
+        }
+        commit(tx).await?;
         Ok(done)
     }
 
@@ -149,7 +155,14 @@ impl Database {
     }
 
     /// Records a failed attempt; without a next one the notice is given up on.
-    pub async fn notice_failed(&self, id: i64, error: &str, next: Option<Timestamp>) -> Result<()> {
+    pub async fn notice_failed(
+        &self,
+        id: i64,
+        error: &str,
+        next: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut tx = self.begin().await?;
         let status = if next.is_some() { OutboxStatus::Pending } else { OutboxStatus::Dead };
         query(
             "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 WHERE id = $1",
@@ -158,9 +171,13 @@ impl Database {
         .bind(status.as_str())
         .bind(error.to_owned())
         .bind(next.map(|t| t.to_string()))
-        .execute(&mut *self.connection().await?)
+        .execute(&mut tx)
         .await?;
-        Ok(())
+        if next.is_none() {
+            let detail = serde_json::json!({ "notice": id, "error": error });
+            audit::record_of_all(&mut tx, now, "orchestrate", "notice_given_up", &detail);
+        }
+        commit(tx).await
     }
 }
 

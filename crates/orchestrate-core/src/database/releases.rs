@@ -1,5 +1,6 @@
 //! Sealed releases and their lineage: the order in which they first went live.
 
+use super::audit::{self, Entry};
 use super::row::{Row, to_json};
 use super::sql::query;
 use super::{Database, Tx};
@@ -166,6 +167,7 @@ pub(crate) async fn seal(
     environment: &EnvironmentName,
     version: &Version,
     contents: &Contents,
+    actor: &str,
     now: Timestamp,
 ) -> Result<ReleaseId> {
     let digest = contents.digest();
@@ -194,7 +196,13 @@ pub(crate) async fn seal(
     .bind(now.to_string())
     .fetch_one(tx)
     .await?;
-    Ok(ReleaseId(row.int("id")?))
+    let id = ReleaseId(row.int("id")?);
+    let (artifact, action) = (&contents.artifact, "release_sealed");
+    let detail = serde_json::json!({
+        "release": id, "version": version, "content": digest, "artifact": artifact.digest, "origin": artifact.origin,
+    });
+    audit::record(tx, Entry { at: now, environment, actor, action, reason: None, detail });
+    Ok(id)
 }
 
 /// Gives the release its place in the lineage, the first time it goes live.

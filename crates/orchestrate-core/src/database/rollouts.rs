@@ -45,6 +45,9 @@ impl Database {
         .bind(why.to_owned())
         .execute(&mut tx)
         .await?;
+        if changed == 0 {
+            return Ok(false);
+        }
         let detail = serde_json::json!({
             "deployment": rollout.deployment, "version": rollout.version, "weight": rollout.weight,
         });
@@ -52,10 +55,9 @@ impl Database {
         audit::record(
             &mut tx,
             audit::Entry { at: now, environment, actor, action, reason: Some(why), detail },
-        )
-        .await?;
+        );
         commit(tx).await?;
-        Ok(changed == 1)
+        Ok(true)
     }
 }
 

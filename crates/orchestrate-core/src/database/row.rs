@@ -48,7 +48,10 @@ pub(crate) fn store_error(error: Cause) -> Error {
     let told = |code, message: &str, hint: &str| Error::failed(code, message).hint(hint);
     let known = if text.contains("database is locked") || text.contains("database table is locked") {
         told("ORC-0401", "the database is locked by another program", "wait until it is done, then try again")
-    } else if text.contains("malformed") || text.contains("file is not a database") {
+    } else if text.contains("malformed")
+        || text.contains("file is not a database")
+        || text.contains("invalid utf-8")
+     {
         told(
             "ORC-0402",
             "the database file is damaged",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::session::Session;
 use super::sql::query;
-use super::{Database, commit};
+use super::{Database, audit, commit};
 use crate::error::{Error, Result};
 use crate::secrets::{SecretKey, SecretText};
 use crate::time::Timestamp;
@@ -20,6 +20,7 @@ impl Database {
         key: &SecretKey,
         scope: &str,
         secrets: &BTreeMap<String, SecretText>,
+        actor: &str,
         now: Timestamp,
     ) -> Result<BTreeMap<String, i64>> {
         let mut versions = BTreeMap::new();
@@ -27,12 +28,14 @@ impl Database {
             return Ok(versions);
         }
         let mut tx = self.begin().await?;
+        let mut fresh = BTreeMap::new();
         for (name, value) in secrets {
             let (version, is_kept) = version_of(&mut tx, Some(key), scope, name, value).await?;
             versions.insert(name.clone(), version);
             if is_kept {
                 continue;
             }
+            fresh.insert(name, version);
             query(
                 "INSERT INTO secrets (scope, name, version, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
             )
@@ -43,6 +46,10 @@ impl Database {
             .bind(now.to_string())
             .execute(&mut tx)
             .await?;
+        }
+        if !fresh.is_empty() {
+            let detail = serde_json::json!({ "scope": scope, "versions": fresh });
+            audit::record_of_all(&mut tx, now, actor, "secrets_kept", &detail);
         }
         commit(tx).await?;
         Ok(versions)

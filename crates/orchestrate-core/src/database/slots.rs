@@ -2,7 +2,8 @@
 
 use super::row::Row;
 use super::sql::query;
-use super::{Database, Tx};
+use super::audit::{self, Entry};
+use super::{Database, Tx, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Fence, ReleaseId};
 use crate::ports::Placement;
@@ -45,6 +46,7 @@ impl Database {
 
     /// Turns a warm slot whose time is up into a retiring one, unless an operation is open. True if it did.
     pub async fn retire_slot_if_due(&self, placement: &Placement, now: Timestamp) -> Result<bool> {
+        let mut tx = self.begin().await?;
         let changed = query(
             "UPDATE slots SET state = 'retiring', since = $4 WHERE environment = $1 AND slot = $2 AND release_id = $3 \
              AND state = 'warm' AND until <= $4 AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.environment = $1 \
@@ -54,21 +56,36 @@ impl Database {
         .bind(placement.slot.as_str())
         .bind(placement.release.0)
         .bind(now.to_string())
-        .execute(&mut *self.connection().await?)
+        .execute(&mut tx)
         .await?;
+        if changed == 1 {
+            record(&mut tx, placement, "warm_period_ended", now);
+        }
+        commit(tx).await?;
         Ok(changed == 1)
     }
 
     /// Forgets a slot whose instances are gone, if it is still the retiring one that was meant.
-    pub async fn forget_slot(&self, placement: &Placement) -> Result<()> {
-        query("DELETE FROM slots WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'retiring'")
+    pub async fn forget_slot(&self, placement: &Placement, now: Timestamp) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let changed = query("DELETE FROM slots WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'retiring'")
             .bind(placement.environment.to_string())
             .bind(placement.slot.as_str())
             .bind(placement.release.0)
-            .execute(&mut *self.connection().await?)
+            .execute(&mut tx)
             .await?;
-        Ok(())
+        if changed == 1 {
+            record(&mut tx, placement, "release_stopped", now);
+        }
+        commit(tx).await
     }
+}
+
+/// What the daemon did with a release that lost its traffic.
+fn record(tx: &mut Tx, placement: &Placement, action: &'static str, now: Timestamp) {
+    let Placement { environment, slot, release, version } = placement;
+    let detail = serde_json::json!({ "version": version, "release": release, "slot": slot });
+    audit::record(tx, Entry { at: now, environment, actor: "orchestrate", action, reason: None, detail });
 }
 
 /// Writes what a slot is for, whatever was there.

@@ -1,6 +1,7 @@
 //! Taking on what stopped short of all traffic: to its next share, or to all of it; and keeping it where it is.
 
 use super::{Deployed, DeploymentExecutor};
+use crate::database::Asked;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, NewPromotion, begin_promotion};
 use crate::execute::{self, Limits};
@@ -26,13 +27,15 @@ impl DeploymentExecutor {
     /// Gives what is being rolled out its next share of the traffic, or all of it.
     pub async fn promote(&self, asked: &Promotion) -> Result<Deployed> {
         let mut attempts = 0;
-        loop {
+        let result = loop {
             attempts += 1;
             match self.promote_once(asked).await {
                 Err(error) if error.code() == MOVED && attempts < 3 => {}
-                result => return result,
+                result => break result,
             }
-        }
+        };
+        let (environment, actor) = (&asked.environment, asked.actor.as_str());
+        self.noted(&Asked { environment, actor, what: "promote", version: None, reason: None }, result).await
     }
 
     async fn promote_once(&self, asked: &Promotion) -> Result<Deployed> {
@@ -70,6 +73,11 @@ impl DeploymentExecutor {
 
     /// Keeps what is being rolled out at its share until somebody promotes it; `why` is told by the status.
     pub async fn pause(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
+        let asked = Asked { environment, actor, what: "pause", version: None, reason: Some(why) };
+        self.noted(&asked, self.pause_open(environment, actor, why).await).await
+    }
+
+    async fn pause_open(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
         let rollout = self.rollout(environment).await?;
         if !self.db.pause_rollout(&rollout, actor, why, self.ports.clock.now()).await? {
             return Err(nothing_under_way(environment));

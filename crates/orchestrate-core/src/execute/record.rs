@@ -16,6 +16,7 @@ pub(crate) use stop::{begin_stop, conclude_stop};
 
 use super::journal::{Entry, StepEvent};
 use super::{Failure, Operation};
+use crate::database::audit::{self, Entry as Audit};
 use crate::database::{
     Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, slots,
 };
@@ -170,7 +171,16 @@ async fn record_needs_attention(
         now,
     )
     .await?;
-    tell(tx, environment, NoticeKind::NeedsAttention, told, operation.record.rollback, now).await
+    let record = &operation.record;
+    let detail = serde_json::json!({
+        "operation": record.id, "kind": record.kind, "deployment": record.deployment,
+        "rollback": record.rollback, "version": record.plan.target().version, "error": failure.message,
+    });
+    let (name, action) = (&record.environment, "operation_needs_attention");
+    let entry =
+        Audit { at: now, environment: name, actor: "orchestrate", action, reason: None, detail };
+    audit::record(tx, entry);
+    tell(tx, environment, NoticeKind::NeedsAttention, told, record.rollback, now).await
 }
 
 /// Writes a notice for every channel that wants it.

@@ -84,11 +84,11 @@ pub async fn slots(fresh: Fresh) {
 
     let before = orchestrate_core::time::Timestamp::from_millis(until.as_millis() - 1);
     assert!(!db.retire_slot_if_due(placement, before).await.unwrap());
-    db.forget_slot(placement).await.unwrap();
+    db.forget_slot(placement, time(0)).await.unwrap();
     assert_eq!(db.slots(place).await.unwrap().len(), 2, "only what is retiring is forgotten");
     assert!(db.retire_slot_if_due(placement, until).await.unwrap());
     assert!(!db.retire_slot_if_due(placement, until).await.unwrap());
-    db.forget_slot(placement).await.unwrap();
+    db.forget_slot(placement, time(0)).await.unwrap();
     assert_eq!(db.slots(place).await.unwrap().len(), 1);
     scene.end(fresh).await;
 }

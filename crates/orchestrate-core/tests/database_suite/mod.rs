@@ -1,7 +1,9 @@
 //! What the state does, the same on every backend: functions over a fresh database, run by `sqlite.rs` and `postgres.rs`.
 
+mod audit_chain;
 mod history;
 mod outbox;
+mod refusals;
 mod rollbacks;
 mod rollouts;
 mod scene;
@@ -16,8 +18,13 @@ use orchestrate_core::notification::{Channel, NoticeKind};
 use orchestrate_core::time::Timestamp;
 use scene::{Scene, contents, name, settings, v};
 
+pub use audit_chain::{
+    a_break_is_told_once_and_at_its_place, a_slip_of_the_hand_is_refused, any_tampering_with_the_trail_is_found,
+    many_that_write_at_once_make_one_chain, what_is_older_than_the_chain_comes_into_it,
+};
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
 pub use outbox::{notices_are_delivered_in_order, notices_wait_for_their_time};
+pub use refusals::{a_loop_of_refusals_stays_small, who_was_refused_what_is_recorded};
 pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
 pub use rollouts::a_canary_is_kept_paused_and_promoted;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
@@ -30,7 +37,10 @@ macro_rules! run_suite {
             operations_and_journals, a_whole_life, notices_are_delivered_in_order, notices_wait_for_their_time,
             a_canary_is_kept_paused_and_promoted, rollback_events, rollbacks_that_stand, a_deployment_takes_its_rollbacks_along, rollback_event_schema,
             a_newer_schema_is_refused, opening_twice_finds_the_work_done, secrets_keep_their_versions,
-            of_many_only_one_takes_the_lease, two_programs_open_an_empty_database);
+            of_many_only_one_takes_the_lease, two_programs_open_an_empty_database,
+            any_tampering_with_the_trail_is_found, a_break_is_told_once_and_at_its_place,
+            a_slip_of_the_hand_is_refused, what_is_older_than_the_chain_comes_into_it,
+            many_that_write_at_once_make_one_chain, who_was_refused_what_is_recorded, a_loop_of_refusals_stays_small);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]

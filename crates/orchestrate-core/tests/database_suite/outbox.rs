@@ -61,16 +61,16 @@ pub async fn notices_wait_for_their_time(fresh: Fresh) {
         enqueue(&db, key, at).await;
     }
     let ids = ids(&db).await;
-    db.notice_failed(ids[0], "status 503", Some(time(60))).await.unwrap();
-    db.notice_failed(ids[1], "status 400", None).await.unwrap();
+    db.notice_failed(ids[0], "status 503", Some(time(60)), time(1)).await.unwrap();
+    db.notice_failed(ids[1], "status 400", None, time(1)).await.unwrap();
     assert_eq!(due(&db, 59).await, ["c"]);
     assert_eq!(due(&db, 60).await, ["a", "c"]);
     let failed = db.due_notices(time(60), 1).await.unwrap().remove(0);
     assert_eq!((failed.attempts, failed.last_error.as_deref()), (1, Some("status 503")));
     assert_eq!(failed.next_attempt_at, Some(time(60)));
-    assert_eq!(db.flush_notices(false).await.unwrap(), 2);
+    assert_eq!(db.flush_notices(false, "ada", time(2)).await.unwrap(), 2);
     assert_eq!(due(&db, 0).await, ["a", "c"]);
-    assert_eq!(db.flush_notices(true).await.unwrap(), 3);
+    assert_eq!(db.flush_notices(true, "ada", time(2)).await.unwrap(), 3);
     assert_eq!(due(&db, 0).await, ["a", "b", "c"]);
     fresh.clear_up(db).await;
 }

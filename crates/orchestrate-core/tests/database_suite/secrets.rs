@@ -15,7 +15,7 @@ pub async fn secrets_keep_their_versions(fresh: Fresh) {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), SecretText::new(*value))).collect()
     };
     let keep = async |key: &SecretKey, pairs: &[(&str, &str)]| {
-        db.keep_secrets(key, "production", &of(pairs), time(0)).await.unwrap()
+        db.keep_secrets(key, "production", &of(pairs), "ada", time(0)).await.unwrap()
     };
     let versions = |pairs: &[(&str, i64)]| -> BTreeMap<String, i64> {
         pairs.iter().map(|(name, version)| ((*name).to_owned(), *version)).collect()

@@ -69,6 +69,11 @@ pub(crate) async fn tell_of_evidence(
     }
     deployments::set_evidence(&mut tx, id, evidence, now).await?;
     deployment.evidence = evidence.to_vec();
+    let detail = serde_json::json!({ "deployment": id, "version": deployment.version, "evidence": evidence });
+    let (environment_name, action) = (&deployment.environment, "evidence_recorded");
+    let actor = "orchestrate";
+    let entry = Audit { at: now, environment: environment_name, actor, action, reason: None, detail };
+    audit::record(&mut tx, entry);
     let told = Told::Deployment(Box::new(deployment));
     tell(&mut tx, &environment, NoticeKind::NeedsAttention, told, None, now).await?;
     commit(tx).await
@@ -98,7 +103,7 @@ pub(crate) async fn hold_automatic(
         reason: Some(why),
         detail,
     };
-    audit::record(&mut tx, entry).await?;
+    audit::record(&mut tx, entry);
     if !quietly {
         let told = Told::Deployment(Box::new(held));
         tell(&mut tx, &environment, NoticeKind::NeedsAttention, told, None, now).await?;

@@ -66,8 +66,7 @@ async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<Depl
     let id = deployments::create(tx, new.clone()).await?;
     let detail = serde_json::json!({ "deployment": id, "version": new.version, "release": new.release });
     let (environment, actor, reason) = (new.environment, new.actor, new.reason);
-    audit::record(tx, Audit { at: now, environment, actor, action: "deployment_started", reason, detail })
-        .await?;
+    audit::record(tx, Audit { at: now, environment, actor, action: "deployment_started", reason, detail });
     Ok(id)
 }
 
@@ -212,7 +211,7 @@ pub(super) async fn end(
         reason: deployment.reason.as_deref(),
         detail,
     };
-    audit::record(tx, entry).await?;
+    audit::record(tx, entry);
     tell(tx, environment, kind, Told::Deployment(Box::new(deployment.clone())), None, now).await
 }
 

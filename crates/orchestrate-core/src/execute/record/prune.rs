@@ -25,7 +25,7 @@ pub(crate) async fn record_pruning(
     let versions: Vec<&str> = going.iter().map(|release| release.version.as_str()).collect();
     let detail = serde_json::json!({ "versions": versions });
     let entry = Audit { at: now, environment, actor, action: "releases_pruned", reason: None, detail };
-    audit::record(&mut tx, entry).await?;
+    audit::record(&mut tx, entry);
     leases::release(&mut tx, environment).await?;
     commit(tx).await
 }

@@ -77,11 +77,23 @@ pub(crate) async fn begin_rollback(
         event.crossed = Some(crossed.to_owned());
     }
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
+    started(&mut tx, &event, now);
     commit(tx).await?;
     let (target, live) = (new.plan.target.clone(), new.live.cloned());
     let mut operation = Operation::new(db, record, target, live, &first_entry(steps, now)).await?;
     operation.begun = Some(Begun { environment: new.environment.clone(), event });
     Ok(operation)
+}
+
+/// A rollback that never comes to its end is on record all the same.
+fn started(tx: &mut Tx, event: &RollbackEvent, now: Timestamp) {
+    let detail = serde_json::json!({
+        "rollback": event.id, "deployment": event.deployment_id, "from": event.from_version,
+        "to": event.target_version, "type": event.rollback_type, "path": event.path, "trigger": event.trigger,
+        "crossed": event.crossed,
+    });
+    let (environment, actor, reason) = (&event.environment, event.actor.as_str(), event.reason.as_deref());
+    audit::record(tx, Audit { at: now, environment, actor, action: "rollback_started", reason, detail });
 }
 
 async fn open(
@@ -313,7 +325,7 @@ async fn ended(
     });
     let (name, actor) = (&event.environment, event.actor.as_str());
     let entry = Audit { at: now, environment: name, actor, action, reason: event.reason.as_deref(), detail };
-    audit::record(tx, entry).await?;
+    audit::record(tx, entry);
     let kind = if good { NoticeKind::Rollback } else { NoticeKind::RollbackFailed };
     tell(tx, environment, kind, Told::Rollback(Box::new(event.clone())), Some(event.id), now).await
 }

@@ -45,7 +45,7 @@ pub(crate) async fn begin_promotion(
     let entries = first_entry(&new.plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     let step = Promoted { actor: new.actor, action: "rollout_promoted", error: None };
-    step.note(&mut tx, environment, deployment, &new.plan, now).await?;
+    step.note(&mut tx, environment, deployment, &new.plan, now);
     commit(tx).await?;
     Operation::new(db, record, new.release.clone(), Some(new.live.clone()), &entries).await
 }
@@ -72,6 +72,8 @@ pub(crate) async fn conclude_halt(
     };
     slots::put(&mut tx, &name, &record).await?;
     rollouts::put(&mut tx, &Rollout::halted(deployment.id, &name, place, halt, now)).await?;
+    let halted = Promoted { actor: &deployment.actor, action: "rollout_halted", error: None };
+    halted.note(&mut tx, &name, deployment.id, &operation.record.plan, now);
     operations::set_status(&mut tx, operation.record.id, OperationStatus::Completed, None, now).await?;
     leases::release(&mut tx, &name).await?;
     commit(tx).await?;
@@ -102,7 +104,7 @@ pub(crate) async fn conclude_unpromoted(
     let (id, message) = (operation.record.id, Some(failure.message.as_str()));
     operations::set_status(&mut tx, id, OperationStatus::Undone, message, now).await?;
     let failed = Promoted { actor: &actor, action: "promotion_failed", error: message };
-    failed.note(&mut tx, &name, deployment.id, &operation.record.plan, now).await?;
+    failed.note(&mut tx, &name, deployment.id, &operation.record.plan, now);
     leases::release(&mut tx, &name).await?;
     commit(tx).await?;
     Ok(deployment)
@@ -116,20 +118,20 @@ struct Promoted<'a> {
 }
 
 impl Promoted<'_> {
-    async fn note(
+    fn note(
         self,
         tx: &mut Tx,
         environment: &EnvironmentName,
         deployment: DeploymentId,
         plan: &Plan,
         now: Timestamp,
-    ) -> Result<()> {
+    ) {
         let detail = serde_json::json!({
             "deployment": deployment, "version": plan.target().version,
             "weight": plan.halt().map_or(100, |halt| halt.weight), "error": self.error,
         });
         let Self { actor, action, .. } = self;
-        audit::record(tx, Audit { at: now, environment, actor, action, reason: None, detail }).await
+        audit::record(tx, Audit { at: now, environment, actor, action, reason: None, detail });
     }
 }
 

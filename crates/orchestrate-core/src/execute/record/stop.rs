@@ -29,8 +29,8 @@ pub(crate) async fn begin_stop(
     let entries = first_entry(&plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     let detail = serde_json::json!({ "version": live.version });
-    let entry = Audit { at: now, environment, actor, action: "environment_stopped", reason: None, detail };
-    audit::record(&mut tx, entry).await?;
+    let entry = Audit { at: now, environment, actor, action: "stop_started", reason: None, detail };
+    audit::record(&mut tx, entry);
     commit(tx).await?;
     Operation::new(db, record, live.clone(), None, &entries).await
 }
@@ -44,6 +44,8 @@ pub(crate) async fn conclude_stop(
     let (now, name) = (ports.clock.now(), operation.environment().clone());
     let environment = db.environment(&name).await?;
     let deployment = super::deploy::stored(db, operation.record.deployment).await?;
+    let holder = db.lease(&name).await?.and_then(|lease| lease.holder);
+    let actor = holder.map_or_else(|| "orchestrate".to_owned(), |holder| holder.actor);
     let mut tx = db.begin().await?;
     open_conclusion(&mut tx, operation).await?;
     let id = operation.record.id;
@@ -66,6 +68,15 @@ pub(crate) async fn conclude_stop(
             return commit(tx).await;
         }
     }
+    let (action, error) = match outcome {
+        Outcome::Completed => ("environment_stopped", None),
+        Outcome::Undone(failure) | Outcome::Condemned(failure) | Outcome::NeedsAttention(failure) => {
+            ("stop_failed", Some(&failure.message))
+        }
+    };
+    let detail = serde_json::json!({ "version": operation.target.version, "error": error });
+    let entry = Audit { at: now, environment: &name, actor: &actor, action, reason: None, detail };
+    audit::record(&mut tx, entry);
     leases::release(&mut tx, &name).await?;
     commit(tx).await
 }
