@@ -38,15 +38,21 @@ impl KeptHead {
             return Ok(Self::unsigned(AuditHead { id: 0, hash, at: None }));
         }
         let unusable = |why: String| {
-            Error::usage("ORC-0412", format!("{text} is no head of an audit trail: {why}"))
-                .hint("give a hash of 64 digits, or the file that this wrote: orchestrate audit head --format json")
+            Error::usage("ORC-0412", format!("{text} is no head of an audit trail: {why}")).hint(
+                "give a hash of 64 digits, or the file that this wrote: orchestrate audit head --format json",
+            )
         };
-        let content = std::fs::read_to_string(Path::new(text)).map_err(|error| unusable(error.to_string()))?;
+        let content =
+            std::fs::read_to_string(Path::new(text)).map_err(|error| unusable(error.to_string()))?;
         serde_json::from_str(&content).map_err(|error| unusable(error.to_string()))
     }
 
     /// Who signed it: `wanted`, or else this home. None if nobody did and nobody was to.
-    pub fn signer(&self, wanted: Option<&str>, home: impl FnOnce() -> Result<SecretKey>) -> Result<Option<&str>> {
+    pub fn signer(
+        &self,
+        wanted: Option<&str>,
+        home: impl FnOnce() -> Result<SecretKey>,
+    ) -> Result<Option<&str>> {
         let (Some(key), Some(signature)) = (&self.public_key, &self.signature) else {
             return match wanted {
                 Some(_) => Err(invalid("the head is not signed")),
@@ -66,7 +72,11 @@ impl KeptHead {
         let holds = key_bytes.zip(bytes).is_some_and(|(key, signature)| {
             UnparsedPublicKey::new(&ED25519, key).verify(&signed_text(&self.head), &signature).is_ok()
         });
-        if holds { Ok(Some(key)) } else { Err(invalid("the signature of the head does not hold: it was altered")) }
+        if holds {
+            Ok(Some(key))
+        } else {
+            Err(invalid("the signature of the head does not hold: it was altered"))
+        }
     }
 }
 

@@ -77,7 +77,10 @@ fn a_trail_that_was_changed_by_hand_is_not_intact() {
     scene.deploy("1.0.0").ok();
     scene.typed("deploy rollback -e production --force").ends(1);
     let refused = scene.json("audit list --limit 1").ok().json();
-    assert_eq!((&refused[0]["action"], &refused[0]["detail"]["asked"]), (&"refused".into(), &"rollback".into()));
+    assert_eq!(
+        (&refused[0]["action"], &refused[0]["detail"]["asked"]),
+        (&"refused".into(), &"rollback".into())
+    );
     let head = scene.json("audit head --sign").ok().stdout;
     std::fs::write(scene.work.join("head.json"), &head).unwrap();
     scene.deploy("1.1.0").ok();

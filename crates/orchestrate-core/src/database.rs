@@ -29,8 +29,8 @@ pub use holds::HoldRecord;
 pub(crate) use leases::lost as lease_lost;
 pub use leases::{Holder, Lease};
 pub use operations::{OperationRecord, OperationStatus};
-pub use refusals::Asked;
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
+pub use refusals::Asked;
 
 pub(crate) use sql::query;
 

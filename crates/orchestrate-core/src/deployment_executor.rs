@@ -109,9 +109,15 @@ impl DeploymentExecutor {
     async fn seal(&self, request: &DeployRequest) -> Result<Release> {
         let mut tx = self.db.begin().await?;
         let now = self.ports.clock.now();
-        let id =
-            releases::seal(&mut tx, &request.environment, &request.version, &request.contents, &request.actor, now)
-                .await?;
+        let id = releases::seal(
+            &mut tx,
+            &request.environment,
+            &request.version,
+            &request.contents,
+            &request.actor,
+            now,
+        )
+        .await?;
         commit(tx).await?;
         known(&self.db, id).await
     }

@@ -1,8 +1,8 @@
 //! In which format a command prints: the option stands in each command, and the printer is made before one runs.
 
 use super::{
-    AuditCommand, Cli, Command, DaemonCommand, Deploy, DeployCommand, EnvCommand, Format,
-    NotifyCommand, Output, Rollbacks, RollbacksCommand,
+    AuditCommand, Cli, Command, DaemonCommand, Deploy, DeployCommand, EnvCommand, Format, NotifyCommand,
+    Output, Rollbacks, RollbacksCommand,
 };
 
 impl Cli {

@@ -121,8 +121,10 @@ impl Database {
     /// The newest record of the trail, to be kept where nobody who can write the database can change it.
     pub async fn audit_head(&self) -> Result<AuditHead> {
         chain_older(self).await?;
-        let row = query("SELECT id, hash, at FROM audit_head").fetch_one(&mut *self.connection().await?).await?;
-        let hash = append::opt_hash(&row)?.ok_or_else(|| damaged("the head of the audit trail has no hash"))?;
+        let row =
+            query("SELECT id, hash, at FROM audit_head").fetch_one(&mut *self.connection().await?).await?;
+        let hash =
+            append::opt_hash(&row)?.ok_or_else(|| damaged("the head of the audit trail has no hash"))?;
         Ok(AuditHead { id: row.int("id")?, hash, at: row.opt_time("at")? })
     }
 }

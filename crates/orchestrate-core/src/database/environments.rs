@@ -71,7 +71,8 @@ impl Database {
             .execute(&mut tx)
             .await?;
         let action = if before.is_some() { "environment_changed" } else { "environment_created" };
-        let detail = serde_json::json!({ "service": service, "settings": settings, "channels": channels.len() });
+        let detail =
+            serde_json::json!({ "service": service, "settings": settings, "channels": channels.len() });
         audit::record(&mut tx, Entry { at: now, environment: name, actor, action, reason: None, detail });
         commit(tx).await?;
         Ok(true)

@@ -105,13 +105,15 @@ async fn lock_counts(tx: &mut Tx, place: &str, now: Timestamp) -> Result<Counts>
 }
 
 async fn keep_counts(tx: &mut Tx, place: &str, counts: &Counts) -> Result<()> {
-    query("UPDATE refusal_counts SET since = $2, recorded = $3, counted = $4, last = $5 WHERE environment = $1")
-        .bind(place)
-        .bind(counts.since.to_string())
-        .bind(counts.recorded)
-        .bind(counts.counted)
-        .bind(counts.last.clone())
-        .execute(tx)
-        .await?;
+    query(
+        "UPDATE refusal_counts SET since = $2, recorded = $3, counted = $4, last = $5 WHERE environment = $1",
+    )
+    .bind(place)
+    .bind(counts.since.to_string())
+    .bind(counts.recorded)
+    .bind(counts.counted)
+    .bind(counts.last.clone())
+    .execute(tx)
+    .await?;
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(crate) fn store_error(error: Cause) -> Error {
     } else if text.contains("malformed")
         || text.contains("file is not a database")
         || text.contains("invalid utf-8")
-     {
+    {
         told(
             "ORC-0402",
             "the database file is damaged",

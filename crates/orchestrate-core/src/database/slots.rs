@@ -1,8 +1,8 @@
 //! Which release has instances in which slot.
 
+use super::audit::{self, Entry};
 use super::row::Row;
 use super::sql::query;
-use super::audit::{self, Entry};
 use super::{Database, Tx, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, Fence, ReleaseId};

@@ -177,8 +177,7 @@ async fn record_needs_attention(
         "rollback": record.rollback, "version": record.plan.target().version, "error": failure.message,
     });
     let (name, action) = (&record.environment, "operation_needs_attention");
-    let entry =
-        Audit { at: now, environment: name, actor: "orchestrate", action, reason: None, detail };
+    let entry = Audit { at: now, environment: name, actor: "orchestrate", action, reason: None, detail };
     audit::record(tx, entry);
     tell(tx, environment, NoticeKind::NeedsAttention, told, record.rollback, now).await
 }

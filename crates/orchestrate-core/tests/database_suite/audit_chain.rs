@@ -16,17 +16,36 @@ const CASES: usize = 120;
 /// What somebody does to the table by hand. Numbers are taken modulo the length of the trail.
 #[derive(Clone, Copy, Debug)]
 enum Tampering {
-    Alter { record: usize, column: usize },
+    Alter {
+        record: usize,
+        column: usize,
+    },
     /// With the hash that the changed record would have had in an honest trail of its own.
-    AlterHash { record: usize },
-    Remove { first: usize, count: usize },
+    AlterHash {
+        record: usize,
+    },
+    Remove {
+        first: usize,
+        count: usize,
+    },
     /// Cuts the end off.
-    Truncate { count: usize },
+    Truncate {
+        count: usize,
+    },
     /// The same, and the head set to what is left: only a head that was kept elsewhere shows it.
-    TruncateWell { count: usize },
-    Swap { one: usize, other: usize },
-    PutIn { after: usize },
-    Head { id: i64 },
+    TruncateWell {
+        count: usize,
+    },
+    Swap {
+        one: usize,
+        other: usize,
+    },
+    PutIn {
+        after: usize,
+    },
+    Head {
+        id: i64,
+    },
 }
 
 const COLUMNS: [&str; 6] = ["at", "environment", "actor", "action", "reason", "detail"];

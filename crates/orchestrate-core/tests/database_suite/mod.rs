@@ -19,8 +19,9 @@ use orchestrate_core::time::Timestamp;
 use scene::{Scene, contents, name, settings, v};
 
 pub use audit_chain::{
-    a_break_is_told_once_and_at_its_place, a_slip_of_the_hand_is_refused, any_tampering_with_the_trail_is_found,
-    many_that_write_at_once_make_one_chain, what_is_older_than_the_chain_comes_into_it,
+    a_break_is_told_once_and_at_its_place, a_slip_of_the_hand_is_refused,
+    any_tampering_with_the_trail_is_found, many_that_write_at_once_make_one_chain,
+    what_is_older_than_the_chain_comes_into_it,
 };
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
 pub use outbox::{notices_are_delivered_in_order, notices_wait_for_their_time};

@@ -21,12 +21,20 @@ pub async fn who_was_refused_what_is_recorded(fresh: Fresh) {
     scene.executor().deploy(&scene.to_deploy("2.0")).await.unwrap_err();
     scene.executor().pause(&scene.environment, "ada", "by ada").await.unwrap_err();
     let records = refused(&scene).await;
-    let told: Vec<_> = records.iter().map(|one| (one.actor.as_str(), &one.detail["asked"], &one.detail["code"])).collect();
+    let told: Vec<_> =
+        records.iter().map(|one| (one.actor.as_str(), &one.detail["asked"], &one.detail["code"])).collect();
     assert_eq!(
         serde_json::to_value(&told).unwrap(),
-        serde_json::json!([["ada", "pause", "ORC-0150"], ["ada", "deploy", "ORC-0105"], ["bob", "rollback", error.code()]])
+        serde_json::json!([
+            ["ada", "pause", "ORC-0150"],
+            ["ada", "deploy", "ORC-0114"],
+            ["bob", "rollback", error.code()]
+        ])
     );
-    assert_eq!((records[2].reason.as_deref(), &records[2].environment), (Some("prices"), &Some(scene.environment.clone())));
+    assert_eq!(
+        (records[2].reason.as_deref(), &records[2].environment),
+        (Some("prices"), &Some(scene.environment.clone()))
+    );
     assert_eq!(records[2].detail["message"], error.message());
     assert!(scene.db.verify_audit(None).await.unwrap().findings.is_empty());
     scene.end(fresh).await;
@@ -35,7 +43,13 @@ pub async fn who_was_refused_what_is_recorded(fresh: Fresh) {
 pub async fn a_loop_of_refusals_stays_small(fresh: Fresh) {
     let scene = Scene::new(&fresh).await;
     let no = Error::refused("ORC-0102", "there is no target");
-    let asked = Asked { environment: &scene.environment, actor: "cron", what: "rollback", version: None, reason: None };
+    let asked = Asked {
+        environment: &scene.environment,
+        actor: "cron",
+        what: "rollback",
+        version: None,
+        reason: None,
+    };
     for second in 0..100 {
         scene.db.note_refusal(&asked, &no, time(second)).await;
     }

@@ -106,12 +106,18 @@ impl<'a> Reading<'a> {
                 self.find(id + 1, format!("records {} to {head} are missing at the end", id + 1));
             }
             Some((head, _)) => {
-                self.find(id, format!("the trail ends with record {id}, its head is record {head} with another hash"));
+                self.find(
+                    id,
+                    format!("the trail ends with record {id}, its head is record {head} with another hash"),
+                );
             }
             None => self.find(id, "the head of the trail is missing".to_owned()),
         }
         if let Some(kept) = self.kept {
-            self.find(id, format!("no record has the hash {kept}: the one that had it was altered or removed"));
+            self.find(
+                id,
+                format!("no record has the hash {kept}: the one that had it was altered or removed"),
+            );
         }
     }
 }
@@ -131,8 +137,9 @@ fn follows(row: &Row, before: &Digest) -> Result<Digest, Broken> {
         Ok((content, hash)) if content.hash(before) == hash => Ok(hash),
         Ok((content, _)) => {
             let id = content.id;
-            let message =
-                format!("record {id} does not follow the one before it: it was altered or put in, or one before it was removed or moved");
+            let message = format!(
+                "record {id} does not follow the one before it: it was altered or put in, or one before it was removed or moved"
+            );
             Err(Broken { stored, message })
         }
         Err(error) => {
