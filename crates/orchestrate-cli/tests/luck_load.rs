@@ -119,3 +119,24 @@ fn an_open_websocket_lives_on_while_its_release_is_warm() {
     assert!(socket.echoes("after the rollback"));
     assert_eq!(scene.records_are_true(), "1.0.0");
 }
+
+#[test]
+fn a_release_that_hangs_is_noticed_in_about_a_second_and_one_that_is_slow_is_not() {
+    let mut scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let load = Load::start(scene.address, 8);
+    scene.service("VERSION_AFTER", "60000");
+    let asked = Instant::now();
+    scene.deploy("1.1.0").ends(3).says("no answer from").says("within 1s");
+    assert!(asked.elapsed() < Duration::from_secs(4), "it took {:?}", asked.elapsed());
+    assert_eq!(scene.status()["live"]["version"], "1.0.0");
+    // More than half of the time limit, so that a second request is on its way when the first one is answered.
+    scene.service("VERSION_AFTER", "700");
+    scene.deploy("1.2.0").ok();
+    // Whoever needs longer says so.
+    scene.configure(|settings| settings["health_check"]["timeout"] = json!("5s"));
+    scene.service("VERSION_AFTER", "1500");
+    scene.deploy("1.3.0").ok();
+    assert_eq!(scene.records_are_true(), "1.3.0");
+    load.stop().lost_nothing();
+}

@@ -116,7 +116,7 @@ impl Default for HealthCheck {
         Self {
             path: "/".into(),
             expected_status: 200,
-            timeout: Span::from_secs(2),
+            timeout: Span::from_secs(1),
             interval: Span::from_millis(100),
             deadline: Span::from_secs(30),
         }

@@ -1,5 +1,6 @@
 //! Asks the live address, as a user would, and looks which release answered.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
@@ -15,8 +16,8 @@ pub(crate) async fn prove(request: &Prove, token: &str) -> PortResult<Option<Pro
     let started = Instant::now();
     let shown =
         if request.directed { format!("{token} {}", request.placement.slot) } else { token.to_owned() };
-    let asked = get(address, request.listen, &request.path, Some(("orchestrate-prove", &shown)));
-    let answer = match tokio::time::timeout(request.timeout.duration(), asked).await {
+    let limit = request.timeout.duration();
+    let answer = match tokio::time::timeout(limit, asked(request, address, &shown)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(PortError::failed(format!("no answer from {address}: {error}"))),
         Err(_) => {
@@ -30,6 +31,20 @@ pub(crate) async fn prove(request: &Prove, token: &str) -> PortResult<Option<Pro
     };
     judge(request, address, &answer, release, &version)?;
     Ok(Some(Proof { release, version, status: answer.status.as_u16(), micros }))
+}
+
+/// When half of the time is over, a second request goes out: one instance that hangs does not speak for the others. The
+/// first one goes on, since who is only slow has the whole time.
+async fn asked(request: &Prove, address: SocketAddr, shown: &str) -> io::Result<Answer> {
+    let ask = || get(address, request.listen, &request.path, Some(("orchestrate-prove", shown)));
+    let second = async {
+        tokio::time::sleep(request.timeout.duration() / 2).await;
+        ask().await
+    };
+    tokio::select! {
+        answer = ask() => answer,
+        Ok(answer) = second => Ok(answer),
+    }
 }
 
 /// The proxy signs what an instance answered; its own refusals bear no name.

@@ -174,6 +174,26 @@ async fn a_proof_names_the_release_that_answers_the_live_address() {
 }
 
 #[tokio::test]
+async fn one_instance_that_hangs_does_not_speak_for_the_others_in_a_proof() {
+    let rig = Rig::start().await;
+    let (one, other) = (Instance::start("1.0").await, Instance::start("1.0").await);
+    rig.serve(1, &[&one, &other]).await;
+    // Whoever is asked first, at least one of the rounds meets the hung one first.
+    let rounds = [&one, &one, &other, &other];
+    for well in rounds {
+        let mut request = rig.prove(1);
+        (request.path, request.contains, request.timeout) = ("/wait".into(), None, Span::from_secs(2));
+        well.seen.release.notify_one();
+        rig.router.prove(&request).await.unwrap();
+        for each in [&one, &other] {
+            each.seen.release.notify_waiters();
+            eventually("nobody waits", async || each.waiting() == 0).await;
+        }
+    }
+    assert!(one.requests() + other.requests() > rounds.len(), "no round met the hung one");
+}
+
+#[tokio::test]
 async fn only_who_has_the_token_learns_which_release_answered_and_it_goes_no_further() {
     let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
     rig.serve(1, &[&one]).await;

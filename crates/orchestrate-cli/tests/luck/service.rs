@@ -1,6 +1,7 @@
 //! The service that the tests deploy: this very binary, asked for the one test that is ignored otherwise.
 //!
-//! `HEALTHY_AFTER` and `STOPS_AFTER` are milliseconds that it takes to become healthy, and to end once told to.
+//! `HEALTHY_AFTER`, `STOPS_AFTER` and `VERSION_AFTER` are milliseconds that it takes to become healthy, to end once told to,
+//! and to say its version.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -82,7 +83,10 @@ async fn answer(request: Request<Incoming>, began: Instant) -> Answer {
             text(StatusCode::SERVICE_UNAVAILABLE, "not yet\n".into())
         }
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/version" => text(StatusCode::OK, variable("ORCHESTRATE_VERSION").unwrap_or_default()),
+        "/version" => {
+            tokio::time::sleep(millis("VERSION_AFTER")).await;
+            text(StatusCode::OK, variable("ORCHESTRATE_VERSION").unwrap_or_default())
+        }
         "/say" => {
             // Written past the test harness, as any service would.
             let _ = writeln!(std::io::stdout(), "{query}");

@@ -325,6 +325,9 @@ async fn attempt(
     step: &Step,
 ) -> std::result::Result<Option<String>, std::result::Result<Failure, Fenced>> {
     const PAUSES: [u64; 5] = [20, 50, 100, 250, 500];
+    /// Who let a whole time limit pass is not asked again after this: it hangs, and its users with it.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let began = std::time::Instant::now();
     let release = operation.release_of(step);
     let mut pauses = PAUSES.iter();
     loop {
@@ -340,6 +343,7 @@ async fn attempt(
         };
         let again = match (error.kind, step) {
             (PortErrorKind::Fenced, _) => return Err(Err(Fenced)),
+            (PortErrorKind::TimedOut, Step::ProveLive(_) | Step::ProveShare(_)) => began.elapsed() < PATIENCE,
             (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_) | Step::ProveShare(_)) => true,
             _ => false,
         };
