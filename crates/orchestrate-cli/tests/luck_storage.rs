@@ -16,9 +16,10 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use luck::disk::Disk;
-use luck::processes::{Kind, kill_and_wait};
+use luck::processes::{Kind, kill_and_wait, signal};
 use luck::streams::get;
-use luck::{Load, Ran, Scene, pause, within};
+use luck::{Load, Ran, Scene, pause, until, within};
+use rustix::process::Signal;
 
 const STATUS: [&str; 4] = ["deploy", "status", "--env", "production"];
 
@@ -138,12 +139,32 @@ fn a_locked_database_is_said_in_time() {
     let asked = Instant::now();
     let ran = scene.rollback().ends(3);
     assert!(asked.elapsed() < Duration::from_secs(12), "only after {:?}", asked.elapsed());
-    ran.says("ORC-0401").says("locked");
+    ran.says("ORC-0401").says(&format!("the database is locked by process {}", std::process::id()));
     assert_eq!(scene.answering(), "1.1.0");
     drop(lock);
     scene.rollback().ok();
     assert_eq!(scene.records_are_true(), "1.0.0");
     load.stop().lost_nothing();
+}
+
+#[test]
+fn who_was_stopped_with_the_databases_lock_is_named_and_may_be_woken_or_killed() {
+    let scene = scene_at("home");
+    for (signals, live) in [(&[Signal::CONT, Signal::KILL][..], "1.0.0"), (&[Signal::KILL][..], "1.1.0")] {
+        let holder = scene.lock_database_elsewhere();
+        signal(holder.pid(), Signal::STOP);
+        let ran = scene.run(&["deploy", "hold", "9.9.9", "--env", "production", "--reason", "test"]).ends(3);
+        let pid = holder.pid();
+        ran.says("ORC-0401")
+            .says(&format!("process {pid}"))
+            .says("stopped in the middle of a write")
+            .says(&format!("kill -CONT {pid}"));
+        signals.iter().for_each(|each| signal(pid, *each));
+        until("the lock is free", || scene.can_write().then_some(()));
+        let direction = if live == "1.0.0" { "--force" } else { "--undo" };
+        scene.run(&["deploy", "rollback", "--env", "production", direction]).ok();
+        assert_eq!(scene.records_are_true(), live);
+    }
 }
 
 #[test]

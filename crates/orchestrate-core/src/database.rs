@@ -7,6 +7,7 @@ pub(crate) mod deployments;
 pub(crate) mod environments;
 pub(crate) mod holds;
 pub(crate) mod leases;
+mod locker;
 pub(crate) mod operations;
 pub(crate) mod outbox;
 mod postgres;

@@ -12,6 +12,8 @@ use super::sql::{Query, Value};
 
 /// How long a server may take to let us in.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A program that stops in the middle of a transaction, as on a laptop that is closed, holds its locks no longer than this.
+const NO_SLEEPERS: &str = "SET idle_in_transaction_session_timeout = '5s'";
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -21,7 +23,11 @@ pub(crate) struct Session {
 
 impl Session {
     pub async fn open(url: &str) -> Result<Self, Cause> {
-        let connecting = tokio::time::timeout(PATIENCE, PgConnection::connect(url));
+        let connecting = tokio::time::timeout(PATIENCE, async {
+            let mut connection = PgConnection::connect(url).await?;
+            sqlx::query(NO_SLEEPERS).execute(&mut connection).await?;
+            Ok(connection)
+        });
         let connection = Box::new(connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?);
         Ok(Self { connection, broken: false })
     }
@@ -49,15 +55,19 @@ impl Session {
         rows.iter().map(|row| Ok(Row::new(Arc::clone(&columns), cells(row)?))).collect()
     }
 
-    /// Anything but the server's refusal of a statement means that it may not listen any more; class 57 tells that it is
-    /// going away.
+    /// Anything but the server's refusal of a statement means that it may not listen any more.
     fn heard<T>(&mut self, result: sqlx::Result<T>) -> Result<T, Cause> {
-        let refused = |error: &sqlx::Error| {
-            error.as_database_error().is_some_and(|e| e.code().is_none_or(|code| !code.starts_with("57")))
-        };
+        let refused = |error: &sqlx::Error| error.as_database_error().is_some() && !says_good_bye(error);
         self.broken |= result.as_ref().is_err_and(|error| !refused(error));
         Ok(result?)
     }
+}
+
+/// Whether the server ended the connection: class 57 tells that it is going away or coming up, class 25P that we slept in a
+/// transaction.
+pub(super) fn says_good_bye(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("57P") || code == "25P03")
 }
 
 fn bound(query: &Query) -> SqlxQuery<'_, Postgres, PgArguments> {

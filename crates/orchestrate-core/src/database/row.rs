@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::locker::Locker;
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Version};
 use crate::time::Timestamp;
@@ -16,6 +17,9 @@ pub(crate) enum Cause {
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
+    /// Another program had the lock for as long as one waits; the process, where the kernel tells which.
+    #[error("{error}")]
+    Locked { error: rusqlite::Error, by: Option<Locker> },
     #[error("the connection is gone")]
     Gone,
 }
@@ -27,15 +31,16 @@ impl Cause {
             Self::Postgres(error) => {
                 error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
             }
-            Self::Gone => false,
+            Self::Locked { .. } | Self::Gone => false,
         }
     }
 
     fn is_unreachable(&self) -> bool {
         match self {
-            Self::Sqlite(_) => false,
+            Self::Sqlite(_) | Self::Locked { .. } => false,
             Self::Postgres(error) => {
                 matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_))
+                    || super::postgres::says_good_bye(error)
             }
             Self::Gone => true,
         }
@@ -46,7 +51,9 @@ impl Cause {
 pub(crate) fn store_error(error: Cause) -> Error {
     let text = error.to_string();
     let told = |code, message: &str, hint: &str| Error::failed(code, message).hint(hint);
-    let known = if text.contains("database is locked") || text.contains("database table is locked") {
+    let known = if let Cause::Locked { by: Some(by), .. } = &error {
+        locked_by(by)
+    } else if text.contains("database is locked") || text.contains("database table is locked") {
         told("ORC-0401", "the database is locked by another program", "wait until it is done, then try again")
     } else if text.contains("malformed")
         || text.contains("file is not a database")
@@ -79,6 +86,20 @@ pub(crate) fn store_error(error: Cause) -> Error {
         Error::bug("a statement was refused by the database")
     };
     known.source(error)
+}
+
+fn locked_by(by: &Locker) -> Error {
+    let Locker { pid, is_stopped, .. } = by;
+    let (how, hint) = match is_stopped {
+        true => (
+            ", which is stopped in the middle of a write",
+            format!(
+                "let it go on: kill -CONT {pid}; or end it, what it began is finished then: kill -KILL {pid}"
+            ),
+        ),
+        false => ("", "wait until it is done, then try again".to_owned()),
+    };
+    Error::failed("ORC-0401", format!("the database is locked by {by}{how}")).hint(hint)
 }
 
 pub(crate) fn damaged(what: impl Into<String>) -> Error {

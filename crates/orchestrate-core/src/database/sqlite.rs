@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::locker;
 use super::row::{Cause, Cell, Row};
 use super::sql::{Query, Value};
 
@@ -92,9 +93,15 @@ impl Session {
                     waited += pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
+                Err(Cause::Sqlite(error)) if is_busy(&error) => return Err(self.locked(error)),
                 result => return result,
             }
         }
+    }
+
+    fn locked(&self, error: rusqlite::Error) -> Cause {
+        let path = self.connection.as_ref().and_then(Connection::path);
+        Cause::Locked { error, by: path.and_then(|path| locker::find(Path::new(path))) }
     }
 
     async fn run<T: Send + 'static>(
