@@ -292,6 +292,11 @@ pub async fn send(address: &str, method: &str, path: &str, body: &str) -> Result
     Ok(())
 }
 
+/// One request on a connection of its own.
+pub async fn ask_anew(address: SocketAddr) -> Result<By> {
+    timeout(PATIENCE, ask(address, &mut None)).await.map_err(|_| anyhow!("no answer within {PATIENCE:?}"))?
+}
+
 /// Returns once a new connection to the address is answered by the version.
 pub async fn await_answer(address: SocketAddr, wanted: By) -> Result<()> {
     let mut last = anyhow!("never asked");

@@ -1,4 +1,4 @@
-//! `make bench`: orchestrate beside HAProxy, nginx and caddy, on this machine, in one run.
+//! `make bench`: orchestrate beside HAProxy, nginx, caddy and a Docker swarm, on this machine, in one run.
 //!
 //! Every peer stands in front of the same service, which is this program with `--serve`. Rounds are interleaved, so
 //! that what else the machine does hits all of them; figures are medians.
@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "and says what went wrong")]
 
 mod bad_release;
+mod canary;
 mod client;
 mod cold;
 mod idle;
@@ -14,9 +15,12 @@ mod peers;
 mod planning;
 mod process;
 mod proxy_cost;
+mod recreate;
+mod revival;
 mod serve;
 mod side_clients;
 mod strategies;
+mod swarm;
 mod switch;
 mod table;
 mod zero_loss;
@@ -56,7 +60,11 @@ enum Part {
     ZeroLoss,
     ProxyCost,
     Strategies,
+    Canary,
+    Recreate,
     Cold,
+    Swarm,
+    Revival,
     BadRelease,
     Planning,
     Idle,
@@ -144,7 +152,11 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::ZeroLoss => zero_loss::run(plan, &place).await,
         Part::ProxyCost => proxy_cost::run(plan, &place).await,
         Part::Strategies => strategies::run(plan, &place).await,
+        Part::Canary => canary::run(plan, &place).await,
+        Part::Recreate => recreate::run(plan, &place).await,
         Part::Cold => cold::run(plan, &place).await,
+        Part::Swarm => swarm::run(plan, &place).await,
+        Part::Revival => revival::run(plan, &place).await,
         Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,

@@ -4,6 +4,7 @@ mod caddy;
 mod haproxy;
 mod nginx;
 mod orchestrate;
+mod swarm;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use caddy::Caddy;
 pub use haproxy::HaProxy;
 pub use nginx::Nginx;
 pub use orchestrate::{Orchestrate, Processes, Setting};
+pub use swarm::Swarm;
 
 use crate::Plan;
 use crate::client::{BAD, By, GOOD, await_answer};
@@ -148,7 +150,8 @@ pub async fn start(
     Ok(peers)
 }
 
-fn is_not_installed(error: &anyhow::Error) -> bool {
+/// Whether a program could not be started because there is none.
+pub fn is_not_installed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 

@@ -36,10 +36,18 @@ impl Running {
         self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// SIGTERM, then SIGKILL.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
+        self.stop_within(Duration::from_secs(10)).await
+    }
+
+    pub async fn stop_within(mut self, limit: Duration) -> Result<()> {
         self.terminate();
-        if timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
+        if timeout(limit, self.child.wait()).await.is_err() {
             self.child.kill().await.with_context(|| format!("cannot stop {}", self.name))?;
         }
         Ok(())
@@ -57,6 +65,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.terminate();
     }
+}
+
+/// `kill -9` of a process that this program did not start itself.
+pub fn kill(pid: u32) -> Result<()> {
+    let known = Pid::from_raw(pid.cast_signed()).with_context(|| format!("{pid} is no pid"))?;
+    kill_process(known, Signal::KILL).with_context(|| format!("cannot kill {pid}"))
 }
 
 /// A command that ended well.

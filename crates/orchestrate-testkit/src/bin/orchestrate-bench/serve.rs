@@ -44,10 +44,11 @@ impl Service {
     }
 }
 
-/// What its file `BEHAVIOUR` says: `ready_after MS`, `errors PERCENT`. Without the file it behaves.
+/// What its file `BEHAVIOUR` says: `ready_after MS`, `stops_after MS`, `errors PERCENT`. Without the file it behaves.
 #[derive(Default)]
 struct Behaviour {
     ready_after: Duration,
+    stops_after: Duration,
     errors: u64,
 }
 
@@ -57,6 +58,7 @@ impl Behaviour {
         for line in std::fs::read_to_string("BEHAVIOUR").unwrap_or_default().lines() {
             match line.split_once(' ') {
                 Some(("ready_after", ms)) => behaviour.ready_after = Duration::from_millis(ms.parse()?),
+                Some(("stops_after", ms)) => behaviour.stops_after = Duration::from_millis(ms.parse()?),
                 Some(("errors", percent)) => behaviour.errors = percent.parse()?,
                 _ => bail!("`{line}` is no behaviour"),
             }
@@ -78,6 +80,7 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
     let port: u16 = port.parse().with_context(|| format!("`{port}` is no port"))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.context("cannot listen")?;
+    let stops_after = behaviour.stops_after;
     let service =
         Arc::new(Service { version: format!("version {version}\n"), behaviour, asked: AtomicU64::new(0) });
     let (stop, stopping) = watch::channel(false);
@@ -94,6 +97,7 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
     drop(listener);
     stop.send_replace(true);
     while connections.join_next().await.is_some() {}
+    tokio::time::sleep(stops_after).await;
     Ok(())
 }
 

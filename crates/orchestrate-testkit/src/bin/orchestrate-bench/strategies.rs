@@ -1,4 +1,4 @@
-//! Whether deployments and rollbacks of each strategy lose requests, and how soon a canary is gone.
+//! Whether deployments and rollbacks of each strategy lose requests.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,40 +6,38 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::Plan;
-use crate::client::{BAD, By, GOOD, Load, Record, failures};
+use crate::client::{BAD, GOOD, Load, Record, failures};
 use crate::peers::{Orchestrate, Peer as _, Place, Setting};
-use crate::table::{Spread, Table, Verdict, or_dash, ratio};
+use crate::table::{Table, Verdict};
 
 const CONNECTIONS: [usize; 2] = [8, 256];
 const REQUESTS: u64 = 100_000;
 const QUICK_REQUESTS: u64 = 10_000;
 /// For one strategy at one number of connections.
 const LONGEST: Duration = Duration::from_secs(900);
-/// A canary's last bad answer beside that of a warm blue-green rollback.
-const CANARY_AT_MOST: f64 = 1.25;
 
 /// A way of deploying, and how far a deployment goes before it is rolled back.
-struct Way {
-    name: &'static str,
-    strategy: &'static str,
-    instances: u32,
-    promoted: bool,
+pub struct Way {
+    pub name: &'static str,
+    pub strategy: &'static str,
+    pub instances: u32,
+    pub promoted: bool,
 }
 
-const WAYS: [Way; 4] = [
-    Way { name: "blue_green", strategy: "{ type: blue_green, warm_for: 1h }", instances: 1, promoted: false },
-    Way { name: "rolling", strategy: "{ type: rolling, batch: 1 }", instances: 3, promoted: false },
-    Way { name: "canary", strategy: CANARY, instances: 1, promoted: false },
-    Way { name: "canary, promoted", strategy: CANARY, instances: 1, promoted: true },
-];
+pub const BLUE_GREEN: Way =
+    Way { name: "blue_green", strategy: "{ type: blue_green, warm_for: 1h }", instances: 1, promoted: false };
+pub const ROLLING: Way =
+    Way { name: "rolling", strategy: "{ type: rolling, batch: 1 }", instances: 3, promoted: false };
+pub const CANARY_AT_HALF: Way =
+    Way { name: "canary at 50 %", strategy: CANARY, instances: 1, promoted: false };
+const CANARY_PROMOTED: Way = Way { name: "canary, promoted", strategy: CANARY, instances: 1, promoted: true };
+const WAYS: [Way; 4] = [BLUE_GREEN, ROLLING, CANARY_AT_HALF, CANARY_PROMOTED];
 
 const CANARY: &str = "{ type: canary, steps: [50], wait: 1h, warm_for: 1h }";
 
 pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
     let Some(program) = &plan.orchestrate else { return Ok(Vec::new()) };
-    let mut verdicts = no_request_is_lost(plan, place, program).await?;
-    verdicts.extend(canary_beside_blue_green(plan, place, program).await?);
-    Ok(verdicts)
+    no_request_is_lost(plan, place, program).await
 }
 
 async fn no_request_is_lost(plan: &Plan, place: &Place, program: &Path) -> Result<Vec<Verdict>> {
@@ -70,7 +68,8 @@ async fn no_request_is_lost(plan: &Plan, place: &Place, program: &Path) -> Resul
     Ok(verdicts)
 }
 
-async fn home(place: &Place, program: &Path, name: &str, way: &Way) -> Result<Orchestrate> {
+/// A home with the good version live.
+pub async fn home(place: &Place, program: &Path, name: &str, way: &Way) -> Result<Orchestrate> {
     let setting = Setting { strategy: way.strategy, instances: way.instances, ..Setting::default() };
     let home = Orchestrate::prepare_as(program, place, name, &[GOOD, BAD], setting)?;
     home.deploy(GOOD).await?;
@@ -95,7 +94,7 @@ async fn under_load(
     Ok((load.finish().await?, rounds))
 }
 
-async fn forward(home: &Orchestrate, way: &Way) -> Result<()> {
+pub async fn forward(home: &Orchestrate, way: &Way) -> Result<()> {
     let (_, deployed) = home.typed(&["deploy", "--version", BAD]).await?;
     ensure!(
         deployed["status"] == "completed" || deployed["status"] == "in_progress",
@@ -108,52 +107,6 @@ async fn forward(home: &Orchestrate, way: &Way) -> Result<()> {
 }
 
 /// The rollback holds what it left, so that nobody deploys it again by mistake.
-async fn allow_again(home: &Orchestrate) -> Result<()> {
+pub async fn allow_again(home: &Orchestrate) -> Result<()> {
     home.typed(&["deploy", "unhold", BAD, "--reason", "the next round"]).await.map(drop)
-}
-
-async fn canary_beside_blue_green(plan: &Plan, place: &Place, program: &Path) -> Result<Vec<Verdict>> {
-    let ways = [&WAYS[0], &WAYS[2]];
-    let mut homes = Vec::new();
-    for (name, way) in ["g", "y"].into_iter().zip(ways) {
-        homes.push(home(place, program, name, way).await?);
-    }
-    let mut last_bad = [Vec::new(), Vec::new()];
-    for round in 0..=plan.rounds {
-        for ((home, way), values) in homes.iter().zip(ways).zip(&mut last_bad) {
-            let took = last_bad_answer(home, way).await.with_context(|| way.name)?;
-            if round > 0 {
-                values.push(took);
-            }
-        }
-    }
-    for home in homes {
-        Box::new(home).stop().await?;
-    }
-    Ok(report([Spread::of(&last_bad[0]), Spread::of(&last_bad[1])], plan.rounds))
-}
-
-async fn last_bad_answer(home: &Orchestrate, way: &Way) -> Result<f64> {
-    forward(home, way).await?;
-    let mut load = Load::start(home.address(), CONNECTIONS[0], None)?;
-    load.wait_until(|progress| progress.newest.contains(&Some(By::Bad)) && progress.requests >= 400).await?;
-    let (finished, _) = home.typed(&["deploy", "rollback", "--force"]).await?;
-    load.wait_until(|progress| progress.all_by(By::Good)).await?;
-    let records = load.stop().await?;
-    allow_again(home).await?;
-    let bad = records.iter().filter(|record| record.outcome == Ok(By::Bad)).map(|record| record.at).max();
-    Ok(bad.map_or(0.0, |at| at.saturating_duration_since(finished.started).as_secs_f64() * 1_000.0))
-}
-
-fn report([blue_green, canary]: [Option<Spread>; 2], rounds: usize) -> Vec<Verdict> {
-    let title =
-        format!("rollback by strategy: ms to the last bad answer, median (min–max) of {rounds} rounds");
-    let mut table = Table::new(title, &["", "ms", "× blue_green"]);
-    table.row(["blue_green, warm".to_owned(), or_dash(blue_green), ratio(blue_green, blue_green)]);
-    table.row(["canary at 50 %".to_owned(), or_dash(canary), ratio(canary, blue_green)]);
-    println!("{table}");
-    let verdict = |(canary, blue_green)| {
-        Verdict::ratio("a canary's last bad answer to blue-green's", canary, blue_green, CANARY_AT_MOST)
-    };
-    canary.zip(blue_green).map(verdict).into_iter().collect()
 }
