@@ -1,6 +1,6 @@
 # The commands of a developer. `make demo` and `make test` do all their own set-up on a Debian machine with Rust.
 
-.PHONY: demo test bench fmt lint ci
+.PHONY: demo test bench chaos fmt lint ci
 
 demo: ## Build, and show the main job on a sample service.
 	cargo run --quiet -p orchestrate-cli -- demo
@@ -9,10 +9,17 @@ test: ## Install what the tests need, start the servers they use, run every test
 	scripts/install-test-tools
 	scripts/with-postgres cargo test --workspace --no-fail-fast
 
-bench: ## Measure against HAProxy, nginx and caddy on this machine.
+bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machine.
 	scripts/install-test-tools
 	cargo build --release -p orchestrate-cli -p orchestrate-testkit
 	target/release/orchestrate-bench --orchestrate target/release/orchestrate
+
+ROUNDS ?= 1000
+
+chaos: ## Real kills at random instants, ROUNDS of them; SEED plays the same ones again.
+	scripts/install-test-tools
+	ORCHESTRATE_CHAOS_ROUNDS=$(ROUNDS) $(if $(SEED),ORCHESTRATE_CHAOS_SEED=$(SEED)) \
+		cargo test -p orchestrate-cli --test chaos -- --nocapture
 
 fmt: ## Format everything.
 	cargo fmt --all

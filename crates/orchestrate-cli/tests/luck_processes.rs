@@ -110,6 +110,7 @@ fn a_killed_proxy_refuses_nobody() {
         let proxy = scene.pid(Kind::Proxy).unwrap();
         let killed = Instant::now();
         kill(proxy);
+        let mut back = None;
         // In the gap, and as often as there is time for: nobody is refused, they only wait.
         while killed.elapsed() < Duration::from_secs(1) {
             let asked = Instant::now();
@@ -120,7 +121,9 @@ fn a_killed_proxy_refuses_nobody() {
             });
             assert_eq!(answer, "1.1.0");
             assert!(asked.elapsed() < Duration::from_secs(1), "waited {:?}", asked.elapsed());
+            back.get_or_insert(killed.elapsed());
         }
+        eprintln!("the first answer came {:?} after the kill", back.unwrap());
         until("another proxy runs", || scene.pid(Kind::Proxy).filter(|pid| *pid != proxy));
     }
     assert_eq!(scene.instances(), before, "instances were restarted");

@@ -80,6 +80,11 @@ impl Load {
         });
     }
 
+    /// What was seen since the last time.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
     pub fn stop(mut self) -> Report {
         self.stop.send_replace(true);
         self.thread.take().unwrap().join().unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "what a failed test shows")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+pub mod cluster;
 pub mod database;
 pub mod disk;
 pub mod load;

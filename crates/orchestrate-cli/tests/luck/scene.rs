@@ -129,8 +129,10 @@ impl Scene {
         std::fs::write(self.path("orchestrate.yaml"), config.to_string()).unwrap();
     }
 
+    /// The program that is tested; `LUCK_PROGRAM` names another build of it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrate"));
+        let program = std::env::var_os("LUCK_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_orchestrate").into());
+        let mut command = Command::new(program);
         command.arg("--home").arg(&self.home).arg("--config").arg(self.path("orchestrate.yaml"));
         command.args(args).env(MARK, &self.mark).stdin(Stdio::null()).current_dir("/");
         for name in
@@ -152,7 +154,26 @@ impl Scene {
 
     /// A command that is not waited for.
     pub fn begin(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::begun(self.command(args))
+    }
+
+    /// The same on a machine of another name, where its processes cannot be seen. Needs root.
+    pub fn begin_elsewhere(&self, host: &str, args: &[&str]) -> Running {
+        let (here, mut there) = (self.command(args), Command::new("unshare"));
+        let rename = format!("echo {host} >/proc/sys/kernel/hostname && exec \"$0\" \"$@\"");
+        there.args(["--uts", "sh", "-c", &rename]).arg(here.get_program()).args(here.get_args());
+        for (name, value) in here.get_envs() {
+            match value {
+                Some(value) => there.env(name, value),
+                None => there.env_remove(name),
+            };
+        }
+        there.stdin(Stdio::null()).current_dir("/");
+        Self::begun(there)
+    }
+
+    fn begun(mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {

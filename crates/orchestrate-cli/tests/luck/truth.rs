@@ -35,7 +35,9 @@ impl Scene {
     pub fn is_leased(&self) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let url = DatabaseUrl::Sqlite(self.home.join("orchestrate.db"));
+            let named = self.variables.iter().find(|(name, _)| name == "ORCHESTRATE_DATABASE_URL");
+            let url = named.map(|(_, url)| DatabaseUrl::parse(url).unwrap());
+            let url = url.unwrap_or_else(|| DatabaseUrl::Sqlite(self.home.join("orchestrate.db")));
             let db = Database::open(&url).await.unwrap();
             let lease = db.lease(&EnvironmentName::new("production").unwrap()).await.unwrap();
             lease.is_some_and(|lease| lease.operation.is_some() || lease.holder.is_some())
