@@ -3,7 +3,7 @@
 //! killed, and what is recorded is what runs.
 //!
 //! `ORCHESTRATE_CHAOS_ROUNDS` says how many rounds, `ORCHESTRATE_CHAOS_SEED` which, `ORCHESTRATE_CHAOS_PLAYERS` how many are
-//! played at the same time. `make chaos` runs it.
+//! played at the same time; with `ORCHESTRATE_CHAOS_TALK` each round is told. `make chaos` runs it.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ use chaos::round::{Arena, Tally};
 use serde_json::json;
 
 /// Rounds of one run of the tests.
-const ROUNDS: u64 = 120;
+const ROUNDS: u64 = 100;
 /// They wait more than they work.
 const PLAYERS: u64 = 8;
 

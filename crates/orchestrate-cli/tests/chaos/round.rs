@@ -13,8 +13,8 @@ use crate::luck::scene::{ROLLBACK, Ran};
 use crate::luck::{Load, Running, Scene, pause, within};
 
 const USERS: u32 = 4;
-/// From the start of a command to the blow.
-const LONGEST_WAIT: Duration = Duration::from_millis(600);
+/// From the start of a command to the blow: a warm rollback is quick, a deployment takes its time.
+const LONGEST_WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1_200)];
 /// For everything to be in order again, without anybody's help.
 const SETTLES: Duration = Duration::from_secs(30);
 const UNDO: [&str; 7] = ["deploy", "rollback", "--env", "production", "--undo", "--format", "json"];
@@ -38,6 +38,7 @@ pub struct Tally {
     strikes: u64,
     requests: usize,
     lost: usize,
+    slept: u64,
     taken_over: u64,
     by_a_person: u64,
 }
@@ -64,7 +65,7 @@ impl Arena {
     fn of(name: &'static str, strategy: Value, postgres: Option<Cluster>) -> Self {
         let mut scene = Scene::new();
         scene.configure(|settings| settings["strategy"] = strategy);
-        scene.variable("ORCHESTRATE_LEASE_TTL", "1s");
+        scene.variable("ORCHESTRATE_LEASE_TTL", &format!("{}s", strike::LEASE.as_secs()));
         if let Some(cluster) = &postgres {
             scene.variable("ORCHESTRATE_DATABASE_URL", &cluster.url());
         }
@@ -89,7 +90,8 @@ impl Arena {
         self.story.add(format!("asked to {ask:?} {version}, ready after {ready} ms"));
         let mut strikes = Vec::new();
         for blow in strike::choose(dice, self.postgres.is_some()) {
-            pause(dice.up_to(LONGEST_WAIT));
+            let longest = dice.one_of(&LONGEST_WAITS);
+            pause(dice.up_to(longest));
             let carried_out = strike::carry_out(blow, &self.scene, &command, self.postgres.as_ref(), dice);
             self.story
                 .add(format!("{blow:?}: {}", if carried_out.is_some() { "done" } else { "nobody there" }));
@@ -157,6 +159,8 @@ impl Arena {
         let lost = judge::lost_with_reason(&seen, strikes, USERS as usize);
         self.tally.rounds += 1;
         self.tally.strikes += strikes.len() as u64;
+        let slept = |strike: &&Strike| strike.victim == Victim::Command && strike.blow != Blow::Kill;
+        self.tally.slept += strikes.iter().filter(slept).count() as u64;
         self.tally.requests += seen.len();
         self.tally.lost += lost;
     }
@@ -178,6 +182,9 @@ impl Story {
 
 impl Drop for Story {
     fn drop(&mut self) {
+        if std::env::var_os("ORCHESTRATE_CHAOS_TALK").is_some() {
+            eprintln!("  {}", self.0.join("\n  "));
+        }
         if std::thread::panicking() {
             eprintln!("chaos: it failed here\n  {}", self.0.join("\n  "));
         }
@@ -190,6 +197,7 @@ impl Tally {
         self.strikes += other.strikes;
         self.requests += other.requests;
         self.lost += other.lost;
+        self.slept += other.slept;
         self.taken_over += other.taken_over;
         self.by_a_person += other.by_a_person;
     }
@@ -200,8 +208,14 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} rounds, {} blows, {} requests, {} of them lost in the hands of what was killed, \
-             {} operations found taken over by who slept, {} ended by a person's `deploy resume`",
-            self.rounds, self.strikes, self.requests, self.lost, self.taken_over, self.by_a_person
+             {} of {} commands that overslept found their operation taken over, {} ended by a person's `deploy resume`",
+            self.rounds,
+            self.strikes,
+            self.requests,
+            self.lost,
+            self.taken_over,
+            self.slept,
+            self.by_a_person
         )
     }
 }

@@ -34,7 +34,8 @@ pub struct Strike {
     pub to: Instant,
 }
 
-/// Longer than the lease of the arenas, so that who sleeps may find that others went on.
+/// How long a lease of the arenas lasts.
+pub const LEASE: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_millis(3_500);
 
 /// Whom it hits next, and how. Daemon and proxy are never killed together: nobody would hold the sockets.
@@ -52,10 +53,14 @@ pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
     if with_postgres {
         victims.extend([Victim::Postgres; 3]);
     }
-    let first = (dice.one_of(&victims), blow(dice));
+    let hit = |dice: &mut Dice| {
+        let victim = dice.one_of(&victims);
+        (victim, blow(victim, dice))
+    };
+    let first = hit(dice);
     let mut chosen = vec![first];
     if dice.once_in(3) {
-        let second = (dice.one_of(&victims), blow(dice));
+        let second = hit(dice);
         let holders = [Victim::Daemon, Victim::Proxy];
         if second.0 != first.0 && !(holders.contains(&first.0) && holders.contains(&second.0)) {
             chosen.push(second);
@@ -64,8 +69,15 @@ pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
     chosen
 }
 
-fn blow(dice: &mut Dice) -> Blow {
-    if dice.once_in(3) { Blow::Sleep(dice.up_to(LONGEST_SLEEP)) } else { Blow::Kill }
+/// A command that sleeps does so for longer than its lease, or there would be nothing to find out.
+fn blow(victim: Victim, dice: &mut Dice) -> Blow {
+    match victim {
+        Victim::Command if dice.once_in(2) => Blow::Sleep(LEASE + dice.up_to(LONGEST_SLEEP - LEASE)),
+        Victim::Daemon | Victim::Proxy | Victim::Instance if dice.once_in(3) => {
+            Blow::Sleep(dice.up_to(LONGEST_SLEEP))
+        }
+        Victim::Command | Victim::Daemon | Victim::Proxy | Victim::Instance | Victim::Postgres => Blow::Kill,
+    }
 }
 
 /// Comes down on whoever is there; nobody may be, as a command that has ended.
