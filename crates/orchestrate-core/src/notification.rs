@@ -169,9 +169,10 @@ fn deployment_text(kind: NoticeKind, service: &str, deployment: &Deployment) -> 
     match kind {
         NoticeKind::NeedsAttention if deployment.automatic_hold.is_some() => {
             let why = deployment.automatic_hold.as_deref().unwrap_or_default();
+            let stays = if deployment.went_live_at.is_some() { "live" } else { "at its share" };
             format!(
-                "{service} in {environment}: {version} turned out bad ({error}) and stays live, because {why}; to go \
-                 back, type: orchestrate deploy rollback --env {environment}"
+                "{service} in {environment}: {version} turned out bad ({error}) and stays {stays}, because {why}; to \
+                 go back, type: orchestrate deploy rollback --env {environment}"
             )
         }
         NoticeKind::NeedsAttention if deployment.status == DeploymentStatus::Completed => {

@@ -20,6 +20,7 @@ use crate::ports::Ports;
 use crate::situation::known;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::Span;
+use health::Look;
 
 /// How a watch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ impl From<Vec<Evidence>> for Judged {
     }
 }
 
+/// The check that every release has: whether its instances are ready.
+pub(crate) const INSTANCES: &str = "instances";
 /// The pause between two looks at what is live.
 pub(crate) const LOOK_EVERY: Span = Span::from_millis(100);
 /// The pause between two looks at the records: whether it is still what is to be watched.
@@ -126,6 +129,14 @@ pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Res
     }
 }
 
+/// What is wrong with the instances at this moment, if anything is.
+pub(crate) async fn unwell(ports: &Ports, subject: &Subject) -> Option<String> {
+    match health::look(ports, subject).await {
+        Look::Good => None,
+        Look::Short(why) | Look::Bad(why) | Look::Absent(why) => Some(why),
+    }
+}
+
 /// Whether a deployment is still what is to be watched.
 enum Standing {
     Watched(SlotRecord),
@@ -157,6 +168,7 @@ pub(crate) async fn subject(db: &Database, deployment: &Deployment, slot: &SlotR
         release,
         marks,
         since: deployment.started_at,
+        share: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! A deployment that stops short of all traffic: a canary at one of its steps, or a release that is staged without any.
 
+mod waiting;
 mod watch;
 
 pub use watch::{Next, watch};
@@ -18,12 +19,17 @@ pub struct Course {
     /// The shares that it gets one after another, rising; the last one is 100.
     pub steps: Vec<u8>,
     /// How long it is watched at each of them.
+    #[serde(default, skip_serializing_if = "is_not_waited")]
     pub wait: Span,
     /// How long the release before stays warm afterwards.
     pub warm_for: Span,
     pub rules: TrafficRules,
     /// Whether it begins without traffic and goes on only when it is told to.
     pub staged: bool,
+}
+
+fn is_not_waited(wait: &Span) -> bool {
+    wait.is_zero()
 }
 
 impl Course {
@@ -64,6 +70,11 @@ pub struct Rollout {
 impl Rollout {
     pub fn place(&self) -> Place {
         Place { slot: self.slot, release: self.release, version: self.version.clone() }
+    }
+
+    /// Whether it is the same rollout at the same share.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.deployment == other.deployment && self.weight == other.weight
     }
 
     /// The share that it gets next.

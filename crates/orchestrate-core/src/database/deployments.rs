@@ -202,7 +202,7 @@ pub(crate) async fn went_live(
 ) -> Result<()> {
     query(
         "UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2, status = 'in_progress', \
-         error_message = NULL, completed_at = NULL WHERE id = $1",
+         error_message = NULL, completed_at = NULL, evidence = '[]' WHERE id = $1",
     )
     .bind(id.0)
     .bind(now.to_string())

@@ -125,6 +125,15 @@ pub(crate) async fn check(tx: &mut Tx, environment: &EnvironmentName, fence: Fen
     if changed == 1 { Ok(()) } else { Err(lost(environment)) }
 }
 
+/// Whether an operation holds the lease; none begins before the end of the transaction.
+pub(crate) async fn is_taken(tx: &mut Tx, environment: &EnvironmentName) -> Result<bool> {
+    let row = query("UPDATE leases SET fence = fence WHERE environment = $1 RETURNING operation_id")
+        .bind(environment.to_string())
+        .fetch_optional(tx)
+        .await?;
+    row.map_or(Ok(false), |row| row.opt_int("operation_id").map(|operation| operation.is_some()))
+}
+
 /// Gives the lease back; the fence stays.
 pub(crate) async fn release(tx: &mut Tx, environment: &EnvironmentName) -> Result<()> {
     query(

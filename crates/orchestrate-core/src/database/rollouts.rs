@@ -2,7 +2,7 @@
 
 use super::row::{Row, damaged, to_json};
 use super::sql::query;
-use super::{Database, Tx, audit, commit};
+use super::{Database, Tx};
 use crate::error::Result;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId};
 use crate::plan::Halt;
@@ -28,45 +28,33 @@ impl Database {
         let rows = query(SELECT).fetch_all(&mut *self.connection().await?).await?;
         rows.iter().map(read).collect()
     }
-
-    /// Keeps a rollout where it is. False if there is none by now.
-    pub async fn pause_rollout(
-        &self,
-        rollout: &Rollout,
-        actor: &str,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        let changed = query(
-            "UPDATE rollouts SET paused = $2, next_at = NULL WHERE deployment_id = $1 AND ended_at IS NULL",
-        )
-        .bind(rollout.deployment.0)
-        .bind(why.to_owned())
-        .execute(&mut tx)
-        .await?;
-        if changed == 0 {
-            return Ok(false);
-        }
-        let detail = serde_json::json!({
-            "deployment": rollout.deployment, "version": rollout.version, "weight": rollout.weight,
-        });
-        let (environment, action) = (&rollout.environment, "rollout_paused");
-        audit::record(
-            &mut tx,
-            audit::Entry { at: now, environment, actor, action, reason: Some(why), detail },
-        );
-        commit(tx).await?;
-        Ok(true)
-    }
 }
 
-/// Where a rollout stands by now: its first share, or its next one. Who paused it meanwhile is heard.
+/// The same as it stands inside of a transaction.
+pub(crate) async fn fetch_open(tx: &mut Tx, environment: &EnvironmentName) -> Result<Option<Rollout>> {
+    let row = query(format!("{SELECT} AND o.environment = $1"))
+        .bind(environment.to_string())
+        .fetch_optional(tx)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Keeps it at its share until somebody promotes it.
+pub(crate) async fn pause(tx: &mut Tx, deployment: DeploymentId, why: &str) -> Result<()> {
+    query("UPDATE rollouts SET paused = $2, next_at = NULL WHERE deployment_id = $1")
+        .bind(deployment.0)
+        .bind(why.to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Where a rollout stands by now: its first share, or its next one. Whoever took it on lets it go on from there.
 pub(crate) async fn put(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     query(
         "INSERT INTO rollouts (deployment_id, environment, release_id, slot, course, weight, since, next_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (deployment_id) DO UPDATE SET weight = $6, since = $7, \
-         next_at = CASE WHEN rollouts.paused IS NULL THEN $8 END",
+         next_at = $8, paused = NULL",
     )
     .bind(rollout.deployment.0)
     .bind(rollout.environment.to_string())
@@ -81,17 +69,13 @@ pub(crate) async fn put(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     Ok(())
 }
 
-/// Lets it go on; `by_itself` only where nobody keeps it where it is. True if it may.
-pub(crate) async fn go_on(tx: &mut Tx, deployment: DeploymentId, by_itself: bool) -> Result<bool> {
-    let changed = query(
-        "UPDATE rollouts SET paused = NULL WHERE deployment_id = $1 AND ended_at IS NULL \
-         AND (paused IS NULL OR $2 = 0)",
-    )
-    .bind(deployment.0)
-    .bind(i64::from(by_itself))
-    .execute(tx)
-    .await?;
-    Ok(changed == 1)
+/// Whether nobody keeps it where it is.
+pub(crate) async fn is_free(tx: &mut Tx, deployment: DeploymentId) -> Result<bool> {
+    let row = query("SELECT paused FROM rollouts WHERE deployment_id = $1 AND ended_at IS NULL")
+        .bind(deployment.0)
+        .fetch_optional(tx)
+        .await?;
+    row.map_or(Ok(false), |row| row.opt_text("paused").map(|paused| paused.is_none()))
 }
 
 /// Whatever was being rolled out in the environment is live, rolled back or stopped. Its deployment, if there was one.

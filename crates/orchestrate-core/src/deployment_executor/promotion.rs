@@ -3,10 +3,12 @@
 use super::{Deployed, DeploymentExecutor};
 use crate::database::Asked;
 use crate::error::{Error, Result};
-use crate::execute::record::{MOVED, NewPromotion, begin_promotion};
+use crate::execute::record::{MOVED, NewPromotion, Pause, begin_promotion, record_pause};
 use crate::execute::{self, Limits};
 use crate::name::{DeploymentId, EnvironmentName};
 use crate::plan::{self, Place};
+use crate::post_deploy_verification::{INSTANCES, Subject, unwell};
+use crate::release::Release;
 use crate::rollout::Rollout;
 use crate::situation::known;
 use crate::slot::SlotState;
@@ -56,6 +58,9 @@ impl DeploymentExecutor {
             seen.slots.iter().find(|slot| slot.state == SlotState::Live && slot.release == live.release);
         let slot = slot.ok_or_else(moved)?.slot;
         let (release, live) = (known(&self.db, rollout.release).await?, known(&self.db, live.release).await?);
+        if rollout.weight == 0 {
+            self.must_be_well(&rollout, &release).await?;
+        }
         let plan = plan::canary::promote(&rollout, &release, Place::of(&live, slot), asked.all);
         let new = NewPromotion {
             rollout: &rollout,
@@ -71,18 +76,45 @@ impl DeploymentExecutor {
         self.conclude(&mut operation, outcome, false).await
     }
 
-    /// Keeps what is being rolled out at its share until somebody promotes it; `why` is told by the status.
+    /// Keeps what is being rolled out at its share until somebody promotes it; `why` is told by the status. Refused while
+    /// an operation is open, because only that decides where the traffic will be.
     pub async fn pause(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
         let asked = Asked { environment, actor, what: "pause", version: None, reason: Some(why) };
         self.noted(&asked, self.pause_open(environment, actor, why).await).await
     }
 
     async fn pause_open(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
-        let rollout = self.rollout(environment).await?;
-        if !self.db.pause_rollout(&rollout, actor, why, self.ports.clock.now()).await? {
-            return Err(nothing_under_way(environment));
+        self.db.environment(environment).await?;
+        let pause = Pause { environment, actor, why, only: None };
+        record_pause(&self.db, &self.ports, pause).await?.ok_or_else(|| nothing_under_way(environment))
+    }
+
+    /// The daemon keeps it at this share. What a person said about a pause stands, and what moved on meanwhile is left alone.
+    pub async fn pause_by_itself(&self, rollout: &Rollout, why: &str) -> Result<()> {
+        let environment = &rollout.environment;
+        let pause = Pause { environment, actor: "orchestrate", why, only: Some(rollout) };
+        record_pause(&self.db, &self.ports, pause).await.map(drop)
+    }
+
+    /// What has no traffic yet shall not get any before it is known to be able to serve it.
+    async fn must_be_well(&self, rollout: &Rollout, release: &Release) -> Result<()> {
+        let Rollout { environment, version, .. } = rollout;
+        let deployment = self.db.deployment(rollout.deployment).await?;
+        let subject = Subject::staged(rollout, release.clone());
+        let sick = unwell(&self.ports, &subject).await;
+        // Only the look of this moment says something about the instances.
+        let known = deployment.into_iter().flat_map(|deployment| deployment.evidence);
+        let known = known.filter(|one| one.check != INSTANCES && one.condemns()).map(|one| one.text);
+        let why: Vec<String> = sick.into_iter().chain(known).collect();
+        if why.is_empty() {
+            return Ok(());
         }
-        self.rollout(environment).await
+        let why = why.join("; ");
+        Err(Error::refused("ORC-0156", format!("{version} is staged in {environment} and is not well: {why}"))
+            .hint(format!(
+                "look at its output: orchestrate logs --env {environment} --version {version}, \
+                 or take it back: orchestrate deploy rollback --env {environment}"
+            )))
     }
 
     async fn rollout(&self, name: &EnvironmentName) -> Result<Rollout> {

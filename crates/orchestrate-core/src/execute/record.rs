@@ -11,7 +11,10 @@ pub(crate) use bake::{end_bake, hold_automatic, tell_of_evidence};
 pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
 pub(crate) use prune::record_pruning;
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
-pub(crate) use rollout::{NewPromotion, begin_promotion, conclude_halt, conclude_unpromoted};
+pub(crate) use rollout::{
+    NewPromotion, Pause, begin_promotion, conclude_halt, conclude_unpromoted, record_pause,
+    record_waiting,
+};
 pub(crate) use stop::{begin_stop, conclude_stop};
 
 use super::journal::{Entry, StepEvent};

@@ -107,6 +107,9 @@ impl Scene {
                 stage.world.never_healthy(&v("1.2"));
                 stage.deploy("1.2").await;
             }
+            Self::Promote => {
+                stage.executor().pause(&stage.environment, "ada", "lunch").await.unwrap();
+            }
             _ => {}
         }
         stage.world.clock.advance(Span::from_secs(60));

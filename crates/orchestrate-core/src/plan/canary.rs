@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ports::Processes;
 use crate::release::Release;
 use crate::rollout::{Course, Rollout};
+use crate::time::Span;
 
 /// The course of a deployment with this strategy; none if it goes to all of the traffic at once.
 pub(super) fn course(strategy: &Strategy, no_switch: bool) -> Result<Option<Course>> {
@@ -27,7 +28,9 @@ pub(super) fn course(strategy: &Strategy, no_switch: bool) -> Result<Option<Cour
         }
         StrategyKind::Recreate | StrategyKind::Rolling => return Ok(None),
     };
-    let (wait, warm_for) = (strategy.pause(), strategy.warm_for);
+    // Nothing is waited for between no steps.
+    let wait = if steps.len() > 1 { strategy.pause() } else { Span::default() };
+    let warm_for = strategy.warm_for;
     let course = Course { steps, wait, warm_for, rules: strategy.rules(), staged: no_switch };
     Ok(Some(course).filter(|course| course.first() < 100))
 }

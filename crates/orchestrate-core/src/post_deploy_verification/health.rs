@@ -24,6 +24,7 @@ pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, tokio
 
 pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
     let Subject { release, place, environment, .. } = subject;
+    let bad = |id: &str, what: &str| Look::Bad(format!("{id} {what} {}", subject.during()));
     match ports.provider.instances(environment).await {
         Err(error) => return Look::Short(format!("its instances cannot be seen: {error}")),
         Ok(instances) => {
@@ -36,15 +37,11 @@ pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
             }
             for instance in ours {
                 if let (true, Some(exit)) = (instance.restarts > 0, &instance.last_exit) {
-                    return Look::Bad(format!("{} {exit} within its bake", instance.id));
+                    return bad(&instance.id, exit);
                 }
                 match instance.state {
-                    InstanceState::Unhealthy => {
-                        return Look::Bad(format!("{} fails its health check within its bake", instance.id));
-                    }
-                    InstanceState::BackingOff => {
-                        return Look::Bad(format!("{} ended within its bake", instance.id));
-                    }
+                    InstanceState::Unhealthy => return bad(&instance.id, "fails its health check"),
+                    InstanceState::BackingOff => return bad(&instance.id, "ended"),
                     InstanceState::Starting | InstanceState::Ready | InstanceState::Stopping => {}
                 }
             }

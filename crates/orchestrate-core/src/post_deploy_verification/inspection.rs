@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::health::{self, Look};
 use super::judge::{self, Moment, Traffic};
 use super::probes::{self, LogSeen, MetricSeen, Seen};
-use super::{Judged, Subject};
+use super::{INSTANCES, Judged, Subject};
 use crate::evidence::{Evidence, Finding};
 use crate::ports::Ports;
 use crate::time::Span;
@@ -97,6 +97,11 @@ impl Inspection {
         (self.short, self.sick) = (0, None);
     }
 
+    /// Gives what was found sick the chance to be well again.
+    pub fn look_anew(&mut self) {
+        self.sick = None;
+    }
+
     async fn look_at_instances(&mut self) {
         let patience = self.subject.release.contents.settings.health_check.deadline;
         let in_patience = self.ports.clock.running_for() < self.begun.plus(patience);
@@ -173,7 +178,7 @@ impl Inspection {
             None => (Finding::Good, "every instance is ready".to_owned()),
         };
         let leads = instances.leads_to(verify.on_bad, verify.on_no_data);
-        let mut all = vec![Evidence::new("instances", instances, leads, text)];
+        let mut all = vec![Evidence::new(INSTANCES, instances, leads, text)];
         all.extend(judge::traffic(verify, self.traffic.as_ref(), moment));
         let smoke = verify.smoke.iter().zip(&self.smoke);
         all.extend(smoke.filter_map(|(test, seen)| Some(judge::smoke(verify, test, seen.as_ref()?))));

@@ -7,6 +7,7 @@ use crate::name::{EnvironmentName, ReleaseId};
 use crate::plan::Place;
 use crate::ports::{Placement, Ports, ReleaseCounts, Tally};
 use crate::release::Release;
+use crate::rollout::Rollout;
 use crate::slot::Slot;
 use crate::time::Timestamp;
 
@@ -22,6 +23,8 @@ pub struct Subject {
     pub marks: Marks,
     /// When the deployment began: what was wrong before that is not its fault.
     pub since: Timestamp,
+    /// Its share of the traffic in percent, while it is being rolled out; none: it is live and bakes.
+    pub share: Option<u8>,
 }
 
 /// Where the counts of two releases stood at one instant.
@@ -59,6 +62,28 @@ fn tally(counts: &[ReleaseCounts], slot: Slot, release: ReleaseId) -> Option<&Ta
 }
 
 impl Subject {
+    /// What waits for traffic beside what is live.
+    pub fn staged(rollout: &Rollout, release: Release) -> Self {
+        Self {
+            environment: rollout.environment.clone(),
+            release,
+            place: rollout.place(),
+            before: None,
+            marks: Marks::default(),
+            since: rollout.since,
+            share: Some(rollout.weight),
+        }
+    }
+
+    /// When it showed what it showed, to end a sentence with.
+    pub(super) fn during(&self) -> String {
+        match self.share {
+            None => "within its bake".to_owned(),
+            Some(0) => "while it was staged".to_owned(),
+            Some(share) => format!("at {share} % of the traffic"),
+        }
+    }
+
     pub fn placement(&self) -> Placement {
         self.place.placement(&self.environment)
     }

@@ -1,5 +1,8 @@
 //! Canaries and staged releases: forward step by step, back in one, and whatever happens in between.
 
+mod pausing;
+mod waiting;
+
 use crate::automatic_rollback::Automatic;
 use crate::deployment::DeploymentStatus;
 use crate::deployment_executor::{Deployed, Promotion, failed};

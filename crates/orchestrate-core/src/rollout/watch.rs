@@ -1,12 +1,15 @@
-//! Watching what is being rolled out, from one of its shares to the next.
+//! Watching what is being rolled out, from one of its shares to the next; what is staged, for as long as it waits.
 
 use super::Rollout;
+use super::waiting::Waiting;
 use crate::database::Database;
 use crate::deployment::Deployment;
 use crate::error::Result;
-use crate::evidence::Consequence;
+use crate::evidence::{Consequence, Evidence};
 use crate::ports::Ports;
-use crate::post_deploy_verification::{Inspection, Judged, LOOK_EVERY, RECORDS_EVERY, Verdict, subject};
+use crate::post_deploy_verification::{
+    Inspection, Judged, LOOK_EVERY, RECORDS_EVERY, Subject, Verdict, subject,
+};
 use crate::slot::SlotState;
 use crate::time::Span;
 
@@ -21,37 +24,52 @@ pub enum Next {
     Overtaken,
 }
 
-/// Watches one step to its end. One that is paused is watched as well, and does not end by itself.
+/// Watches one step to its end. One that is paused is watched as well, and does not end by itself. What is staged has no
+/// traffic that it could spoil, so what is found there is only told.
 pub async fn watch(db: &Database, ports: &Ports, rollout: &Rollout) -> Result<Next> {
     let began = ports.clock.running_for();
-    let Some(deployment) = db.deployment(rollout.deployment).await? else { return Ok(Next::Overtaken) };
-    let slots = db.slots(&rollout.environment).await?;
-    let staged = slots.iter().find(|slot| slot.state == SlotState::Staged && slot.release == rollout.release);
-    let Some(slot) = staged else { return Ok(Next::Overtaken) };
+    let Some((deployment, subject)) = on_its_way(db, rollout).await? else { return Ok(Next::Overtaken) };
     // By the clock that does not jump, and never longer than what was asked for.
     let left = rollout.next_at.map_or(0, |at| at.millis_since(ports.clock.now()));
     let until = began.plus(Span::from_millis(left).min(rollout.course.wait));
-    let mut inspection = Inspection::begin(ports, subject(db, &deployment, slot).await?);
+    let mut waiting = (rollout.weight == 0).then(|| Waiting::of(&deployment));
+    let mut inspection = Inspection::begin(ports, subject);
     let (mut records_due, mut goes_on) = (began, false);
     loop {
         let against = inspection.look().await;
-        let bad = against.iter().any(|one| one.consequence == Consequence::Rollback);
+        let bad = waiting.is_none() && against.iter().any(leads_back);
         let over = inspection.is_settled() && ports.clock.running_for() >= until;
-        if bad || over || ports.clock.running_for() >= records_due {
+        if bad || (over && goes_on) || ports.clock.running_for() >= records_due {
             records_due = ports.clock.running_for().plus(RECORDS_EVERY);
             match stands(db, rollout).await? {
                 Some(now) => goes_on = now.next_at.is_some(),
                 None => return Ok(Next::Overtaken),
             }
         }
-        if bad {
-            return Ok(judged(deployment, Judged::from(against)));
-        }
-        if over && goes_on {
-            return Ok(judged(deployment, inspection.end()));
+        match &mut waiting {
+            Some(waiting) => {
+                waiting.note(db, ports, against).await?;
+                inspection.look_anew();
+            }
+            None if bad => return Ok(judged(deployment, Judged::from(against))),
+            None if over && goes_on => return Ok(judged(deployment, inspection.end())),
+            None => {}
         }
         ports.clock.sleep(LOOK_EVERY).await;
     }
+}
+
+fn leads_back(one: &Evidence) -> bool {
+    one.consequence == Consequence::Rollback
+}
+
+async fn on_its_way(db: &Database, rollout: &Rollout) -> Result<Option<(Deployment, Subject)>> {
+    let Some(deployment) = db.deployment(rollout.deployment).await? else { return Ok(None) };
+    let slots = db.slots(&rollout.environment).await?;
+    let staged = slots.iter().find(|slot| slot.state == SlotState::Staged && slot.release == rollout.release);
+    let Some(slot) = staged else { return Ok(None) };
+    let subject = Subject { share: Some(rollout.weight), ..subject(db, &deployment, slot).await? };
+    Ok(Some((deployment, subject)))
 }
 
 fn judged(deployment: Deployment, judged: Judged) -> Next {
@@ -69,5 +87,5 @@ fn judged(deployment: Deployment, judged: Judged) -> Next {
 async fn stands(db: &Database, rollout: &Rollout) -> Result<Option<Rollout>> {
     let busy = db.lease(&rollout.environment).await?.is_some_and(|lease| lease.operation.is_some());
     let now = db.open_rollout(&rollout.environment).await?;
-    Ok(now.filter(|now| !busy && now.deployment == rollout.deployment && now.weight == rollout.weight))
+    Ok(now.filter(|now| !busy && now.is_at(rollout)))
 }

@@ -1,14 +1,15 @@
 //! Beginning and concluding what halts short of all traffic: the first share of a deployment, and each promotion.
 
-use super::{Seen, first_entry, open_conclusion, record_needs_attention, take_lease};
+use super::{Seen, busy, first_entry, open_conclusion, record_needs_attention, take_lease, tell};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{Database, OperationStatus, Tx, commit, deployments, leases, rollouts, slots};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::execute::{Failure, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName};
-use crate::notification::Told;
+use crate::notification::{NoticeKind, Told};
 use crate::plan::{Halt, OperationKind, Plan};
 use crate::ports::Ports;
 use crate::release::Release;
@@ -35,7 +36,8 @@ pub(crate) async fn begin_promotion(
     let (now, rollout) = (ports.clock.now(), new.rollout);
     let (environment, deployment) = (&rollout.environment, rollout.deployment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
-    if !rollouts::go_on(&mut tx, deployment, new.by_itself).await? {
+    // A pause is lifted by the promotion that comes about, not by the attempt.
+    if new.by_itself && !rollouts::is_free(&mut tx, deployment).await? {
         tx.rollback().await?;
         return Err(Error::refused("ORC-0155", format!("the rollout of {} is paused", rollout.version))
             .hint(format!("take it on: orchestrate deploy promote --env {environment}")));
@@ -74,6 +76,8 @@ pub(crate) async fn conclude_halt(
     rollouts::put(&mut tx, &Rollout::halted(deployment.id, &name, place, halt, now)).await?;
     let halted = Promoted { actor: &deployment.actor, action: "rollout_halted", error: None };
     halted.note(&mut tx, &name, deployment.id, &operation.record.plan, now);
+    // What was found at the share before says nothing about this one.
+    deployments::set_evidence(&mut tx, deployment.id, &[], now).await?;
     operations::set_status(&mut tx, operation.record.id, OperationStatus::Completed, None, now).await?;
     leases::release(&mut tx, &name).await?;
     commit(tx).await?;
@@ -110,6 +114,51 @@ pub(crate) async fn conclude_unpromoted(
     Ok(deployment)
 }
 
+/// A wish to keep what is being rolled out at its share.
+pub(crate) struct Pause<'a> {
+    pub environment: &'a EnvironmentName,
+    pub actor: &'a str,
+    pub why: &'a str,
+    /// Only while it stands like this and nobody paused it: how the daemon asks.
+    pub only: Option<&'a Rollout>,
+}
+
+/// One transaction: that no operation is open, the pause and its audit. How it stands afterwards; `None`: nothing is
+/// being rolled out.
+pub(crate) async fn record_pause(
+    db: &Database,
+    ports: &Ports,
+    pause: Pause<'_>,
+) -> Result<Option<Rollout>> {
+    let Pause { environment, actor, why, only } = pause;
+    let mut tx = db.begin().await?;
+    if leases::is_taken(&mut tx, environment).await? {
+        tx.rollback().await?;
+        return Err(busy(db, ports, environment).await?);
+    }
+    let stands = rollouts::fetch_open(&mut tx, environment).await?;
+    let Some(before) = stands.filter(|now| only.is_none_or(|only| now.is_at(only))) else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
+    let changes = match &before.paused {
+        Some(paused) => only.is_none() && paused != why,
+        None => true,
+    };
+    if !changes {
+        tx.rollback().await?;
+        return Ok(Some(before));
+    }
+    rollouts::pause(&mut tx, before.deployment, why).await?;
+    let detail = serde_json::json!({
+        "deployment": before.deployment, "version": before.version, "weight": before.weight,
+    });
+    let (at, action) = (ports.clock.now(), "rollout_paused");
+    audit::record(&mut tx, Audit { at, environment, actor, action, reason: Some(why), detail });
+    commit(tx).await?;
+    Ok(Some(Rollout { paused: Some(why.to_owned()), next_at: None, ..before }))
+}
+
 /// A line of the audit trail about a promotion.
 struct Promoted<'a> {
     actor: &'a str,
@@ -133,6 +182,33 @@ impl Promoted<'_> {
         let Self { actor, action, .. } = self;
         audit::record(tx, Audit { at: now, environment, actor, action, reason: None, detail });
     }
+}
+
+/// Records what was found of a release that is staged, and tells of it if there is something new; nothing, once it is
+/// being rolled out no more or has traffic.
+pub(crate) async fn record_waiting(
+    db: &Database,
+    id: DeploymentId,
+    evidence: &[Evidence],
+    news: bool,
+    now: Timestamp,
+) -> Result<()> {
+    let deployment = super::deploy::stored(db, id).await?;
+    let environment = db.environment(&deployment.environment).await?;
+    let mut tx = db.begin().await?;
+    // Whoever promotes it takes the lease first.
+    let taken = leases::is_taken(&mut tx, &deployment.environment).await?;
+    let stands = rollouts::fetch_open(&mut tx, &deployment.environment).await?;
+    if taken || !stands.is_some_and(|rollout| rollout.deployment == id && rollout.weight == 0) {
+        return tx.rollback().await;
+    }
+    deployments::set_evidence(&mut tx, id, evidence, now).await?;
+    if news {
+        let told = Deployment { evidence: evidence.to_vec(), ..deployment };
+        let told = Told::Deployment(Box::new(told));
+        tell(&mut tx, &environment, NoticeKind::NeedsAttention, told, None, now).await?;
+    }
+    commit(tx).await
 }
 
 /// What was being rolled out is stopped with its environment.

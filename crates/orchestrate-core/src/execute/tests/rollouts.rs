@@ -52,6 +52,11 @@ impl Scene {
         let (after, before) = self.weights();
         assert!([after, before].contains(&weight), "{what}: at {weight:?}");
         let end = if weight == after { End::Done } else { End::Before };
+        if self == Self::Promote {
+            let paused = stage.rollout().await.and_then(|rollout| rollout.paused);
+            let expected = (end == End::Before).then_some("lunch");
+            assert_eq!(paused.as_deref(), expected, "{what}: {end:?}, the pause");
+        }
         let expected = if self == Self::PromoteAll && end == End::Done { "1.1" } else { "1.0" };
         assert_eq!(live.as_deref(), Some(expected), "{what}: {end:?}");
         let status = stage.db.list_deployments(environment, 1).await.unwrap()[0].status;
