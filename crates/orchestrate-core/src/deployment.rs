@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::deployment_strategy::StrategyKind;
 use crate::environment::ProviderKind;
 use crate::evidence::Evidence;
+use crate::hooks::HookRun;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, Version};
 use crate::time::Timestamp;
 
@@ -82,6 +83,9 @@ pub struct Deployment {
     /// Why it is not rolled back by itself although it is bad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automatic_hold: Option<String>,
+    /// The commands of the release that were run for it, with what became of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
 }
 
 impl Deployment {

@@ -6,6 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ports::{Ended, PortResult};
 use crate::time::Span;
 
 /// When a command is run.
@@ -76,6 +77,61 @@ fn default_timeout() -> Span {
 
 fn is_rollback(what: &IfItFails) -> bool {
     *what == IfItFails::Rollback
+}
+
+/// How one that was run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookStatus {
+    Succeeded,
+    Failed,
+}
+
+/// One that was run, as it is recorded with its deployment or its rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRun {
+    pub name: Hook,
+    pub status: HookStatus,
+    /// None: it was killed, cut off, or could not be run at all.
+    pub exit_code: Option<i32>,
+    /// Why it counts as failed, e.g. `exited with status 1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The end of what it printed.
+    pub output: String,
+}
+
+impl HookRun {
+    pub fn of(name: Hook, result: &PortResult<Ended>) -> Self {
+        match result {
+            Ok(Ended { success: true, code, output, .. }) => {
+                let output = output.clone();
+                Self { name, status: HookStatus::Succeeded, exit_code: *code, error: None, output }
+            }
+            Ok(Ended { how, code, output, .. }) => {
+                let (error, output) = (Some(how.clone()), output.clone());
+                Self { name, status: HookStatus::Failed, exit_code: *code, error, output }
+            }
+            Err(error) => Self {
+                output: error.detail.clone().unwrap_or_default(),
+                ..Self::cut_off(name, &error.message)
+            },
+        }
+    }
+
+    /// Nobody waited for its end.
+    pub fn cut_off(name: Hook, why: &str) -> Self {
+        let (status, error) = (HookStatus::Failed, Some(why.to_owned()));
+        Self { name, status, exit_code: None, error, output: String::new() }
+    }
+
+    /// Each is run once, so what was told again takes the place of what was told before.
+    pub(crate) fn add_to(self, runs: &mut Vec<Self>) {
+        match runs.iter_mut().find(|run| run.name == self.name) {
+            Some(known) => *known = self,
+            None => runs.push(self),
+        }
+    }
 }
 
 /// The commands of a release.

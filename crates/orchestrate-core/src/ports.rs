@@ -41,6 +41,10 @@ pub trait Provider: Send + Sync {
     /// Runs a command of a release in its directory, and says how it ended; told again, not run again, for the same
     /// deployment or rollback.
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended>;
+    /// Removes what was kept of hooks whose deployments and rollbacks ended; who keeps nothing has nothing to remove.
+    async fn forget_hooks(&self, _request: &ForgetHooks) -> PortResult<()> {
+        Ok(())
+    }
     /// Removes a sealed artifact that no release needs; false if it is not here, or was taken in again just now.
     async fn discard(&self, artifact: &Digest) -> PortResult<bool>;
     /// What runs in the environment now.
@@ -148,6 +152,14 @@ pub struct HookRequest {
     pub hook: Hook,
     pub command: Vec<String>,
     pub timeout: Span,
+    pub fence: Fence,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetHooks {
+    pub environment: EnvironmentName,
+    /// What goes on and may ask again, as a hook is asked for with it.
+    pub but: Option<String>,
     pub fence: Fence,
 }
 

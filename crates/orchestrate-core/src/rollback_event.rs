@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Evidence;
+use crate::hooks::HookRun;
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId, RollbackId, Version};
 use crate::time::Timestamp;
 
@@ -115,6 +116,9 @@ pub struct RollbackEvent {
     /// What showed the release to be bad that was left, where it was left by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// The commands of the release that was left, with what became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
     /// The rollback that this one takes back (`--undo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RollbackId>,

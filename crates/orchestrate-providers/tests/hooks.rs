@@ -9,7 +9,7 @@ use std::fs;
 use common::{World, in_time, until};
 use orchestrate_core::hooks::Hook;
 use orchestrate_core::name::Fence;
-use orchestrate_core::ports::{HookRequest, Placement, PortErrorKind, Provider as _};
+use orchestrate_core::ports::{ForgetHooks, HookRequest, Placement, PortErrorKind, Provider as _};
 use orchestrate_core::time::Span;
 use tokio::sync::Mutex;
 
@@ -85,9 +85,37 @@ async fn it_runs_where_the_instances_run_and_leaves_them_alone() {
     let release = world.release(1, "#!/bin/sh\nexec sleep 1000\n", 0, 1);
     world.start(&release, 1).await.unwrap();
     let ended = in_time(world.supervisor().hook(&request(&release, 1, "pwd; exit 5"))).await.unwrap();
-    assert_eq!((ended.success, ended.how.as_str()), (false, "exited with status 5"));
+    assert_eq!((ended.success, ended.how.as_str(), ended.code), (false, "exited with status 5", Some(5)));
     assert!(ended.output.ends_with("run/production/blue-1"), "{}", ended.output);
     assert_eq!(world.instances().await.len(), 1);
     assert!(std::path::Path::new(&ended.output).is_dir());
     world.stop(&release, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_is_removed_but_for_what_goes_on_and_an_older_operation_runs_nothing_any_more() {
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    let release = world.release(1, SCRIPT, 0, 1);
+    let (command, count) = counted(&world);
+    for operation in [1, 2, 21] {
+        in_time(world.supervisor().hook(&request(&release, operation, &command))).await.unwrap();
+    }
+    let directory = world.home.path().join("hooks/production");
+    let kept = || fs::read_dir(&directory).unwrap().map(|one| one.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(kept().len(), 3);
+    let environment = release.environment.clone();
+    let forget = |fence: i64, but: Option<&str>| ForgetHooks {
+        environment: environment.clone(),
+        but: but.map(str::to_owned),
+        fence: Fence(fence),
+    };
+    let outdated = in_time(world.supervisor().forget_hooks(&forget(20, None))).await.unwrap_err();
+    assert_eq!((outdated.kind, kept().len()), (PortErrorKind::Fenced, 3));
+    in_time(world.supervisor().forget_hooks(&forget(22, Some("d2")))).await.unwrap();
+    assert_eq!(kept(), ["d2-pre_deploy.json"], "d21 is another one");
+    let late = in_time(world.supervisor().hook(&request(&release, 21, &command))).await.unwrap_err();
+    assert_eq!((late.kind, count()), (PortErrorKind::Fenced, 3), "who was given up runs nothing again");
+    in_time(world.supervisor().forget_hooks(&forget(22, None))).await.unwrap();
+    assert!(kept().is_empty());
 }

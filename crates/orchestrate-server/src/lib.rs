@@ -1,6 +1,7 @@
 //! The daemon: hosts the provider of this host, delivers the outbox, ends warm periods, watches what bakes, and
 //! finishes what was interrupted. It knows the ports, never the adapters behind them.
 
+mod hooks;
 mod interrupted;
 mod lanes;
 mod outbox;
@@ -78,6 +79,7 @@ pub(crate) struct Bell {
     pub verdicts: Notify,
     pub environments: Notify,
     pub prune: Notify,
+    pub hooks: Notify,
 }
 
 impl Bell {
@@ -89,6 +91,7 @@ impl Bell {
         self.verdicts.notify_one();
         self.environments.notify_one();
         self.prune.notify_one();
+        self.hooks.notify_one();
     }
 }
 

@@ -9,10 +9,10 @@ use tokio::net::UnixDatagram;
 use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
-use crate::{Daemon, interrupted, outbox, prune, reconcile, rollouts, verdicts};
+use crate::{Daemon, hooks, interrupted, outbox, prune, reconcile, rollouts, verdicts};
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -23,6 +23,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(rollouts::advance(Arc::clone(daemon)));
     tasks.spawn(tend_slots(Arc::clone(daemon)));
     tasks.spawn(prune::keep_few(Arc::clone(daemon)));
+    tasks.spawn(hooks::forget(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));
     tasks
 }

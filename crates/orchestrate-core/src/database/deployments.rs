@@ -374,6 +374,7 @@ fn read(row: &Row) -> Result<Deployment> {
         bake_until: row.opt_time("bake_until")?,
         evidence: row.json("evidence")?,
         automatic_hold: row.opt_text("automatic_hold")?,
+        hooks: row.json("hooks")?,
     })
 }
 

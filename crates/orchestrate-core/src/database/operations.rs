@@ -5,6 +5,7 @@ use super::sql::query;
 use super::{Database, Tx, commit, leases};
 use crate::error::Result;
 use crate::execute::journal::{Entry, StepEvent};
+use crate::hooks::HookRun;
 use crate::name::{DeploymentId, EnvironmentName, Fence, OperationId, RollbackId};
 use crate::plan::{OperationKind, Plan};
 use crate::time::Timestamp;
@@ -99,15 +100,15 @@ impl Database {
     /// Adds to the journal, durably, if the caller still holds the lease.
     pub(crate) async fn append_journal(
         &self,
-        environment: &EnvironmentName,
-        operation: OperationId,
-        fence: Fence,
+        operation: &OperationRecord,
         first_seq: usize,
         entries: &[Entry],
+        hooks: &[HookRun],
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        leases::check(&mut tx, environment, fence).await?;
-        write_journal(&mut tx, operation, first_seq, entries).await?;
+        leases::check(&mut tx, &operation.environment, operation.fence).await?;
+        write_journal(&mut tx, operation.id, first_seq, entries).await?;
+        write_hooks(&mut tx, operation, hooks).await?;
         commit(tx).await
     }
 }
@@ -139,6 +140,23 @@ pub(crate) async fn write_journal(
             .bind(entry.at.to_string());
     }
     query.execute(tx).await?;
+    Ok(())
+}
+
+/// Records what became of hooks with what they were run for: the rollback, else the deployment.
+pub(crate) async fn write_hooks(tx: &mut Tx, operation: &OperationRecord, hooks: &[HookRun]) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let (table, id) = match operation.rollback {
+        Some(rollback) => ("deployment_rollback_events", rollback.0),
+        None => ("deployments", operation.deployment.0),
+    };
+    let row = query(format!("SELECT hooks FROM {table} WHERE id = $1")).bind(id).fetch_one(tx).await?;
+    let mut known: Vec<HookRun> = row.json("hooks")?;
+    hooks.iter().for_each(|ran| ran.clone().add_to(&mut known));
+    let set = query(format!("UPDATE {table} SET hooks = $2 WHERE id = $1"));
+    set.bind(id).bind(to_json(&known)?).execute(tx).await?;
     Ok(())
 }
 

@@ -292,6 +292,7 @@ pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
         target_release: row.opt_int("target_release_id")?.map(ReleaseId),
         left: left(row)?,
         evidence: row.json("evidence")?,
+        hooks: row.json("hooks")?,
         crossed: row.opt_text("crossed")?,
         undoes: row.opt_int("undoes_id")?.map(RollbackId),
     })

@@ -110,11 +110,14 @@ impl DeploymentExecutor {
             return Ok(());
         }
         let why = why.join("; ");
-        Err(Error::refused("ORC-0156", format!("{version} is staged in {environment} and is not well: {why}"))
-            .hint(format!(
-                "look at its output: orchestrate logs --env {environment} --version {version}, \
+        Err(Error::refused(
+            "ORC-0156",
+            format!("{version} is staged in {environment} and is not well: {why}"),
+        )
+        .hint(format!(
+            "look at its output: orchestrate logs --env {environment} --version {version}, \
                  or take it back: orchestrate deploy rollback --env {environment}"
-            )))
+        )))
     }
 
     async fn rollout(&self, name: &EnvironmentName) -> Result<Rollout> {

@@ -8,6 +8,7 @@ mod step;
 mod tests;
 mod undo;
 
+pub use hook::forget_hooks;
 pub(crate) use step::backends;
 pub use step::perform;
 
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::database::{Database, EnvironmentRecord, OperationRecord};
 use crate::error::{Error, Result};
+use crate::hooks::HookRun;
 use crate::name::EnvironmentName;
 use crate::plan::{OperationKind, Place, Step};
 use crate::ports::{PortError, PortErrorKind, Ports};
@@ -115,6 +117,9 @@ pub struct Operation {
     /// Entries that the next durable write takes along.
     pending: Vec<Entry>,
     pub(crate) phases: Vec<Phase>,
+    /// Hooks that were run; the next durable write takes those along that are not on disk yet.
+    pub(crate) hooks: Vec<HookRun>,
+    hooks_written: usize,
     pub(crate) begun: Option<Begun>,
 }
 
@@ -146,6 +151,8 @@ impl Operation {
             written: entries.len(),
             pending: Vec::new(),
             phases: Vec::new(),
+            hooks: Vec::new(),
+            hooks_written: 0,
             begun: None,
         })
     }
@@ -181,6 +188,16 @@ impl Operation {
         (first, entries)
     }
 
+    fn note_hook(&mut self, ran: HookRun) {
+        self.hooks.push(ran);
+    }
+
+    /// What became of hooks and is not on disk yet, for the transaction that takes it along.
+    pub(crate) fn take_hooks(&mut self) -> Vec<HookRun> {
+        let first = std::mem::replace(&mut self.hooks_written, self.hooks.len());
+        self.hooks[first..].to_vec()
+    }
+
     /// Until the switch begins, an operation can be given up; from then on it is finished.
     fn may_stop_at(&self, index: usize) -> bool {
         !self.record.plan.steps()[..=index].iter().any(|step| matches!(step, Step::SwitchTraffic(_)))
@@ -199,9 +216,8 @@ impl Operation {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let (first, entries) = self.take_pending();
-        let record = &self.record;
-        db.append_journal(&record.environment, record.id, record.fence, first, &entries).await
+        let ((first, entries), hooks) = (self.take_pending(), self.take_hooks());
+        db.append_journal(&self.record, first, &entries, &hooks).await
     }
 }
 
@@ -288,12 +304,16 @@ async fn run_step(
     }
     ports.progress.started(&step);
     let (started, began) = (std::time::Instant::now(), ports.clock.now());
-    let may_stop = operation.may_stop_at(index);
+    let (may_stop, mut ran) = (operation.may_stop_at(index), None);
     let result = tokio::select! {
         biased;
-        result = attempt(ports, operation, &step) => result,
+        result = attempt(ports, operation, &step, &mut ran) => result,
         failure = limit, if may_stop => Err(Ok(failure)),
     };
+    if let (Step::Hook(_, hook), Err(Ok(failure)), None) = (&step, &result, &ran) {
+        ran = Some(HookRun::cut_off(*hook, &failure.message));
+    }
+    ran.into_iter().for_each(|ran| operation.note_hook(ran));
     let took = Span::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     operation.phases.push(Phase { name: step.name().into(), ms: ports.clock.now().millis_since(began) });
     match result {
@@ -323,6 +343,7 @@ async fn attempt(
     ports: &Ports,
     operation: &Operation,
     step: &Step,
+    ran: &mut Option<HookRun>,
 ) -> std::result::Result<Option<String>, std::result::Result<Failure, Fenced>> {
     const PAUSES: [u64; 5] = [20, 50, 100, 250, 500];
     /// Who let a whole time limit pass is not asked again after this: it hangs, and its users with it.
@@ -332,7 +353,7 @@ async fn attempt(
     let mut pauses = PAUSES.iter();
     loop {
         let done = match step {
-            Step::Hook(place, hook) => hook::run(ports, operation, release, place, *hook).await,
+            Step::Hook(place, hook) => hook::run(ports, operation, (release, place), *hook, ran).await,
             _ => perform(ports, operation.environment(), operation.record.fence, release, step)
                 .await
                 .map(|()| None),
@@ -387,7 +408,7 @@ async fn after_failure(
             Ok(None)
         }
         (true, _, OperationKind::Deploy | OperationKind::Promote) => {
-            hook::on_failure(ports, operation).await;
+            hook::on_failure(ports, operation, false).await;
             Ok(Some(Outcome::Condemned(failure)))
         }
         (true, _, OperationKind::Rollback | OperationKind::Stop) => {

@@ -12,8 +12,7 @@ pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
 pub(crate) use prune::record_pruning;
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
 pub(crate) use rollout::{
-    NewPromotion, Pause, begin_promotion, conclude_halt, conclude_unpromoted, record_pause,
-    record_waiting,
+    NewPromotion, Pause, begin_promotion, conclude_halt, conclude_unpromoted, record_pause, record_waiting,
 };
 pub(crate) use stop::{begin_stop, conclude_stop};
 
@@ -153,8 +152,9 @@ async fn open_conclusion(tx: &mut Tx, operation: &mut Operation) -> Result<()> {
     let (environment, fence, id) =
         (operation.environment().clone(), operation.record.fence, operation.record.id);
     leases::check(tx, &environment, fence).await?;
-    let (first, entries) = operation.take_pending();
-    operations::write_journal(tx, id, first, &entries).await
+    let ((first, entries), hooks) = (operation.take_pending(), operation.take_hooks());
+    operations::write_journal(tx, id, first, &entries).await?;
+    operations::write_hooks(tx, &operation.record, &hooks).await
 }
 
 /// Records that a person is needed; the lease stays with the operation, so that nothing else acts here.

@@ -43,7 +43,7 @@ pub(super) async fn undo(
             }
         }
     }
-    super::hook::on_failure(ports, operation).await;
+    super::hook::on_failure(ports, operation, true).await;
     Ok(Outcome::Undone(because))
 }
 

@@ -12,6 +12,7 @@ pub enum Kind {
     Fetch,
     Discard,
     Hook,
+    ForgetHooks,
     Start,
     AwaitHealthy,
     Stop,
@@ -28,10 +29,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Fetch,
         Self::Discard,
         Self::Hook,
+        Self::ForgetHooks,
         Self::Start,
         Self::AwaitHealthy,
         Self::Stop,

@@ -8,8 +8,8 @@ use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    AwaitHealthy, Counts, Ended, Fetch, HookRequest, Instance, InstanceState, Placement, PortError,
-    PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
+    AwaitHealthy, Counts, Ended, Fetch, ForgetHooks, HookRequest, Instance, InstanceState, Placement,
+    PortError, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use crate::release::{Digest, Release};
 use crate::time::Timestamp;
@@ -82,6 +82,10 @@ impl Provider for World {
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
         self.call(Call::at(Kind::Hook, &request.placement), |state| super::hooks::run(state, request)).await
+    }
+
+    async fn forget_hooks(&self, request: &ForgetHooks) -> PortResult<()> {
+        self.call(Call::plain(Kind::ForgetHooks), |state| super::hooks::forget(state, request)).await
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {

@@ -105,7 +105,12 @@ impl Witness for World {
     async fn run(&self, command: &OneOff) -> PortResult<Ended> {
         let found = self.lock().sights.commands.get(&command.command[0]).cloned();
         found.unwrap_or_else(|| {
-            Ok(Ended { success: true, how: "exited with status 0".into(), output: String::new() })
+            Ok(Ended {
+                success: true,
+                how: "exited with status 0".into(),
+                code: Some(0),
+                output: String::new(),
+            })
         })
     }
 

@@ -96,6 +96,7 @@ fn deployment(id: i64, of: &Release, status: DeploymentStatus, was_live: bool) -
         bake_until: None,
         evidence: Vec::new(),
         automatic_hold: None,
+        hooks: Vec::new(),
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Ended {
     pub success: bool,
     /// E.g. `exited with status 1`.
     pub how: String,
+    /// Its exit status, unless it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
     /// The end of what it printed.
     pub output: String,
 }

@@ -8,7 +8,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orchestrate_core::ports::{Ended, HookRequest, OneOff, PortError, PortErrorKind, PortResult};
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{
+    Ended, ForgetHooks, HookRequest, OneOff, PortError, PortErrorKind, PortResult,
+};
 use serde::{Deserialize, Serialize};
 
 use super::shared::{Shared, blocking};
@@ -42,6 +45,30 @@ pub(super) async fn run(shared: &Arc<Shared>, request: &HookRequest) -> PortResu
         give_back(shared, request).await;
     }
     keep(&file, result)
+}
+
+/// Removes what is kept of all others than the one that goes on.
+pub(super) async fn forget(shared: &Arc<Shared>, request: &ForgetHooks) -> PortResult<()> {
+    shared.accept_fence(&request.environment, request.fence).await?;
+    let directory = directory(shared, &request.environment);
+    let but = request.but.as_ref().map(|of| format!("{of}-"));
+    blocking(move || remove_all_but(&directory, but.as_deref())).await
+}
+
+fn remove_all_but(directory: &Path, but: Option<&str>) -> PortResult<()> {
+    let failed = |cause: io::Error| PortError::failed(format!("{}: {cause}", directory.display()));
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(failed(cause)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if but.is_none_or(|but| !entry.file_name().to_string_lossy().starts_with(but)) {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 fn one_off_of(request: &HookRequest) -> OneOff {
@@ -97,8 +124,11 @@ fn runs(shared: &Shared, request: &HookRequest) -> bool {
 
 /// Deployments and rollbacks are numbered once for a database, so the number and the hook say which one it is.
 fn file(shared: &Shared, request: &HookRequest) -> PathBuf {
-    let directory = shared.home.join("hooks").join(request.placement.environment.as_str());
-    directory.join(format!("{}-{}.json", request.of, request.hook))
+    directory(shared, &request.placement.environment).join(format!("{}-{}.json", request.of, request.hook))
+}
+
+fn directory(shared: &Shared, environment: &EnvironmentName) -> PathBuf {
+    shared.home.join("hooks").join(environment.as_str())
 }
 
 fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {

@@ -41,7 +41,13 @@ pub(super) async fn run(shared: &Arc<Shared>, one_off: &OneOff) -> PortResult<En
         return Err(if output.is_empty() { error } else { error.detail(output) });
     }
     let success = how.is_some_and(|ending| ending.is_success());
-    Ok(Ended { success, how: how.map_or_else(|| "ended".to_owned(), |ending| ending.to_string()), output })
+    let code = how.and_then(|ending| ending.status());
+    Ok(Ended {
+        success,
+        how: how.map_or_else(|| "ended".to_owned(), |ending| ending.to_string()),
+        code,
+        output,
+    })
 }
 
 async fn spawn(shared: &Arc<Shared>, one_off: &OneOff, log: PathBuf) -> PortResult<(KilledOnDrop, u64)> {

@@ -142,6 +142,13 @@ pub(super) enum Ending {
 }
 
 impl Ending {
+    pub const fn status(self) -> Option<i32> {
+        match self {
+            Self::Exited(status) => Some(status),
+            Self::Killed(_) => None,
+        }
+    }
+
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Exited(0))
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, HookRequest, Instance, Lines, OneOff, PortError, PortResult,
-    Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortError,
+    PortResult, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -173,6 +173,10 @@ impl Provider for Supervisor {
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
         hook::run(&self.shared, request).await
+    }
+
+    async fn forget_hooks(&self, request: &ForgetHooks) -> PortResult<()> {
+        hook::forget(&self.shared, request).await
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {

@@ -1,5 +1,7 @@
 //! When the commands of a release are run, and what it means that one fails.
 
+mod traces;
+
 use crate::deployment::DeploymentStatus;
 use crate::deployment_rollback::Asking;
 use crate::deployment_strategy::StrategyKind;

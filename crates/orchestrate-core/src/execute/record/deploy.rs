@@ -80,6 +80,7 @@ pub(crate) async fn conclude_deploy(
     let (now, name) = (ports.clock.now(), operation.environment().clone());
     let environment = db.environment(&name).await?;
     let mut deployment = stored(db, operation.record.deployment).await?;
+    operation.hooks.iter().for_each(|ran| ran.clone().add_to(&mut deployment.hooks));
     let target = &operation.target;
     let starts = operation.record.plan.steps().iter().any(Step::starts);
     // What serves and was proven already has nothing to prove by being deployed again.

@@ -140,6 +140,7 @@ pub(crate) async fn replan_rollback(
         Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))
             .await?;
     next.phases = std::mem::take(&mut operation.phases);
+    next.hooks = std::mem::take(&mut operation.hooks);
     Ok(next)
 }
 
@@ -157,6 +158,7 @@ pub(crate) async fn conclude_rollback(
         None => Begun { environment: db.environment(&name).await?, event: stored(db, id).await? },
     };
     event.phases = std::mem::take(&mut operation.phases);
+    operation.hooks.iter().for_each(|ran| ran.clone().add_to(&mut event.hooks));
     let mut tx = db.begin().await?;
     open_conclusion(&mut tx, operation).await?;
     let operation_id = operation.record.id;

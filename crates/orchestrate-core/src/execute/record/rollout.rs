@@ -125,11 +125,7 @@ pub(crate) struct Pause<'a> {
 
 /// One transaction: that no operation is open, the pause and its audit. How it stands afterwards; `None`: nothing is
 /// being rolled out.
-pub(crate) async fn record_pause(
-    db: &Database,
-    ports: &Ports,
-    pause: Pause<'_>,
-) -> Result<Option<Rollout>> {
+pub(crate) async fn record_pause(db: &Database, ports: &Ports, pause: Pause<'_>) -> Result<Option<Rollout>> {
     let Pause { environment, actor, why, only } = pause;
     let mut tx = db.begin().await?;
     if leases::is_taken(&mut tx, environment).await? {

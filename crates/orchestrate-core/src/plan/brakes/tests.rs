@@ -33,6 +33,7 @@ fn bad(release: i64, of_version: i64) -> Deployment {
         bake_until: None,
         evidence: Vec::new(),
         automatic_hold: None,
+        hooks: Vec::new(),
     }
 }
 
@@ -61,6 +62,7 @@ fn event(id: i64, from: i64, target: i64, seconds_ago: i64) -> RollbackEvent {
         target_release: Some(ReleaseId(target)),
         left: None,
         evidence: Vec::new(),
+        hooks: Vec::new(),
         undoes: None,
         crossed: None,
     }

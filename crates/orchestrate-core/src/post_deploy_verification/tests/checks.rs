@@ -154,7 +154,7 @@ async fn a_smoke_test_that_fails_or_hangs_is_bad() {
     let (stage, deployment) = self::stage(verify()).await;
     stage.world.answers_at("/page", 200, "shop v1.1");
     let output = "no stock\n".to_owned();
-    let ended = Ended { success: false, how: "exited with status 2".into(), output };
+    let ended = Ended { success: false, how: "exited with status 2".into(), code: Some(2), output };
     stage.world.command_ends("./check", Ok(ended));
     let found = judged(&stage, &deployment).await;
     let why = "the smoke test tool failed: `./check` exited with status 2: no stock";
