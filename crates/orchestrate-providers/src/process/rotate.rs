@@ -48,8 +48,12 @@ pub(super) async fn keep_small(shared: Arc<Shared>, limits: LogLimits) {
         logs.dedup();
         logs.retain(|log| fs::metadata(log).is_ok_and(|about| about.len() >= limits.bytes));
         for log in logs {
-            let path = log.clone();
-            let rotated = blocking(move || Ok(rotate(&path, limits))).await;
+            let (path, shared) = (log.clone(), Arc::clone(&shared));
+            let rotated = blocking(move || {
+                let _still = shared.counted.keep_still();
+                Ok(rotate(&path, limits))
+            })
+            .await;
             if let Ok(Err(cause)) = rotated {
                 tracing::warn!(log = %log.display(), %cause, "a log cannot be rotated");
             }
@@ -95,7 +99,8 @@ fn make_room(log: &Path, parts: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn part(log: &Path, number: u32) -> PathBuf {
+/// Where a part that was set aside is; the newest has the number 1.
+pub(super) fn part(log: &Path, number: u32) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()
