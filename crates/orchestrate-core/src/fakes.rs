@@ -49,6 +49,8 @@ struct State {
     wrong_answer: BTreeSet<Version>,
     missing: BTreeSet<Digest>,
     hooks: hooks::Hooks,
+    /// The most instances of one process type that ran together.
+    most: BTreeMap<String, usize>,
     sights: witness::Sights,
     next_port: u16,
 }
@@ -155,8 +157,16 @@ impl World {
         self.lock().calls.clone()
     }
 
+    /// Forgets what happened so far.
     pub fn forget_calls(&self) {
-        self.lock().calls.clear();
+        let mut state = self.lock();
+        state.calls.clear();
+        state.most.clear();
+    }
+
+    /// The most instances of a process type that ran together.
+    pub fn most_running(&self, process: &str) -> usize {
+        self.lock().most.get(process).copied().unwrap_or(0)
     }
 
     /// Runs until the future is done, or until a fault of the world kills its program: then it is dropped where it is.
@@ -313,6 +323,7 @@ impl World {
         let mut state = self.lock();
         let before = state.clone();
         let result = effect(&mut state);
+        state.count();
         invariants::look(&before, &state);
         result
     }
@@ -324,6 +335,17 @@ impl World {
 }
 
 impl State {
+    fn count(&mut self) {
+        let mut running: BTreeMap<String, usize> = BTreeMap::new();
+        for one in self.sites.values().flat_map(|site| site.instances.values()) {
+            *running.entry(one.process.clone()).or_default() += 1;
+        }
+        for (process, count) in running {
+            let most = self.most.entry(process).or_default();
+            *most = count.max(*most);
+        }
+    }
+
     fn site(&mut self, environment: &EnvironmentName) -> &mut Site {
         self.sites.entry(environment.clone()).or_default()
     }

@@ -3,6 +3,7 @@
 mod crashes;
 mod faults;
 mod journal;
+mod rolling;
 mod rollouts;
 
 use std::collections::BTreeSet;

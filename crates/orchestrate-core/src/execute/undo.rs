@@ -4,12 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::journal::{StepEvent, StepState};
-use super::step::{grow, perform, shift};
+use super::step::{grow, perform, shift, shrink};
 use super::{Failure, Operation, Outcome, share_of};
 use crate::database::Database;
 use crate::error::Result;
+use crate::name::Fence;
 use crate::plan::Step;
-use crate::ports::{Deregister, Drain, PortErrorKind, PortResult, Ports, Processes, StopRequest};
+use crate::ports::{
+    AwaitHealthy, Counts, Deregister, Drain, Placement, PortErrorKind, PortResult, Ports, Processes,
+    StopRequest,
+};
+use crate::release::Release;
+use crate::time::Span;
+
+/// How long what was ready before may take to show that it still is.
+const READY_WITHIN: Span = Span::from_millis(500);
 
 pub(super) async fn undo(
     db: &Database,
@@ -85,8 +94,9 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
     let (fence, place) = (operation.record.fence, step.place());
     match step {
         Step::Start(_, processes) => take_away(ports, operation, step, *processes).await,
-        // What came before it goes with the first batch, when nothing of it has traffic any more.
-        Step::Grow(_, _, was) if was.values().any(|count| *count > 0) => Ok(()),
+        Step::Grow(_, _, was) if was.values().any(|count| *count > 0) => {
+            leave(ports, place.placement(environment), operation.release_of(step), was, fence).await
+        }
         Step::Grow(..) => take_away(ports, operation, step, Processes::All).await,
         Step::Shrink(_, _, was) => {
             grow(ports, place.placement(environment), operation.release_of(step), was, fence).await
@@ -125,6 +135,24 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
         | Step::ProveLive(_)
         | Step::Hook(..)
         | Step::Drain(_) => Ok(()),
+    }
+}
+
+/// Leaves what there was before a batch, if that much is ready to carry the share that it had then. If it is not, all of it
+/// stays until the first batch goes, when nothing of it has traffic any more: what serves comes before `max_surge`.
+async fn leave(
+    ports: &Ports,
+    placement: Placement,
+    release: &Release,
+    was: &Counts,
+    fence: Fence,
+) -> PortResult<()> {
+    let (processes, counts, deadline) = (Processes::All, Some(was.clone()), READY_WITHIN);
+    let wait = AwaitHealthy { placement: placement.clone(), processes, counts, deadline };
+    match ports.provider.await_healthy(&wait).await {
+        Ok(_) => shrink(ports, placement, release, was, fence).await,
+        Err(error) if error.kind == PortErrorKind::Fenced => Err(error),
+        Err(_) => Ok(()),
     }
 }
 
