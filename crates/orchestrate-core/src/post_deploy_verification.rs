@@ -4,10 +4,12 @@ mod health;
 mod inspection;
 pub mod judge;
 mod probes;
+mod so_far;
 mod statistics;
 mod subject;
 
 pub use inspection::Inspection;
+pub(crate) use so_far::SoFar;
 pub use subject::{Marks, Subject};
 
 use crate::database::Database;
@@ -98,6 +100,7 @@ pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Res
     let until = began.plus(Span::from_millis(left).min(bake));
     let mut inspection = Inspection::begin(ports, subject);
     let (mut records_due, mut told) = (began, Told::of(deployment));
+    let mut so_far = SoFar::of(deployment);
     loop {
         let over = inspection.is_settled() && ports.clock.running_for() >= until;
         if over || ports.clock.running_for() >= records_due {
@@ -116,6 +119,7 @@ pub async fn watch(db: &Database, ports: &Ports, deployment: &Deployment) -> Res
             }
         }
         let against = inspection.look().await;
+        so_far.note(db, ports, &inspection).await;
         if against.iter().any(|one| one.consequence == Consequence::Rollback) {
             match standing(db, deployment).await? {
                 Standing::Overtaken => return Ok(Judged::overtaken()),
@@ -168,6 +172,7 @@ pub(crate) async fn subject(db: &Database, deployment: &Deployment, slot: &SlotR
         release,
         marks,
         since: deployment.started_at,
+        known: db.checks_of_deployment(deployment.id).await?,
         share: None,
     })
 }

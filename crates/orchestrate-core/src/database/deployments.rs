@@ -85,6 +85,25 @@ impl Database {
         row.map(|row| row.json("marks")).transpose()
     }
 
+    /// What its checks said so far, while it is watched.
+    pub async fn checks_of_deployment(&self, id: DeploymentId) -> Result<Vec<Evidence>> {
+        let row = query("SELECT checks FROM deployments WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        row.map_or_else(|| Ok(Vec::new()), |row| row.json("checks"))
+    }
+
+    /// Records what its checks say so far; nothing, once it is decided.
+    pub(crate) async fn record_checks(&self, id: DeploymentId, checks: &[Evidence]) -> Result<()> {
+        query("UPDATE deployments SET checks = $2 WHERE id = $1 AND status = 'in_progress'")
+            .bind(id.0)
+            .bind(to_json(&checks)?)
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(())
+    }
+
     /// The deployments that are live and still watched.
     pub async fn list_baking(&self) -> Result<Vec<Deployment>> {
         let rows = query("SELECT * FROM deployments WHERE bake_until IS NOT NULL AND status = 'in_progress'")
@@ -151,6 +170,16 @@ pub(crate) async fn set_evidence(
     Ok(())
 }
 
+/// What was found of it says nothing about what comes now: another share of the traffic.
+pub(crate) async fn forget_findings(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
+    query("UPDATE deployments SET evidence = '[]', checks = '[]', updated_at = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(now.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Records why it is not rolled back by itself; false if that was recorded before.
 pub(crate) async fn hold_automatic(tx: &mut Tx, id: DeploymentId, why: &str, now: Timestamp) -> Result<bool> {
     let changed = query(
@@ -202,7 +231,7 @@ pub(crate) async fn went_live(
 ) -> Result<()> {
     query(
         "UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2, status = 'in_progress', \
-         error_message = NULL, completed_at = NULL, evidence = '[]' WHERE id = $1",
+         error_message = NULL, completed_at = NULL, evidence = '[]', checks = '[]' WHERE id = $1",
     )
     .bind(id.0)
     .bind(now.to_string())
@@ -325,8 +354,8 @@ pub(crate) async fn bake_again(tx: &mut Tx, id: DeploymentId, now: Timestamp) ->
     let contents: Contents = row.json("contents")?;
     let until = now.plus(contents.settings.verify.bake.duration());
     query(
-        "UPDATE deployments SET status = 'in_progress', bake_until = $2, completed_at = NULL, updated_at = $3 \
-         WHERE id = $1",
+        "UPDATE deployments SET status = 'in_progress', bake_until = $2, completed_at = NULL, checks = '[]', \
+         updated_at = $3 WHERE id = $1",
     )
     .bind(id.0)
     .bind(until.to_string())

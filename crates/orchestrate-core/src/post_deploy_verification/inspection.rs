@@ -41,6 +41,7 @@ impl Inspection {
     pub fn begin(ports: &Ports, subject: Subject) -> Self {
         let (begun, verify) = (ports.clock.running_for(), &subject.release.contents.settings.verify);
         let queries = verify.prometheus.as_ref().map_or(0, |prometheus| prometheus.queries.len());
+        let smoke: Vec<_> = verify.smoke.iter().map(|test| judge::smoke_seen(test, &subject.known)).collect();
         Self {
             begun,
             short: 0,
@@ -48,7 +49,7 @@ impl Inspection {
             sick: None,
             traffic: None,
             probes: JoinSet::new(),
-            smoke: vec![None; verify.smoke.len()],
+            smoke,
             smoke_begun: false,
             logs: vec![None; verify.logs.len()],
             metrics: vec![None; queries],
@@ -85,6 +86,11 @@ impl Inspection {
             && (none_to_wait_for || self.smoke.iter().all(Option::is_some))
             && self.logs.iter().all(Option::is_some)
             && self.metrics.iter().all(Option::is_some)
+    }
+
+    /// What every check says at this moment.
+    pub fn so_far(&self) -> Vec<Evidence> {
+        self.evidence(Moment::During)
     }
 
     /// What can be said now that the watch is over.
@@ -135,7 +141,8 @@ impl Inspection {
         let settings = &self.subject.release.contents.settings.verify;
         if self.seen_well && !self.smoke_begun {
             self.smoke_begun = true;
-            for index in 0..settings.smoke.len() {
+            // One whose verdict an earlier watch recorded is not run twice.
+            for index in (0..settings.smoke.len()).filter(|index| self.smoke[*index].is_none()) {
                 let (ports, subject) = (self.ports.clone(), Arc::clone(&self.subject));
                 self.probes.spawn(async move {
                     let test = &subject.release.contents.settings.verify.smoke[index];

@@ -196,10 +196,30 @@ fn millis(micros: u64) -> Option<Measure> {
 pub fn smoke(verify: &Verify, test: &SmokeTest, seen: &std::result::Result<String, String>) -> Evidence {
     let (finding, text) = match seen {
         Ok(saw) => (Finding::Good, saw.clone()),
-        Err(why) => (Finding::Bad, format!("the smoke test {} failed: {why}", test.name)),
+        Err(why) => (Finding::Bad, format!("{}{why}", smoke_failed(test))),
     };
     let leads = finding.leads_to(test.on_bad.unwrap_or(verify.on_bad), verify.on_no_data);
-    Evidence::new(format!("smoke {}", test.name), finding, leads, text)
+    Evidence::new(smoke_check(test), finding, leads, text)
+}
+
+/// What a smoke test saw, read back from what is on record of it.
+pub fn smoke_seen(test: &SmokeTest, known: &[Evidence]) -> Option<std::result::Result<String, String>> {
+    let check = smoke_check(test);
+    let Evidence { finding, text, .. } = known.iter().find(|one| one.check == check)?;
+    let why = || text.strip_prefix(&smoke_failed(test)).unwrap_or(text).to_owned();
+    match finding {
+        Finding::Good => Some(Ok(text.clone())),
+        Finding::Bad => Some(Err(why())),
+        Finding::NoData => None,
+    }
+}
+
+fn smoke_check(test: &SmokeTest) -> String {
+    format!("smoke {}", test.name)
+}
+
+fn smoke_failed(test: &SmokeTest) -> String {
+    format!("the smoke test {} failed: ", test.name)
 }
 
 /// Lines of the release's output, beside those of the release before.

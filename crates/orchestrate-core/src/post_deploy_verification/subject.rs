@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::judge::Traffic;
+use crate::evidence::Evidence;
 use crate::name::{EnvironmentName, ReleaseId};
 use crate::plan::Place;
 use crate::ports::{Placement, Ports, ReleaseCounts, Tally};
@@ -23,6 +24,8 @@ pub struct Subject {
     pub marks: Marks,
     /// When the deployment began: what was wrong before that is not its fault.
     pub since: Timestamp,
+    /// What an earlier watch of the same had seen already.
+    pub known: Vec<Evidence>,
     /// Its share of the traffic in percent, while it is being rolled out; none: it is live and bakes.
     pub share: Option<u8>,
 }
@@ -71,6 +74,7 @@ impl Subject {
             before: None,
             marks: Marks::default(),
             since: rollout.since,
+            known: Vec::new(),
             share: Some(rollout.weight),
         }
     }

@@ -1,6 +1,7 @@
 //! Bakes: good ones, bad ones, and those that something else overtook.
 
 mod checks;
+mod so_far;
 
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::fakes::{Fault, Kind, When};

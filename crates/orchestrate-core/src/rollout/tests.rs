@@ -1,5 +1,6 @@
 //! Canaries and staged releases: forward step by step, back in one, and whatever happens in between.
 
+mod clock;
 mod pausing;
 mod waiting;
 

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::evidence::{Consequence, Evidence};
 use crate::ports::Ports;
 use crate::post_deploy_verification::{
-    Inspection, Judged, LOOK_EVERY, RECORDS_EVERY, Subject, Verdict, subject,
+    Inspection, Judged, LOOK_EVERY, RECORDS_EVERY, SoFar, Subject, Verdict, subject,
 };
 use crate::slot::SlotState;
 use crate::time::Span;
@@ -27,16 +27,17 @@ pub enum Next {
 /// Watches one step to its end. One that is paused is watched as well, and does not end by itself. What is staged has no
 /// traffic that it could spoil, so what is found there is only told.
 pub async fn watch(db: &Database, ports: &Ports, rollout: &Rollout) -> Result<Next> {
-    let began = ports.clock.running_for();
+    let (now, began) = (ports.clock.now(), ports.clock.running_for());
     let Some((deployment, subject)) = on_its_way(db, rollout).await? else { return Ok(Next::Overtaken) };
     // By the clock that does not jump, and never longer than what was asked for.
-    let left = rollout.next_at.map_or(0, |at| at.millis_since(ports.clock.now()));
+    let left = rollout.next_at.map_or(0, |at| at.millis_since(now));
     let until = began.plus(Span::from_millis(left).min(rollout.course.wait));
     let mut waiting = (rollout.weight == 0).then(|| Waiting::of(&deployment));
-    let mut inspection = Inspection::begin(ports, subject);
+    let (mut inspection, mut so_far) = (Inspection::begin(ports, subject), SoFar::of(&deployment));
     let (mut records_due, mut goes_on) = (began, false);
     loop {
         let against = inspection.look().await;
+        so_far.note(db, ports, &inspection).await;
         let bad = waiting.is_none() && against.iter().any(leads_back);
         let over = inspection.is_settled() && ports.clock.running_for() >= until;
         if bad || (over && goes_on) || ports.clock.running_for() >= records_due {

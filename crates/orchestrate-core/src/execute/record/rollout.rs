@@ -76,8 +76,7 @@ pub(crate) async fn conclude_halt(
     rollouts::put(&mut tx, &Rollout::halted(deployment.id, &name, place, halt, now)).await?;
     let halted = Promoted { actor: &deployment.actor, action: "rollout_halted", error: None };
     halted.note(&mut tx, &name, deployment.id, &operation.record.plan, now);
-    // What was found at the share before says nothing about this one.
-    deployments::set_evidence(&mut tx, deployment.id, &[], now).await?;
+    deployments::forget_findings(&mut tx, deployment.id, now).await?;
     operations::set_status(&mut tx, operation.record.id, OperationStatus::Completed, None, now).await?;
     leases::release(&mut tx, &name).await?;
     commit(tx).await?;

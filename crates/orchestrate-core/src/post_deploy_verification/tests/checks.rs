@@ -287,6 +287,7 @@ async fn a_release_is_analysed_in_its_slot_for_as_long_as_is_asked() {
             before: None,
             marks: Marks::take(&ports, &stage.environment, release.id, None).await,
             since: stage.world.clock.read(),
+            known: Vec::new(),
             share: None,
         }
     };

@@ -3,10 +3,11 @@
 use super::{code, stage};
 use crate::deployment_executor::Promotion;
 use crate::error::Result;
-use crate::execute::Outcome;
+use crate::execute::{FailureKind, Limits, Outcome};
 use crate::fakes::{Fault, Gate, Kind, When};
 use crate::rollout::Rollout;
-use crate::stage::{Stage, v};
+use crate::stage::{Stage, canary, v, with_worker};
+use crate::time::Span;
 
 impl Stage {
     async fn pause(&self, why: &str) -> Result<Rollout> {
@@ -78,6 +79,23 @@ async fn while_it_is_taken_on_a_pause_is_refused_and_leaves_no_trace() {
         assert!(stage.rollout().await.is_none_or(|rollout| rollout.paused.is_none()));
         assert_eq!(stage.pauses().await, Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn a_promotion_that_takes_too_long_leaves_everything_as_it_was() {
+    let settings = crate::environment::EnvironmentSettings { strategy: canary().strategy, ..with_worker() };
+    let stage = Stage::with(settings, &[]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let before = (stage.rollout().await, stage.world.running(&stage.environment));
+    // The workers do not come up, and nobody says so.
+    stage.world.fault(When::Kind(Kind::AwaitHealthy), 1, Fault::Hold(Gate::default()));
+    let limits = Limits { timeout: Some(Span::from_millis(50)), interrupt: None };
+    let promotion = Promotion { limits, ..stage.to_promote(true) };
+    let promoted = stage.executor().promote(&promotion).await.unwrap();
+    let Outcome::Undone(failure) = &promoted.outcome else { panic!("{:?}", promoted.outcome) };
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::TimedOut, "it took longer than 50ms"));
+    assert_eq!((stage.rollout().await, stage.world.running(&stage.environment)), before);
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
 }
 
 #[tokio::test]
