@@ -108,7 +108,13 @@ fn status_prints_the_promised_fields() {
     has_shape(&status, &shape);
     has_shape(
         &status["live"],
-        &[("version", "1.1.0"), ("deployment_id", "number"), ("slot", "green"), ("since", "time")],
+        &[
+            ("version", "1.1.0"),
+            ("deployment_id", "number"),
+            ("slot", "green"),
+            ("since", "time"),
+            ("proven", "boolean"),
+        ],
     );
     has_shape(
         &status["latest"],
@@ -118,6 +124,7 @@ fn status_prints_the_promised_fields() {
             ("status", "completed"),
             ("error_message", "null"),
             ("bake_until", "null"),
+            ("proven", "boolean"),
             ("point_of_no_return", "time"),
         ],
     );
@@ -156,6 +163,7 @@ fn traffic(row: &Value, version: &str, state: &str, weight: u8, warm_until: &str
             ("healthy", "number"),
             ("in_flight", "number"),
             ("warm_until", warm_until),
+            ("proven", "boolean"),
             ("addresses", "array"),
         ],
     );

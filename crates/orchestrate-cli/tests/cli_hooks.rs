@@ -73,6 +73,28 @@ fn one_that_fails_before_traffic_changes_nothing_and_one_after_it_takes_the_rele
 }
 
 #[test]
+fn what_became_of_each_is_on_record_and_nothing_is_left_in_the_home() {
+    let scene = hooked(json!({ "post_rollback": "echo no such channel; exit 3" }));
+    scene.deploy("1.0.0").ok();
+    scene.artifact("1.1.0");
+    let deployed = scene.json("deploy --env production --version 1.1.0").ok().json();
+    let told = |hooks: &Value| -> Vec<Value> {
+        let rows = hooks.as_array().unwrap().iter();
+        rows.map(|row| json!([row["name"], row["status"], row["exit_code"], row["output"]])).collect()
+    };
+    let expected = [json!(["pre_deploy", "succeeded", 0, ""]), json!(["post_deploy", "succeeded", 0, ""])];
+    assert_eq!(told(&deployed["hooks"]), expected);
+    let rolled = scene.rollback().ok().json();
+    let failed = json!(["post_rollback", "failed", 3, "no such channel"]);
+    assert_eq!(told(&rolled["hooks"]), [json!(["pre_rollback", "succeeded", 0, ""]), failed]);
+    let shown = scene.typed("deploy rollbacks show 1").ok();
+    shown.prints("post_rollback").prints("failed: exited with status 3: no such channel");
+    scene.typed("deploy history --env production").ok().prints("post_rollback failed");
+    let kept = scene.home.join("hooks/production");
+    until("it is forgotten", || (std::fs::read_dir(&kept).unwrap().count() == 0).then_some(()));
+}
+
+#[test]
 fn one_that_hangs_is_ended_with_everything_that_it_started() {
     let mut scene = Scene::new();
     scene.deploy("1.0.0").ok();

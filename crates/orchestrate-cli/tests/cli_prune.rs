@@ -39,12 +39,15 @@ fn a_dry_run_tells_what_goes_and_pruning_removes_it() {
     dry.prints("2 would be pruned; nothing was changed; 2 stay reachable by rollback");
     assert_eq!(artifacts(&scene).len(), 4);
 
+    let by_flag = scene.typed("env prune --env production --dry-run").ok();
+    by_flag.prints("2 would be pruned; nothing was changed");
+    scene.typed("env prune --dry-run").ends(2);
     let pruned = scene.json("env prune production").ok().json();
     assert_eq!(pruned["releases"][0]["kept"], "live", "{pruned}");
     assert_eq!(pruned["releases"][3]["kept"], json!(null), "{pruned}");
     assert_eq!((&pruned["removed"], artifacts(&scene).len()), (&json!(2), 2), "{pruned}");
     let refused = scene.typed("deploy rollback -e production --version 1.0.0 --force").ends(1);
-    refused.says("was pruned").says("[ORC-0142]");
+    refused.says("1.0.0 was pruned in production at 20").says("[ORC-0142]");
     scene.typed("deploy candidates -e production").ok().prints("was pruned at");
     scene.rollback().ok();
     assert_eq!(scene.answers(), "1.2.0");

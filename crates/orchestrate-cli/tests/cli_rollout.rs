@@ -150,58 +150,66 @@ fn a_staged_release_is_seen_at_its_own_address_and_switched_to_by_a_promotion() 
     assert_eq!(refused.ends(2).error()["code"], "ORC-0233");
 }
 
-/// 1.0.0 is live with four instances, replaced one at a time.
-fn rolling() -> Scene {
-    let mut scene = Scene::new();
-    scene.configure(|production| {
-        production["processes"]["web"]["instances"] = json!(4);
-        production["strategy"] = json!({ "type": "rolling" });
-        production["health_check"]["deadline"] = json!("2s");
-    });
-    scene.deploy("1.0.0").ok();
-    scene
-}
-
 #[test]
-fn a_rolling_deployment_replaces_every_instance_and_loses_no_request() {
-    let scene = rolling();
-    let load = Load::start(scene.address, "/version", 8);
-    scene.deploy("1.1.0").ok().says("give 25 % of the traffic to 1.1.0");
-    load.await_more(50);
-    let report = load.end();
-    assert!(report.failed.is_empty(), "{:?}", report.failed);
-    until("the old instances are gone", || {
-        let status = scene.status();
-        (shares(&status) == is(&[("1.1.0", 100)])).then_some(())
+fn what_crashes_while_it_is_staged_is_seen_told_and_not_promoted() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let serve = format!("exec '{}' sample-service", support::scene::PROGRAM);
+    let mark = scene.work.join("mark");
+    scene.script("dist/1.1.0/serve", &format!("test -e '{}' && exit 7\n{serve}", mark.display()));
+    let staged = scene.json("deploy --env production --version 1.1.0 --no-switch").ok().json();
+    assert_eq!((&staged["rollout"]["weight"], staged["rollout"].get("wait")), (&json!(0), None));
+    std::fs::write(&mark, "").unwrap();
+    let process = |pid: &u32| std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let ours = |pid: &u32| String::from_utf8_lossy(&process(pid)).contains("ORCHESTRATE_VERSION=1.1.0");
+    let pid = scene.processes().into_iter().find(ours).expect("it runs");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    until("it is on record", || {
+        let evidence = scene.status()["latest"]["evidence"].clone();
+        (evidence[0]["finding"] == "bad").then_some(())
     });
-    assert_eq!(scene.status()["traffic"][0]["healthy"], json!(4));
-    let load = Load::start(scene.address, "/version", 8);
-    assert_eq!(scene.rollback().ok().json()["path"], "cold");
-    load.await_more(50);
-    let report = load.end();
-    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    scene.typed("deploy status --env production").ok().prints("while it was staged");
+    let refused = scene.json("deploy promote --env production").ends(1).error();
+    assert_eq!(refused["code"], "ORC-0156", "{refused}");
+    assert_eq!(shares(&scene.status()), is(&[("1.0.0", 100), ("1.1.0", 0)]));
+    scene.typed("deploy rollback --env production").ok();
     assert_eq!(scene.answers(), "1.0.0");
 }
 
 #[test]
-fn an_instance_that_dies_in_the_middle_of_a_batch_puts_the_batches_before_it_back() {
-    let scene = rolling();
-    // The third instance of the new release does not come up.
-    let serve = format!("exec '{}' sample-service", support::scene::PROGRAM);
-    scene.script(
-        "dist/1.1.0/serve",
-        &format!("case $ORCHESTRATE_INSTANCE in *-web-3*) exit 7;; esac\n{serve}"),
-    );
-    let load = Load::start(scene.address, "/version", 8);
-    scene.typed("deploy --env production --version 1.1.0").ends(3).says("users are served as before");
-    load.await_more(50);
-    let report = load.end();
-    assert!(report.failed.is_empty(), "{:?}", report.failed);
-    assert!(report.served.contains_key("1.1.0"), "two batches had traffic");
-    let status = scene.status();
-    assert_eq!(shares(&status), is(&[("1.0.0", 100)]));
-    assert_eq!(
-        (&status["traffic"][0]["healthy"], &status["latest"]["status"]),
-        (&json!(4), &json!("failed"))
-    );
+fn a_promotion_that_is_detached_leaves_the_bake_to_the_daemon() {
+    let mut scene = canary("10m");
+    scene.configure(|production| production["verify"]["bake"] = json!("60s"));
+    scene.deploy("1.1.0").ok();
+    let promoted = scene.json("deploy promote --env production --all --detach").ok().json();
+    assert_eq!((&promoted["status"], &promoted["rollout"]), (&json!("in_progress"), &json!(null)));
+    let status = until("the checks say something", || {
+        let status = scene.status();
+        (status["bake"]["checks"][0]["finding"] == "good").then_some(status)
+    });
+    assert_eq!(status["bake"]["checks"][0]["check"], "instances");
+    assert_eq!((&status["bake"]["version"], &status["latest"]["proven"]), (&json!("1.1.0"), &json!(false)));
+    assert_eq!(status["bake"]["ends_at"], status["latest"]["bake_until"]);
+    scene.typed("deploy status --env production").ok().prints("instances: good").prints("not proven yet");
+    let history = scene.json("deploy history --env production").ok().json();
+    assert_eq!((&history[0]["proven"], &history[1]["proven"]), (&json!(false), &json!(true)));
+    let candidates = scene.json("deploy candidates --env production").ok().json();
+    let proven = |row: &Value| (row["version"].clone(), row["proven"].clone());
+    let expected = [(json!("1.1.0"), json!(false)), (json!("1.0.0"), json!(true))];
+    assert_eq!(candidates.as_array().unwrap().iter().map(proven).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn stopping_an_environment_says_which_rollout_it_ends_and_wants_to_be_told_so() {
+    let scene = canary("10m");
+    scene.deploy("1.1.0").ok();
+    let refused = scene.json("env stop production").ends(1).error();
+    assert_eq!(refused["code"], "ORC-0129");
+    assert!(refused["message"].as_str().unwrap().contains("1.1.0 has 10 % of the traffic"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().ends_with("orchestrate env stop production --yes"));
+    assert_eq!(shares(&scene.status()), is(&[("1.0.0", 90), ("1.1.0", 10)]));
+    let stopped = scene.typed("env stop production --yes").ok();
+    stopped.prints("stopped 1.0.0 in production and 1.1.0, whose rollout has ended at 10 %");
+    assert_eq!(scene.status()["rollout"], json!(null));
 }

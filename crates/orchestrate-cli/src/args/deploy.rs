@@ -86,6 +86,12 @@ pub struct PromoteArgs {
     /// All of the traffic, whatever steps are left.
     #[arg(long)]
     pub all: bool,
+    /// Gives up after so long, and leaves the traffic as it was.
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+    /// Ends once the version has its traffic; the daemon goes on watching it.
+    #[arg(long)]
+    pub detach: bool,
     #[command(flatten)]
     pub output: Output,
 }

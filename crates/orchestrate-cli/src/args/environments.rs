@@ -38,7 +38,11 @@ pub enum EnvCommand {
 #[derive(Debug, Args)]
 pub struct EnvPrune {
     /// The environment.
-    pub name: EnvironmentName,
+    #[arg(required_unless_present = "env", conflicts_with = "env")]
+    pub name: Option<EnvironmentName>,
+    /// The same, as other commands have it.
+    #[arg(long, short, value_name = "NAME", hide = true)]
+    pub env: Option<EnvironmentName>,
     /// Shows what would be removed, and what stays reachable by a rollback.
     #[arg(long)]
     pub dry_run: bool,

@@ -7,6 +7,7 @@ use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_executor::{Deployed, failed};
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
+use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
 use orchestrate_core::rollback_event::RollbackEvent;
 use orchestrate_core::rollout::Rollout;
@@ -44,6 +45,8 @@ struct Report {
     evidence: Vec<Evidence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hooks: Vec<HookRun>,
     rollback: Option<RollbackEvent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollout: Option<Rollout>,
@@ -248,6 +251,7 @@ fn report(deployment: Deployment, rollback: Option<RollbackEvent>, rollout: Opti
         bake_until: deployment.bake_until,
         evidence: deployment.evidence,
         automatic_hold: deployment.automatic_hold,
+        hooks: deployment.hooks,
         rollback,
         rollout,
     }

@@ -24,15 +24,20 @@ pub async fn run(global: &Global, args: &Listing, printer: &Printer) -> Ended {
                 (false, true) => "live".to_owned(),
                 (false, false) => String::new(),
             };
+            let proven = if candidate.proven { "yes" } else { "no" };
             vec![
                 candidate.version.to_string(),
                 mark,
+                proven.to_owned(),
                 candidate.path.map_or_else(|| "-".to_owned(), |path| path.to_string()),
                 moment(candidate.sealed_at),
                 candidate.why_not.as_deref().map_or_else(String::new, harmless),
             ]
         });
-        printer.table(&["VERSION", "", "PATH", "SEALED (UTC)", "WHY IT IS NOT THE DEFAULT"], rows.collect())
+        printer.table(
+            &["VERSION", "", "PROVEN", "PATH", "SEALED (UTC)", "WHY IT IS NOT THE DEFAULT"],
+            rows.collect(),
+        )
     });
     Ok(Exit::DONE)
 }

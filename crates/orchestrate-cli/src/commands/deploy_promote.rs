@@ -6,6 +6,7 @@ use orchestrate_core::deployment::Deployment;
 use orchestrate_core::deployment_executor::Promotion;
 use orchestrate_core::execute::Limits;
 use orchestrate_core::rollout::Rollout;
+use orchestrate_core::time::Span;
 use serde::Serialize;
 
 use super::deploy;
@@ -33,7 +34,7 @@ pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> E
         all: args.all,
         actor: crate::host::actor(),
         by_itself: None,
-        limits: Limits { timeout: None, interrupt: Some(interrupt.clone()) },
+        limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
     };
     let promoted = wiring.executor(Arc::clone(&progress) as _).promote(&promotion).await;
     progress.finished();
@@ -47,7 +48,7 @@ pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> E
         printer.result(&report, || format!("{} {}", printer.good("promoted:"), standing(&rollout)));
         return Ok(Exit::DONE);
     }
-    deploy::see_through(&wiring, promoted, false, &progress, interrupt, printer).await
+    deploy::see_through(&wiring, promoted, args.detach, &progress, interrupt, printer).await
 }
 
 pub async fn pause(global: &Global, args: PauseArgs, printer: &Printer) -> Ended {

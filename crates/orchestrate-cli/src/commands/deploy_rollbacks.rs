@@ -99,6 +99,9 @@ fn details(printer: &Printer, event: &RollbackEvent) -> String {
     for one in &event.evidence {
         rows.push(vec![format!("  {}", harmless(&one.check)), super::evidence::text(printer, one)]);
     }
+    for run in &event.hooks {
+        rows.push(vec![format!("  {}", run.name), super::evidence::hook(printer, run)]);
+    }
     for phase in &event.phases {
         rows.push(vec![format!("  {}", phase.name), took(phase.ms)]);
     }

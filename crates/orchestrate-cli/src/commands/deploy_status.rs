@@ -1,13 +1,15 @@
 //! `orchestrate deploy status`: what is live, what is warm, and whether a rollback is ready.
 
+mod text;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use orchestrate_core::deployment::DeploymentStatus;
+use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_rollback::Readiness;
-use orchestrate_core::evidence::{Evidence, Finding};
+use orchestrate_core::evidence::Evidence;
+use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
 use orchestrate_core::ports::{Router as _, RouterView, Silent};
 use orchestrate_core::rollout::Rollout;
@@ -17,10 +19,11 @@ use orchestrate_core::{Error, Result};
 use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
-use super::deploy_promote::standing;
+use text::text;
+
 use crate::args::{Global, StatusArgs};
 use crate::exit::{Ended, Exit};
-use crate::printer::{Printer, harmless, moment, took};
+use crate::printer::Printer;
 use crate::wiring::Wiring;
 
 #[derive(Serialize)]
@@ -31,6 +34,8 @@ struct Status {
     traffic: Vec<Traffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollout: Option<Rollout>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bake: Option<Bake>,
     rollback: Readiness,
     holds: Vec<orchestrate_core::database::HoldRecord>,
     operation: Option<OperationStatus>,
@@ -42,6 +47,17 @@ struct LiveStatus {
     deployment_id: DeploymentId,
     slot: Slot,
     since: Timestamp,
+    proven: bool,
+}
+
+/// What is watched, and what its checks say so far.
+#[derive(Serialize)]
+struct Bake {
+    deployment_id: DeploymentId,
+    version: Version,
+    /// None: it is watched until somebody takes it on.
+    ends_at: Option<Timestamp>,
+    checks: Vec<Evidence>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +71,9 @@ struct Latest {
     evidence: Vec<Evidence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     automatic_hold: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hooks: Vec<HookRun>,
+    proven: bool,
     /// When all of the traffic was switched to it; from then on it is rolled back, not undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     point_of_no_return: Option<Timestamp>,
@@ -70,6 +89,7 @@ struct Traffic {
     healthy: u32,
     in_flight: u64,
     warm_until: Option<Timestamp>,
+    proven: bool,
     /// Where its instances can be asked past the live address.
     addresses: Vec<SocketAddr>,
 }
@@ -125,9 +145,15 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
             deployment_id: live.deployment,
             slot: here.slot,
             since: live.since,
+            proven: here.proven,
         })
     });
-    let latest = db.list_deployments(environment, 1).await?.into_iter().next().map(|deployment| Latest {
+    let latest = db.list_deployments(environment, 1).await?.pop();
+    let rollout = db.open_rollout(environment).await?;
+    let bake = bake(wiring, latest.as_ref(), rollout.as_ref()).await?;
+    let proven = db.proven_releases(environment).await?;
+    let latest = latest.map(|deployment| Latest {
+        proven: proven.contains(&deployment.release),
         deployment_id: deployment.id,
         version: deployment.version,
         status: deployment.status,
@@ -135,6 +161,7 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         bake_until: deployment.bake_until,
         evidence: deployment.evidence,
         automatic_hold: deployment.automatic_hold,
+        hooks: deployment.hooks,
         point_of_no_return: deployment.went_live_at,
     });
     Ok(Status {
@@ -142,11 +169,30 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         live,
         latest,
         traffic,
-        rollout: db.open_rollout(environment).await?,
+        rollout,
+        bake,
         rollback: wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
         holds: db.list_holds(environment).await?,
         operation: operation(wiring, environment).await?,
     })
+}
+
+async fn bake(
+    wiring: &Wiring,
+    latest: Option<&Deployment>,
+    rollout: Option<&Rollout>,
+) -> Result<Option<Bake>> {
+    let Some(latest) = latest else { return Ok(None) };
+    let on_its_way = rollout.filter(|rollout| rollout.deployment == latest.id);
+    if on_its_way.is_none() && latest.bake_until.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Bake {
+        deployment_id: latest.id,
+        version: latest.version.clone(),
+        ends_at: on_its_way.map_or(latest.bake_until, |rollout| rollout.next_at),
+        checks: wiring.db.checks_of_deployment(latest.id).await?,
+    }))
 }
 
 async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterView) -> Result<Vec<Traffic>> {
@@ -159,6 +205,7 @@ async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterVi
             seen.map_or(0, |seen| seen.backends.iter().map(field).sum())
         };
         rows.push(Traffic {
+            proven: release.proven_at.is_some(),
             version: release.version,
             slot: slot.slot,
             state: slot.state,
@@ -188,109 +235,4 @@ async fn operation(wiring: &Wiring, environment: &EnvironmentName) -> Result<Opt
         since: operation.started_at,
         error_message: operation.error_message,
     }))
-}
-
-fn text(printer: &Printer, status: &Status) -> String {
-    let mut lines = Vec::new();
-    match &status.live {
-        Some(live) => lines.push(format!(
-            "{}: {} is live in {} since {} UTC (deployment {})",
-            status.environment,
-            printer.good(live.version.as_str()),
-            live.slot,
-            moment(live.since),
-            live.deployment_id
-        )),
-        None => lines.push(format!("{}: nothing is live", status.environment)),
-    }
-    if let Some(latest) = &status.latest {
-        let bake = latest
-            .bake_until
-            .map_or_else(String::new, |until| format!(", watched until {} UTC", moment(until)));
-        let error =
-            latest.error_message.as_deref().map_or_else(String::new, |e| format!(": {}", harmless(e)));
-        lines.push(format!(
-            "latest deployment: {} of {}, {}{bake}{error}",
-            latest.deployment_id,
-            latest.version,
-            super::deploy_history::status(printer, latest.status)
-        ));
-    }
-    if let Some(latest) = &status.latest {
-        let against = latest.evidence.iter().filter(|one| one.finding != Finding::Good);
-        lines.extend(against.map(|one| super::evidence::line(printer, one)));
-        if let Some(why) = &latest.automatic_hold {
-            lines.push(printer.noted(&format!("not rolled back by itself: {}", harmless(why))));
-        }
-    }
-    if let Some(operation) = &status.operation {
-        let by = operation.by.as_deref().map_or_else(String::new, |by| format!(" by {}", harmless(by)));
-        let error =
-            operation.error_message.as_deref().map_or_else(String::new, |e| format!(": {}", harmless(e)));
-        lines.push(printer.noted(&format!(
-            "operation {}: {} to {}{by} since {} UTC, {}{error}",
-            operation.id,
-            operation.kind,
-            operation.version,
-            moment(operation.since),
-            operation.status
-        )));
-    }
-    if let Some(rollout) = &status.rollout {
-        lines.push(printer.noted(&rollout_line(rollout, &status.traffic)));
-    }
-    lines.push(rollback_line(printer, &status.rollback));
-    for hold in &status.holds {
-        lines.push(format!(
-            "held: {} since {} UTC: {}",
-            hold.version,
-            moment(hold.since),
-            harmless(&hold.reason)
-        ));
-    }
-    if !status.traffic.is_empty() {
-        let rows = status.traffic.iter().map(|row| {
-            vec![
-                row.version.to_string(),
-                row.slot.to_string(),
-                serde_json::to_value(row.state)
-                    .ok()
-                    .and_then(|v| v.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                format!("{} %", row.weight),
-                format!("{}/{}", row.healthy, row.instances),
-                row.in_flight.to_string(),
-                row.warm_until.map_or_else(String::new, |until| format!("{} UTC", moment(until))),
-            ]
-        });
-        lines.push(String::new());
-        lines.push(printer.table(
-            &["VERSION", "SLOT", "STATE", "TRAFFIC", "HEALTHY", "IN FLIGHT", "WARM UNTIL"],
-            rows.collect(),
-        ));
-    }
-    lines.join("\n")
-}
-
-fn rollout_line(rollout: &Rollout, traffic: &[Traffic]) -> String {
-    let here = traffic.iter().find(|row| row.slot == rollout.slot);
-    let addresses: Vec<String> =
-        here.map_or_else(Vec::new, |row| row.addresses.iter().map(ToString::to_string).collect());
-    let asked = match addresses.as_slice() {
-        [] => String::new(),
-        addresses => format!("; ask it alone at {}", addresses.join(" ")),
-    };
-    format!("rollout: {}{asked}", standing(rollout))
-}
-
-fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
-    match (&rollback.target_version, rollback.ready) {
-        (Some(target), true) => {
-            let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
-            let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
-            let command = rollback.command.as_deref().map_or_else(String::new, |typed| format!(": {typed}"));
-            format!("rollback: {} to {target}{path}{time}{command}", printer.good("ready"))
-        }
-        _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
-    }
 }

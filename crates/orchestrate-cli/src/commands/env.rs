@@ -222,10 +222,14 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
 }
 
 async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
-    let record = wiring.db.environment(name).await?;
-    if !confirmed(printer, &format!("stop everything in {}?", record.environment.name)) {
-        return Err(Error::refused("ORC-0129", "not confirmed; nothing was stopped")
-            .hint("answer y, or pass --yes")
+    wiring.db.environment(name).await?;
+    let rollout = wiring.db.open_rollout(name).await?;
+    let ends = rollout.as_ref().map_or_else(String::new, |rollout| {
+        format!(" This ends a rollout: {}.", super::deploy_promote::standing(rollout))
+    });
+    if !confirmed(printer, &format!("stop everything in {name}?{ends}"), rollout.is_none()) {
+        return Err(Error::refused("ORC-0129", format!("not confirmed; nothing was stopped.{ends}"))
+            .hint(format!("answer y, or type: orchestrate env stop {name} --yes"))
             .into());
     }
     wiring.daemon.ensure().await?;
@@ -234,16 +238,23 @@ async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> End
         wiring.executor(Arc::clone(&progress) as _).stop_environment(name, &crate::host::actor()).await;
     progress.finished();
     let version = stopped?;
-    let value = serde_json::json!({ "environment": name, "version": version, "stopped": true });
-    printer.result(&value, || format!("{} {version} in {name}", printer.good("stopped")));
+    let value =
+        serde_json::json!({ "environment": name, "version": version, "stopped": true, "rollout": rollout });
+    let beside = rollout.map_or_else(String::new, |rollout| {
+        format!(" and {}, whose rollout has ended at {} %", rollout.version, rollout.weight)
+    });
+    printer.result(&value, || format!("{} {version} in {name}{beside}", printer.good("stopped")));
     Ok(Exit::DONE)
 }
 
-/// Asks a person; a script that did not say --yes is taken at its word.
-fn confirmed(printer: &Printer, question: &str) -> bool {
+/// Asks a person; a script that did not say --yes is taken at its word where it can mean only one thing.
+fn confirmed(printer: &Printer, question: &str, is_plain: bool) -> bool {
     use std::io::{BufRead as _, IsTerminal as _};
-    if printer.yes || printer.json() || !std::io::stdin().is_terminal() {
+    if printer.yes {
         return true;
+    }
+    if printer.json() || !std::io::stdin().is_terminal() {
+        return is_plain;
     }
     printer.progress(&format!("{question} [y/N]"));
     let mut answer = String::new();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orchestrate_core::Error;
 use orchestrate_core::ports::Silent;
 use orchestrate_core::retention::{self, Judged, Pruning};
 
@@ -11,9 +12,12 @@ use crate::printer::{Printer, moment};
 use crate::wiring::Wiring;
 
 pub async fn run(wiring: &Wiring, args: &EnvPrune, printer: &Printer) -> Ended {
+    let Some(name) = args.name.as_ref().or(args.env.as_ref()) else {
+        return Err(Error::usage("ORC-0208", "env prune needs the name of an environment").into());
+    };
     let ports = wiring.ports(Arc::new(Silent));
     let actor = crate::host::actor();
-    let pruning = retention::prune(&wiring.db, &ports, &args.name, &actor, args.dry_run).await?;
+    let pruning = retention::prune(&wiring.db, &ports, name, &actor, args.dry_run).await?;
     printer.result(&pruning, || text(printer, &pruning));
     Ok(Exit::DONE)
 }

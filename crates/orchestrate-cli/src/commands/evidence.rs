@@ -1,6 +1,7 @@
-//! How a person reads what a check found.
+//! How a person reads what a check found, and what became of a hook.
 
 use orchestrate_core::evidence::{Consequence, Evidence, Finding};
+use orchestrate_core::hooks::{HookRun, HookStatus};
 
 use crate::printer::{Printer, harmless};
 
@@ -21,4 +22,18 @@ pub fn text(printer: &Printer, evidence: &Evidence) -> String {
 /// The same on a line of its own.
 pub fn line(printer: &Printer, evidence: &Evidence) -> String {
     format!("  {}: {}", harmless(&evidence.check), text(printer, evidence))
+}
+
+/// What became of a hook, with the end of what it printed where it failed.
+pub fn hook(printer: &Printer, run: &HookRun) -> String {
+    let error = run.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    match run.status {
+        HookStatus::Succeeded => printer.good("succeeded"),
+        HookStatus::Failed if run.output.is_empty() => {
+            format!("{}{}", printer.bad("failed"), harmless(&error))
+        }
+        HookStatus::Failed => {
+            format!("{}{}: {}", printer.bad("failed"), harmless(&error), harmless(&run.output))
+        }
+    }
 }

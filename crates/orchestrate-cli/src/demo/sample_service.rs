@@ -41,6 +41,8 @@ pub enum Behaviour {
     SickAfter(Span),
     /// Answers this many percent of `/` with status 500.
     Errors(u8),
+    /// Takes so long for `/`.
+    Slow(Span),
 }
 
 impl FromStr for Behaviour {
@@ -58,8 +60,10 @@ impl FromStr for Behaviour {
                 Ok(percent) if percent <= 100 => Ok(Self::Errors(percent)),
                 Ok(_) | Err(_) => bail!("`errors:` needs a number from 0 to 100, not `{percent}`"),
             },
+            Some(("slow", span)) => span.parse().map(Self::Slow).map_err(|error| anyhow!("{error}")),
             None | Some(_) => bail!(
-                "`{text}` is no behaviour; write good, never_healthy, crash_at_start, sick_after:2s or errors:50"
+                "`{text}` is no behaviour; write good, never_healthy, crash_at_start, sick_after:2s, errors:50 or \
+                 slow:300ms"
             ),
         }
     }
@@ -164,7 +168,12 @@ impl Sample {
         }
         let since = *self.in_service_since.get_or_init(Instant::now);
         match path {
-            "/" => self.front_page(since),
+            "/" => {
+                if let Behaviour::Slow(span) = self.behaviour {
+                    tokio::time::sleep(span.duration()).await;
+                }
+                self.front_page(since)
+            }
             "/version" => text(StatusCode::OK, format!("{}\n", self.version)),
             "/slow" => {
                 let millis = slow_millis(request.uri().query().unwrap_or_default());
@@ -178,7 +187,7 @@ impl Sample {
 
     fn health(&self) -> Response<Body> {
         let sick = match self.behaviour {
-            Behaviour::Good | Behaviour::Errors(_) => false,
+            Behaviour::Good | Behaviour::Errors(_) | Behaviour::Slow(_) => false,
             Behaviour::NeverHealthy | Behaviour::CrashAtStart => true,
             Behaviour::SickAfter(span) => {
                 self.in_service_since.get().is_some_and(|since| passed(*since, span))
@@ -192,7 +201,7 @@ impl Sample {
     fn front_page(&self, since: Instant) -> Response<Body> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let failing = match self.behaviour {
-            Behaviour::Good | Behaviour::NeverHealthy | Behaviour::CrashAtStart => false,
+            Behaviour::Good | Behaviour::NeverHealthy | Behaviour::CrashAtStart | Behaviour::Slow(_) => false,
             Behaviour::SickAfter(span) => passed(since, span),
             Behaviour::Errors(percent) => is_one_of(number, percent),
         };

@@ -1,5 +1,7 @@
 //! Sealed releases and their lineage: the order in which they first went live.
 
+use std::collections::BTreeSet;
+
 use super::audit::{self, Entry};
 use super::row::{Row, to_json};
 use super::sql::query;
@@ -84,6 +86,15 @@ impl Database {
             .fetch_all(&mut *self.connection().await?)
             .await?;
         rows.iter().map(read).collect()
+    }
+
+    /// The releases of an environment that proved good, pruned ones among them.
+    pub async fn proven_releases(&self, environment: &EnvironmentName) -> Result<BTreeSet<ReleaseId>> {
+        let rows = query("SELECT id FROM releases WHERE environment = $1 AND proven_at IS NOT NULL")
+            .bind(environment.to_string())
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        rows.iter().map(|row| row.int("id").map(ReleaseId)).collect()
     }
 
     /// The releases that went live after the given one last did, in no order.

@@ -57,6 +57,7 @@ pub struct Candidate {
     pub default: bool,
     pub live: bool,
     pub sealed_at: Timestamp,
+    pub proven: bool,
     pub proven_at: Option<Timestamp>,
 }
 
@@ -153,6 +154,7 @@ impl DeploymentRollback {
                 default: default == Some(release.id),
                 live,
                 sealed_at: release.sealed_at,
+                proven: release.proven_at.is_some(),
                 proven_at: release.proven_at,
             });
         }

@@ -62,6 +62,10 @@ fn the_template_loads_as_it_is_and_with_everything_in_it_switched_on() {
     let settings = &file.environments[&production()].settings;
     assert_eq!(settings.strategy.kind, StrategyKind::BlueGreen);
     assert_eq!(settings.verify.bake, Span::from_secs(30));
+    let all = [StrategyKind::Recreate, StrategyKind::Rolling, StrategyKind::BlueGreen, StrategyKind::Canary];
+    for strategy in all {
+        assert!(text.contains(&format!("#   {strategy} ")), "{strategy}");
+    }
     let on = switched_on(&text).replace("  artifact:", "  # artifact:");
     let file = from_str(std::path::Path::new("x"), &on, &|_| Some("x".into()), None).unwrap();
     let found = &file.environments[&production()];

@@ -1,0 +1,115 @@
+//! A status in words, for a person.
+
+use orchestrate_core::deployment_rollback::Readiness;
+use orchestrate_core::evidence::{Evidence, Finding};
+use orchestrate_core::hooks::HookStatus;
+use orchestrate_core::rollout::Rollout;
+
+use super::{Latest, LiveStatus, OperationStatus, Status, Traffic};
+use crate::commands::deploy_promote::standing;
+use crate::commands::{deploy_history, evidence};
+use crate::printer::{Printer, harmless, moment, took};
+
+pub(super) fn text(printer: &Printer, status: &Status) -> String {
+    let mut lines = vec![live_line(printer, status)];
+    if let Some(latest) = &status.latest {
+        lines.push(latest_line(printer, latest));
+        let checks = status.bake.as_ref().map_or(&[][..], |bake| &bake.checks);
+        lines.extend(findings(printer, latest, checks));
+    }
+    lines.extend(status.operation.as_ref().map(|operation| operation_line(printer, operation)));
+    lines.extend(status.rollout.as_ref().map(|one| printer.noted(&rollout_line(one, &status.traffic))));
+    lines.push(rollback_line(printer, &status.rollback));
+    for hold in &status.holds {
+        let (version, since, reason) = (&hold.version, moment(hold.since), harmless(&hold.reason));
+        lines.push(format!("held: {version} since {since} UTC: {reason}"));
+    }
+    if !status.traffic.is_empty() {
+        lines.extend([String::new(), table(printer, &status.traffic)]);
+    }
+    lines.join("\n")
+}
+
+fn live_line(printer: &Printer, status: &Status) -> String {
+    let environment = &status.environment;
+    let Some(LiveStatus { version, deployment_id, slot, since, proven }) = &status.live else {
+        return format!("{environment}: nothing is live");
+    };
+    let (version, since) = (printer.good(version.as_str()), moment(*since));
+    let proven = if *proven { "proven" } else { "not proven yet" };
+    format!(
+        "{environment}: {version} is live in {slot} since {since} UTC (deployment {deployment_id}, {proven})"
+    )
+}
+
+fn latest_line(printer: &Printer, latest: &Latest) -> String {
+    let watched = |until| format!(", watched until {} UTC", moment(until));
+    let bake = latest.bake_until.map_or_else(String::new, watched);
+    let error = because(latest.error_message.as_deref());
+    let status = deploy_history::status(printer, latest.status);
+    format!("latest deployment: {} of {}, {status}{bake}{error}", latest.deployment_id, latest.version)
+}
+
+fn because(error: Option<&str>) -> String {
+    error.map_or_else(String::new, |error| format!(": {}", harmless(error)))
+}
+
+/// What the checks say so far, what spoke against it before, hooks that failed, and why it stays all the same.
+fn findings(printer: &Printer, latest: &Latest, checks: &[Evidence]) -> Vec<String> {
+    let against = latest.evidence.iter().filter(|one| one.finding != Finding::Good);
+    let against = against.filter(|one| checks.iter().all(|known| known.check != one.check));
+    let mut lines: Vec<String> =
+        checks.iter().chain(against).map(|one| evidence::line(printer, one)).collect();
+    let failed = latest.hooks.iter().filter(|run| run.status == HookStatus::Failed);
+    lines.extend(failed.map(|run| format!("  {}: {}", run.name, evidence::hook(printer, run))));
+    let held = latest.automatic_hold.as_deref();
+    lines.extend(held.map(|why| printer.noted(&format!("not rolled back by itself: {}", harmless(why)))));
+    lines
+}
+
+fn operation_line(printer: &Printer, operation: &OperationStatus) -> String {
+    let OperationStatus { id, kind, version, status, by, since, error_message } = operation;
+    let by = by.as_deref().map_or_else(String::new, |by| format!(" by {}", harmless(by)));
+    let (since, error) = (moment(*since), because(error_message.as_deref()));
+    printer.noted(&format!("operation {id}: {kind} to {version}{by} since {since} UTC, {status}{error}"))
+}
+
+fn table(printer: &Printer, traffic: &[Traffic]) -> String {
+    let row = |row: &Traffic| {
+        vec![
+            row.version.to_string(),
+            row.slot.to_string(),
+            row.state.as_str().to_owned(),
+            format!("{} %", row.weight),
+            format!("{}/{}", row.healthy, row.instances),
+            row.in_flight.to_string(),
+            if row.proven { "yes" } else { "no" }.to_owned(),
+            row.warm_until.map_or_else(String::new, |until| format!("{} UTC", moment(until))),
+        ]
+    };
+    let head = ["VERSION", "SLOT", "STATE", "TRAFFIC", "HEALTHY", "IN FLIGHT", "PROVEN", "WARM UNTIL"];
+    printer.table(&head, traffic.iter().map(row).collect())
+}
+
+fn rollout_line(rollout: &Rollout, traffic: &[Traffic]) -> String {
+    let here = traffic.iter().find(|row| row.slot == rollout.slot);
+    let addresses: Vec<String> =
+        here.map_or_else(Vec::new, |row| row.addresses.iter().map(ToString::to_string).collect());
+    let asked = match addresses.as_slice() {
+        [] => String::new(),
+        addresses => format!("; ask it alone at {}", addresses.join(" ")),
+    };
+    format!("rollout: {}{asked}", standing(rollout))
+}
+
+fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
+    match (&rollback.target_version, rollback.ready) {
+        (Some(target), true) => {
+            let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
+            let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
+            let command = rollback.command.as_deref().map_or_else(String::new, |typed| format!(": {typed}"));
+            format!("rollback: {} to {target}{path}{time}{command}", printer.good("ready"))
+        }
+        _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
+    }
+}
