@@ -100,6 +100,8 @@ pub enum Command {
     Notify(Notify),
     /// The audit trail.
     Audit(Audit),
+    /// The database: backup, check, restore.
+    Db(Db),
     /// Looks for what is wrong on this host, and says what to do.
     Doctor(Output),
     /// Prints completions for a shell.

@@ -91,7 +91,7 @@ impl Wiring {
 }
 
 /// Which database, and how it is passed on to the daemon.
-fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String>)> {
+pub fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String>)> {
     match (&global.database_url, &global.db_path) {
         (Some(url), _) => Ok(match DatabaseUrl::parse(url)? {
             DatabaseUrl::Sqlite(path) => sqlite(&path),

@@ -72,6 +72,7 @@ fn the_main_job() {
     say(&scene, "dry_run", "deploy rollback --env production --force --dry-run");
     say(&scene, "rollback", "deploy rollback --env production --force --reason leaks");
     say(&scene, "held", "deploy --env production --version 1.1.0");
+    say(&scene, "audit", "audit list");
     say(&scene, "candidates", "deploy candidates --env production");
     say(&scene, "no_target", "deploy rollback --env production --force");
     say(&scene, "never_live", "deploy rollback --env production --version 7.0");
@@ -83,7 +84,6 @@ fn the_main_job() {
     say(&scene, "rollbacks_show", "deploy rollbacks show 1");
     say(&scene, "history", "deploy history --env production");
     say(&scene, "status_held", "deploy status --env production");
-    say(&scene, "audit", "audit list");
     say(&scene, "doctor", "doctor");
     say(&scene, "env_list", "env list");
     say(&scene, "env_check", "env check production");

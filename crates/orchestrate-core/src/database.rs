@@ -1,6 +1,8 @@
 //! State on SQLite and PostgreSQL: the same methods, the same SQL, one file an aggregate.
 
 pub(crate) mod audit;
+pub mod backup;
+mod check;
 mod connect;
 mod connection;
 pub(crate) mod deployments;
@@ -13,6 +15,7 @@ pub(crate) mod outbox;
 mod postgres;
 mod refusals;
 pub(crate) mod releases;
+pub(crate) mod restored;
 pub(crate) mod rollbacks;
 pub(crate) mod rollouts;
 mod row;
@@ -23,6 +26,7 @@ mod sql;
 mod sqlite;
 
 pub use audit::{AuditFinding, AuditRecord, Verified};
+pub use check::Checked;
 pub use connect::DatabaseUrl;
 pub use environments::EnvironmentRecord;
 pub use environments::Live;

@@ -5,7 +5,9 @@ mod promotion;
 pub use promotion::Promotion;
 
 use crate::database::audit::{self, Entry as Audit};
-use crate::database::{Asked, Database, Holder, OperationRecord, commit, leases, operations, releases};
+use crate::database::{
+    Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases,
+};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
@@ -272,6 +274,9 @@ impl DeploymentExecutor {
         };
         let lease =
             self.db.lease(environment).await?.ok_or_else(|| Error::bug("an operation without a lease"))?;
+        if let Some(since) = lease.restored_at {
+            return Err(crate::database::restored::waits(environment, since));
+        }
         let stuck = record.status == crate::database::OperationStatus::NeedsAttention;
         if !stuck && !self.is_abandoned(lease.holder.as_ref(), lease.expires_at) {
             return Err(busy(&self.db, &self.ports, environment).await?);
@@ -373,7 +378,7 @@ impl DeploymentExecutor {
         // First the lease: whatever begins after that has a newer fence, which `begin` refuses.
         let lease = self.db.lease(name).await?;
         let environment = self.db.environment(name).await?;
-        if lease.as_ref().is_some_and(|lease| lease.operation.is_some()) {
+        if lease.as_ref().is_some_and(Lease::is_closed) {
             return Err(busy(&self.db, &self.ports, name).await?);
         }
         let fence = lease.map_or(Fence(0), |lease| lease.fence);

@@ -158,7 +158,7 @@ async fn standing(db: &Database, deployment: &Deployment) -> Result<Standing> {
     let live =
         slots.into_iter().find(|slot| slot.state == SlotState::Live && slot.release == deployment.release);
     let Some(live) = live else { return Ok(Standing::Overtaken) };
-    let busy = db.lease(&deployment.environment).await?.is_some_and(|lease| lease.operation.is_some());
+    let busy = db.lease(&deployment.environment).await?.is_some_and(|lease| lease.is_closed());
     Ok(if busy { Standing::Busy(live) } else { Standing::Watched(live) })
 }
 

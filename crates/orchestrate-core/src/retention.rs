@@ -130,6 +130,10 @@ async fn with_evidence(db: &Database, name: &EnvironmentName) -> Result<BTreeSet
 /// Also what an earlier pruning did not come to remove. What was just taken in again is left by the store itself.
 async fn discard(db: &Database, ports: &Ports, name: &EnvironmentName) -> Result<usize> {
     let mut removed = 0;
+    if db.lease(name).await?.is_some_and(|lease| lease.restored_at.is_some()) {
+        // What runs may need artifacts of which these records know nothing.
+        return Ok(0);
+    }
     for digest in db.list_pruned_artifacts(name).await? {
         if db.artifact_in_use(&digest).await? {
             continue;

@@ -107,7 +107,7 @@ async fn read(db: &Database, name: &EnvironmentName, question: Question<'_>) -> 
         last_rollback,
         router: Err("not asked".into()),
     };
-    Ok(Observed { situation, environment, seen, busy: lease.is_some_and(|lease| lease.operation.is_some()) })
+    Ok(Observed { situation, environment, seen, busy: lease.is_some_and(|lease| lease.is_closed()) })
 }
 
 async fn current(

@@ -1,5 +1,7 @@
 //! What the daemon does with slots that lost their traffic: workers stop at once, the rest after drain or warm period.
 
+mod restored;
+
 use crate::database::Database;
 use crate::error::Result;
 use crate::execute::{backends, perform};
@@ -96,6 +98,10 @@ async fn may_go(ports: &Ports, placement: &Placement) -> bool {
         !slot.backends.is_empty() && slot.backends.iter().all(|backend| backend.healthy >= backend.instances)
     };
     let spare = view.slot(placement.slot).filter(|slot| slot.release == placement.release);
+    if spare.is_some_and(|spare| spare.weight > 0) {
+        // Whatever is recorded: users are served by it.
+        return false;
+    }
     let needed = spare.is_some_and(whole) && view.live().is_some_and(|live| !whole(live));
     if needed {
         let Placement { version, environment, .. } = placement;
@@ -177,6 +183,9 @@ pub async fn reconcile(
     name: &EnvironmentName,
 ) -> Result<bool> {
     let Some(lease) = db.lease(name).await? else { return Ok(true) };
+    if lease.restored_at.is_some() && !restored::settle(db, ports, name).await? {
+        return Ok(true);
+    }
     if lease.operation.is_some() {
         return Ok(true);
     }

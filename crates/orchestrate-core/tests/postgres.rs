@@ -38,6 +38,11 @@ async fn fresh() -> Fresh {
 run_suite!(crate::fresh);
 
 #[tokio::test]
+async fn every_earlier_schema_is_brought_up_to_date() {
+    database_suite::every_earlier_schema_is_brought_up_to_date(fresh().await, fresh).await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_without_the_password() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();

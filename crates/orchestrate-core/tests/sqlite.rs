@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use database_suite::{Fresh, run_suite};
 use orchestrate_core::Database;
-use orchestrate_core::database::DatabaseUrl;
+use orchestrate_core::database::{DatabaseUrl, backup};
 use orchestrate_core::name::EnvironmentName;
 use sqlx::Row as _;
 
@@ -22,6 +22,11 @@ async fn fresh() -> Fresh {
 }
 
 run_suite!(crate::fresh);
+
+#[tokio::test]
+async fn every_earlier_schema_is_brought_up_to_date() {
+    database_suite::every_earlier_schema_is_brought_up_to_date(fresh().await, fresh).await;
+}
 
 #[tokio::test]
 async fn its_files_are_readable_by_their_owner_only() {
@@ -143,4 +148,82 @@ async fn a_path_may_look_like_anything() {
         db.close().await;
         assert!(path.metadata().unwrap().len() > 0, "{file}");
     }
+}
+
+/// A database with a few transactions in its log, and both files as they are while it is open.
+async fn with_a_log() -> (Vec<u8>, Vec<u8>) {
+    let fresh = fresh().await;
+    let db = fresh.open().await;
+    let path = fresh.dir.as_ref().unwrap().path().join("orchestrate.db");
+    let mut raw = fresh.connect().await;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut raw).await.unwrap();
+    drop(raw);
+    for number in 0..5 {
+        let place = EnvironmentName::new(format!("place-{number}")).unwrap();
+        db.apply_environment(&place, "shop", &Default::default(), &[], "ada", database_time()).await.unwrap();
+    }
+    let files = (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("db-wal")).unwrap());
+    fresh.clear_up(db).await;
+    files
+}
+
+#[tokio::test]
+async fn a_torn_log_loses_whole_transactions_from_its_end_and_nothing_else() {
+    let (file, log) = with_a_log().await;
+    let mut last = 0;
+    for cut in (0..log.len()).step_by(997).chain([log.len()]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orchestrate.db");
+        std::fs::write(&path, &file).unwrap();
+        std::fs::write(path.with_extension("db-wal"), &log[..cut]).unwrap();
+        let db = Database::open(&DatabaseUrl::Sqlite(path)).await.unwrap();
+        let places = db.list_environments().await.unwrap().len();
+        let trail = db.verify_audit(None).await.unwrap();
+        assert_eq!((trail.records, trail.findings.len()), (places as u64, 0), "cut at {cut}");
+        assert!(db.check_records().await.unwrap().iter().all(|checked| checked.wrong.is_empty()));
+        assert!(places >= last, "cut at {cut}");
+        last = places;
+        db.close().await;
+    }
+    assert_eq!(last, 5, "the whole log has everything");
+}
+
+#[tokio::test]
+async fn a_torn_file_is_said_to_be_damaged_and_a_backup_takes_its_place() {
+    let (whole, copy) = (fresh().await, tempfile::tempdir().unwrap());
+    let db = whole.open().await;
+    let place = EnvironmentName::new("production").unwrap();
+    db.apply_environment(&place, "shop", &Default::default(), &[], "ada", database_time()).await.unwrap();
+    let path = whole.dir.as_ref().unwrap().path().join("orchestrate.db");
+    let kept = copy.path().join("backup.db");
+    backup::copy(&path, &kept).unwrap();
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(backup::copy(&path, &kept).unwrap_err().code(), "ORC-0509", "it is never written over");
+    assert!(backup::inspect(&kept).unwrap() > 28);
+    assert_eq!(std::fs::read_dir(copy.path()).unwrap().count(), 1, "one file is all of it");
+    assert_eq!(backup::hold(&path).err().unwrap().code(), "ORC-0416", "it is open");
+    db.close().await;
+    let held = backup::hold(&path).unwrap().unwrap();
+    assert!(held.numbers.fence == 0);
+    drop(held);
+    let bytes = std::fs::read(&kept).unwrap();
+    let mut whole_ones = 0;
+    for cut in (1..bytes.len()).step_by(1009) {
+        let torn = copy.path().join("torn.db");
+        std::fs::write(&torn, &bytes[..cut]).unwrap();
+        let found = backup::inspect(&torn);
+        assert!(found.as_ref().err().is_none_or(|error| error.code() == "ORC-0415"), "cut at {cut}");
+        match Database::open(&DatabaseUrl::Sqlite(torn.clone())).await {
+            // The rest of the last page may have been empty; then nothing is missing.
+            Ok(db) if found.is_ok() => assert!(db.find_environment(&place).await.unwrap().is_some()),
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.code(), "ORC-0402", "cut at {cut}"),
+        }
+        whole_ones += usize::from(found.is_ok());
+        for rest in ["torn.db", "torn.db-wal", "torn.db-shm"] {
+            let _ = std::fs::remove_file(copy.path().join(rest));
+        }
+    }
+    assert!(whole_ones <= 4, "only within the last page");
+    drop(whole);
 }

@@ -31,6 +31,8 @@ pub enum EnvCommand {
     Check(NamedEnvironment),
     /// Stops everything in one.
     Stop(NamedEnvironment),
+    /// After a restore: lets what is recorded run again in one, whatever runs there now.
+    Accept(NamedEnvironment),
     /// Removes the releases that one does not keep, by its `retention`.
     Prune(EnvPrune),
 }

@@ -1,8 +1,8 @@
 //! In which format a command prints: the option stands in each command, and the printer is made before one runs.
 
 use super::{
-    AuditCommand, Cli, Command, DaemonCommand, Deploy, DeployCommand, EnvCommand, Format, NotifyCommand,
-    Output, Rollbacks, RollbacksCommand,
+    AuditCommand, Cli, Command, DaemonCommand, DbCommand, Deploy, DeployCommand, EnvCommand, Format,
+    NotifyCommand, Output, Rollbacks, RollbacksCommand,
 };
 
 impl Cli {
@@ -21,6 +21,7 @@ impl Cli {
             Command::Daemon(daemon) => daemon.command.output(),
             Command::Notify(notify) => Some(notify.command.output()),
             Command::Audit(audit) => Some(audit.command.output()),
+            Command::Db(db) => Some(db.command.output()),
             Command::Doctor(output) => Some(output),
             Command::Rollback(args) => Some(&args.output),
             Command::Logs(args) => Some(&args.output),
@@ -33,7 +34,11 @@ impl EnvCommand {
     fn output(&self) -> &Output {
         match self {
             Self::List(output) => output,
-            Self::Show(args) | Self::Delete(args) | Self::Check(args) | Self::Stop(args) => &args.output,
+            Self::Show(args)
+            | Self::Delete(args)
+            | Self::Check(args)
+            | Self::Stop(args)
+            | Self::Accept(args) => &args.output,
             Self::Create(args) => &args.output,
             Self::Apply(args) => &args.output,
             Self::Prune(args) => &args.output,
@@ -83,6 +88,16 @@ impl AuditCommand {
             Self::List { output, .. } => output,
             Self::Verify(args) => &args.output,
             Self::Head(args) => &args.output,
+        }
+    }
+}
+
+impl DbCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::Backup(args) => &args.output,
+            Self::Check(output) => output,
+            Self::Restore(args) => &args.output,
         }
     }
 }

@@ -1,4 +1,6 @@
-//! What was recorded: the audit trail.
+//! What was recorded: the audit trail, and the database itself.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use orchestrate_core::name::EnvironmentName;
@@ -47,6 +49,41 @@ pub struct AuditHeadArgs {
     /// Signs it with the key of this home (Ed25519).
     #[arg(long)]
     pub sign: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Db {
+    #[command(subcommand)]
+    pub command: DbCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Copies the database into a file, whole, while everything goes on.
+    Backup(DbBackup),
+    /// Looks whether the database is whole and its records agree with each other.
+    Check(Output),
+    /// Puts a backup in the place of the database; what was there is kept beside it.
+    Restore(DbRestore),
+}
+
+#[derive(Debug, Args)]
+pub struct DbBackup {
+    /// The file to write.
+    pub file: PathBuf,
+    /// Replaces a file that is there.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct DbRestore {
+    /// What `db backup` wrote.
+    pub file: PathBuf,
     #[command(flatten)]
     pub output: Output,
 }

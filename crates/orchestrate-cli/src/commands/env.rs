@@ -17,7 +17,7 @@ use super::intake;
 use super::refusal::noted;
 use crate::args::{EnvApply, EnvCommand, EnvCreate, Global};
 use crate::exit::{Ended, Exit};
-use crate::printer::Printer;
+use crate::printer::{Printer, moment};
 use crate::progress::StepProgress;
 use crate::wiring::Wiring;
 
@@ -31,6 +31,7 @@ pub async fn run(global: &Global, command: EnvCommand, printer: &Printer) -> End
         EnvCommand::Delete(args) => delete(&wiring, &args.name, printer).await,
         EnvCommand::Check(args) => check(&wiring, &args.name, printer).await,
         EnvCommand::Stop(args) => stop(&wiring, &args.name, printer).await,
+        EnvCommand::Accept(args) => accept(&wiring, &args.name, printer).await,
         EnvCommand::Prune(args) => super::env_prune::run(&wiring, &args, printer).await,
     }
 }
@@ -178,6 +179,16 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
         daemon,
         if daemon { "answers".into() } else { "does not run; orchestrate daemon start".into() },
     );
+    if let Some(since) = wiring.db.lease(name).await?.and_then(|lease| lease.restored_at) {
+        let when = moment(since);
+        found(
+            "records",
+            false,
+            format!(
+                "restored from a backup at {when} UTC; what runs is left alone until: orchestrate env accept {name}"
+            ),
+        );
+    }
     let slots = wiring.db.slots(name).await?;
     let live = slots.iter().find(|slot| slot.state == SlotState::Live);
     let (Some(live), Some(_)) = (live, record.live) else {
@@ -219,6 +230,24 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
         }
     }
     Ok(findings)
+}
+
+async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
+    let live = wiring.db.environment(name).await?.live.map(|live| live.release);
+    let actor = crate::host::actor();
+    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await.unwrap_or_default();
+    let served = view.live().filter(|there| Some(there.release) != live).map(|there| there.slot);
+    let accepted = wiring.db.accept_restored(name, served, &actor, SystemClock.now()).await;
+    noted(&wiring.db, asked("accept", name, &actor), accepted).await?;
+    wiring.hand_over().await?;
+    let value = serde_json::json!({ "name": name, "accepted": true });
+    printer.result(&value, || {
+        format!(
+            "{} the records of {name}; the daemon brings what runs in line with them",
+            printer.good("accepted")
+        )
+    });
+    Ok(Exit::DONE)
 }
 
 async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {

@@ -4,6 +4,9 @@ mod audit;
 mod audit_head;
 mod audit_verify;
 mod daemon;
+mod db_backup;
+mod db_check;
+mod db_restore;
 mod demo;
 mod deploy;
 mod deploy_candidates;
@@ -30,7 +33,7 @@ mod refusal;
 
 use orchestrate_core::Error;
 
-use crate::args::{AuditCommand, Cli, Command, DaemonCommand, DeployCommand, Global};
+use crate::args::{AuditCommand, Cli, Command, DaemonCommand, DbCommand, DeployCommand, Global};
 use crate::exit::Ended;
 use crate::printer::Printer;
 
@@ -75,6 +78,11 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
             AuditCommand::List { env, limit, .. } => audit::list(global, env, limit, printer).await,
             AuditCommand::Verify(args) => audit_verify::run(global, &args, printer).await,
             AuditCommand::Head(args) => audit_head::run(global, args.sign, printer).await,
+        },
+        Command::Db(args) => match args.command {
+            DbCommand::Backup(args) => db_backup::run(global, &args, printer).await,
+            DbCommand::Check(_) => db_check::run(global, printer).await,
+            DbCommand::Restore(args) => db_restore::run(global, &args, printer).await,
         },
         Command::Doctor(_) => doctor::run(global, printer).await,
         Command::SampleService => {

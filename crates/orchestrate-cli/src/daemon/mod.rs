@@ -89,7 +89,7 @@ fn say_ready() {
 }
 
 /// The home's lock, held as long as the daemon lives; none if another one has it.
-fn lock(home: &Home) -> Result<Option<std::fs::File>> {
+pub fn lock(home: &Home) -> Result<Option<std::fs::File>> {
     let path = home.path("daemon.lock");
     let cannot = |error: std::io::Error| {
         Error::failed("ORC-0404", format!("{} cannot be opened", path.display()))

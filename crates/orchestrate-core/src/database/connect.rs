@@ -18,6 +18,11 @@ use crate::error::{Error, Result};
 static SQLITE: Migrator = sqlx::migrate!("../../migrations");
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
 
+/// The newest schema that this program knows, of a file.
+pub(super) fn known_schema() -> i64 {
+    SQLITE.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Where the state is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {

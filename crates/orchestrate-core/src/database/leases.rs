@@ -28,6 +28,16 @@ pub struct Lease {
     pub holder: Option<Holder>,
     pub acquired_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
+    /// Since when its records come from a backup that nobody has accepted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Timestamp>,
+}
+
+impl Lease {
+    /// Whether nothing else may begin: an operation is open, or the records wait to be accepted after a restore.
+    pub fn is_closed(&self) -> bool {
+        self.operation.is_some() || self.restored_at.is_some()
+    }
 }
 
 impl Database {
@@ -72,7 +82,7 @@ pub(crate) async fn take(
 ) -> Result<Option<Fence>> {
     let row = query(
         "UPDATE leases SET fence = fence + 1, holder = $2, acquired_at = $3, expires_at = $4 \
-         WHERE environment = $1 AND operation_id IS NULL RETURNING fence",
+         WHERE environment = $1 AND operation_id IS NULL AND restored_at IS NULL RETURNING fence",
     )
     .bind(environment.to_string())
     .bind(to_json(holder)?)
@@ -157,5 +167,6 @@ fn read(row: &Row) -> Result<Lease> {
             .transpose()?,
         acquired_at: row.opt_time("acquired_at")?,
         expires_at: row.opt_time("expires_at")?,
+        restored_at: row.opt_time("restored_at")?,
     })
 }

@@ -279,3 +279,9 @@ fn read(row: &Row) -> Result<Release> {
         pruned_at: row.opt_time("pruned_at")?,
     })
 }
+
+/// What was sealed, and the digest that it had then.
+pub(super) fn read_sealed(row: &Row) -> Result<(Contents, Digest)> {
+    let digest = Digest::try_from(row.text("content_digest")?).map_err(super::row::damaged)?;
+    Ok((row.json("contents")?, digest))
+}

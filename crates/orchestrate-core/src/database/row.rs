@@ -62,7 +62,7 @@ pub(crate) fn store_error(error: Cause) -> Error {
         told(
             "ORC-0402",
             "the database file is damaged",
-            "services keep running; restore the file from a backup, then try again",
+            "services keep running; see what is wrong: orchestrate db check; then: orchestrate db restore FILE",
         )
     } else if text.contains("readonly database") || text.contains("unable to open database") {
         told(
@@ -104,7 +104,7 @@ fn locked_by(by: &Locker) -> Error {
 
 pub(crate) fn damaged(what: impl Into<String>) -> Error {
     Error::failed("ORC-0402", format!("a record cannot be read: {}", what.into()))
-        .hint("it was changed by something else than orchestrate; restore the database from a backup")
+        .hint("see what is wrong: orchestrate db check; then put a backup in its place: orchestrate db restore FILE")
 }
 
 /// One row of an answer.

@@ -26,7 +26,7 @@ impl Database {
         let rows = query(
             "SELECT s.*, r.version AS version, l.fence AS fence FROM slots s \
              JOIN releases r ON r.id = s.release_id JOIN leases l ON l.environment = s.environment \
-             WHERE s.state IN ('warm', 'retiring') AND l.operation_id IS NULL",
+             WHERE s.state IN ('warm', 'retiring') AND l.operation_id IS NULL AND l.restored_at IS NULL",
         )
         .fetch_all(&mut *self.connection().await?)
         .await?;

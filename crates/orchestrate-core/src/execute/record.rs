@@ -20,7 +20,7 @@ use super::journal::{Entry, StepEvent};
 use super::{Failure, Operation};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::{
-    Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, slots,
+    Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, restored, slots,
 };
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Fence, RollbackId};
@@ -68,6 +68,9 @@ async fn take_lease(
 /// Who holds the lease, since when, and what to do about it.
 pub(crate) async fn busy(db: &Database, ports: &Ports, environment: &EnvironmentName) -> Result<Error> {
     let (lease, operation) = (db.lease(environment).await?, db.open_operation(environment).await?);
+    if let Some(since) = lease.as_ref().and_then(|lease| lease.restored_at) {
+        return Ok(restored::waits(environment, since));
+    }
     let Some(operation) = operation else {
         return Ok(
             Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again")

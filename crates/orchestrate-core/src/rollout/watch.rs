@@ -86,7 +86,7 @@ fn judged(deployment: Deployment, judged: Judged) -> Next {
 
 /// How it stands, as long as it is at the same share and nothing else is done there.
 async fn stands(db: &Database, rollout: &Rollout) -> Result<Option<Rollout>> {
-    let busy = db.lease(&rollout.environment).await?.is_some_and(|lease| lease.operation.is_some());
+    let busy = db.lease(&rollout.environment).await?.is_some_and(|lease| lease.is_closed());
     let now = db.open_rollout(&rollout.environment).await?;
     Ok(now.filter(|now| !busy && now.is_at(rollout)))
 }
