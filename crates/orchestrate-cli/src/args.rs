@@ -6,6 +6,7 @@ mod format;
 mod host;
 mod records;
 mod rollback;
+mod secrets;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use self::environments::*;
 pub use self::host::*;
 pub use self::records::*;
 pub use self::rollback::*;
+pub use self::secrets::*;
 
 /// Deploys a service and can always take the deployment back.
 #[derive(Debug, Parser)]
@@ -98,6 +100,8 @@ pub enum Command {
     Logs(Logs),
     /// Notification channels and the outbox.
     Notify(Notify),
+    /// What is kept encrypted, and under which key.
+    Secrets(Secrets),
     /// The audit trail.
     Audit(Audit),
     /// The database: backup, check, restore.

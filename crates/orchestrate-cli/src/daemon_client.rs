@@ -69,6 +69,10 @@ impl DaemonClient {
         if std::env::var_os(HEAPS).is_none() {
             command.env(HEAPS, "1");
         }
+        // It works in another directory, where a relative path means another file.
+        if let Some(path) = std::env::var_os(crate::keys::FILE) {
+            command.env(crate::keys::FILE, std::path::absolute(&path).unwrap_or_else(|_| path.into()));
+        }
         // A URL may hold a password, and command lines can be read by everyone.
         if let Some(url) = self.database.iter().find(|part| part.contains("://")) {
             command.env("ORCHESTRATE_DATABASE_URL", url);

@@ -1,10 +1,8 @@
 //! The home: the directory where everything of one host is kept, private to its owner.
 
-use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use orchestrate_core::secrets::SecretKey;
 use orchestrate_core::{Error, Result};
 
 #[derive(Clone, Debug)]
@@ -31,6 +29,7 @@ impl Home {
                 .hint("check its owner, its mode and the space on its disk, or name another with --home")
                 .source(error)
         };
+        self.check_way()?;
         match std::fs::metadata(&self.directory) {
             Ok(found) if !found.is_dir() => {
                 return Err(Error::usage(
@@ -48,6 +47,31 @@ impl Home {
                     .map_err(unusable)?;
             }
             Err(error) => return Err(unusable(error)),
+        }
+        Ok(())
+    }
+
+    /// Nobody else may have put it where it is, nor be able to put another one there.
+    fn check_way(&self) -> Result<()> {
+        let path = self.directory.display();
+        let refused = |why: String| {
+            Error::refused("ORC-0205", format!("the home {path} {why}"))
+                .hint("name another home with --home, in a directory of your own")
+        };
+        let trusted = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
+        if let Ok(found) = std::fs::symlink_metadata(&self.directory)
+            && found.is_symlink()
+            && !trusted(found.uid())
+        {
+            return Err(refused("is a link that belongs to another user".into()));
+        }
+        for above in self.directory.ancestors().skip(1) {
+            let Ok(found) = std::fs::metadata(above) else { continue };
+            let (open, sticky) =
+                (found.permissions().mode() & 0o002 != 0, found.permissions().mode() & 0o1000 != 0);
+            if open && !sticky {
+                return Err(refused(format!("is in {}, which everybody may write to", above.display())));
+            }
         }
         Ok(())
     }
@@ -99,7 +123,13 @@ impl Home {
         if std::fs::metadata(&path).is_ok_and(|found| found.len() > LARGE) {
             std::fs::rename(&path, self.path(&format!("{name}.1")))?;
         }
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+        let never_a_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(never_a_link)
+            .open(path)
     }
 
     pub fn proxy_socket(&self) -> PathBuf {
@@ -109,67 +139,6 @@ impl Home {
     pub fn proxy_state(&self) -> PathBuf {
         self.path("proxy.json")
     }
-
-    /// Where the key of the home's secrets is; `ORCHESTRATE_KEY_FILE` names another place.
-    pub fn key_file(&self) -> PathBuf {
-        std::env::var_os("ORCHESTRATE_KEY_FILE").map_or_else(|| self.path("key"), PathBuf::from)
-    }
-
-    /// The key, made on first use: only who seals secrets asks for it in this way.
-    pub fn key_or_new(&self) -> Result<SecretKey> {
-        let path = self.key_file();
-        if path.exists() { self.key() } else { create_key(&path) }
-    }
-
-    /// The key of the home's secrets.
-    pub fn key(&self) -> Result<SecretKey> {
-        let path = self.key_file();
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let mode = std::fs::metadata(&path).map_or(0, |found| found.permissions().mode() & 0o077);
-                if mode != 0 {
-                    return Err(Error::refused(
-                        "ORC-0205",
-                        format!("the key {} is open to other users", path.display()),
-                    )
-                    .hint(format!("make it private: chmod 600 {}", path.display())));
-                }
-                SecretKey::from_bytes(&bytes)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::refused("ORC-0219", format!("the key {} is missing", path.display()))
-                    .hint("restore it from a backup; without it the sealed secrets cannot be read")
-                    .source(error))
-            }
-            Err(error) => Err(unreadable_key(&path, error)),
-        }
-    }
-}
-
-/// Written beside and renamed without overwriting, so that two programs that come first agree on one key.
-fn create_key(path: &Path) -> Result<SecretKey> {
-    let key = SecretKey::generate()?;
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)
-        .and_then(|mut file| file.write_all(key.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| match std::fs::hard_link(&fresh, path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        });
-    let _ = std::fs::remove_file(&fresh);
-    written.map_err(|error| unreadable_key(path, error))?;
-    let bytes = std::fs::read(path).map_err(|error| unreadable_key(path, error))?;
-    SecretKey::from_bytes(&bytes)
-}
-
-fn unreadable_key(path: &Path, error: std::io::Error) -> Error {
-    Error::failed("ORC-0404", format!("the key {} cannot be read or made", path.display()))
-        .hint("check the owner and mode of the home, and the space on its disk")
-        .source(error)
 }
 
 fn default_directory() -> Result<PathBuf> {

@@ -25,6 +25,16 @@ impl Host for ThisHost {
     }
 }
 
+/// Neither a core file nor another program of the same user gets to see what is in memory: there are secrets in it.
+pub fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+    // Only the soft limit: a service that wants core files of its own can still ask for them.
+    let limit = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, rustix::process::Rlimit { current: Some(0), ..limit });
+    // The limit alone does not count where the system pipes core files into a program.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// The name of this machine.
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod home;
 mod host;
+mod keys;
 mod printer;
 mod progress;
 mod settings;
@@ -23,6 +24,10 @@ use exit::Exit;
 use printer::Printer;
 
 fn main() -> ExitCode {
+    if let Some(code) = orchestrate_providers::process::launch(std::env::args_os()) {
+        return ExitCode::from(code);
+    }
+    host::keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),

@@ -74,7 +74,8 @@ impl Printer {
 
     /// A result: as JSON for scripts, else as the text that `text` makes.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
-        let output = if self.json() { serde_json::to_string(value).unwrap_or_default() } else { text() };
+        let output =
+            if self.json() { escaped(&serde_json::to_string(value).unwrap_or_default()) } else { text() };
         self.out(&output);
     }
 
@@ -85,7 +86,7 @@ impl Printer {
             return;
         }
         // A reader that went away, as in `| head`, is no error.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        let _ = writeln!(std::io::stdout().lock(), "{}", steady(text, self.color_out));
     }
 
     /// What is going on, for people who wait.
@@ -103,7 +104,7 @@ impl Printer {
     }
 
     fn err(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        let _ = writeln!(std::io::stderr().lock(), "{}", steady(text, self.color_err));
     }
 
     /// Prints an error in the chosen format and returns the exit code.
@@ -119,7 +120,7 @@ impl Printer {
         };
         if self.json() {
             let error = ErrorLine { error: Told { code, message: &message, hint: hint.as_deref() } };
-            self.err(&serde_json::to_string(&error).unwrap_or_default());
+            self.err(&escaped(&serde_json::to_string(&error).unwrap_or_default()));
         } else if let Some(place) = place {
             self.err(place.trim_end());
         } else {
@@ -173,7 +174,7 @@ impl Printer {
 /// Prints an error for a script before anything else is known, and returns its exit code.
 pub fn json_error(error: &orchestrate_core::Error) -> u8 {
     let told = Told { code: error.code(), message: error.message(), hint: error.hint_text() };
-    let line = serde_json::to_string(&ErrorLine { error: told }).unwrap_or_default();
+    let line = escaped(&serde_json::to_string(&ErrorLine { error: told }).unwrap_or_default());
     let _ = writeln!(std::io::stderr().lock(), "{line}");
     error.kind().exit_code()
 }
@@ -199,5 +200,71 @@ pub fn took(millis: u64) -> String {
 
 /// Text of unknown origin, made harmless for a terminal.
 pub fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a terminal obeys it, or shows what follows in another order than it is written.
+fn steers(c: char) -> bool {
+    c.is_control() && c != '\t' && c != '\n'
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
+/// The last gate before the terminal: whatever was forgotten before it, nothing passes but our own colours.
+fn steady(text: &str, colors: bool) -> std::borrow::Cow<'_, str> {
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let style = if colors { style_at(rest) } else { 0 };
+        let length = if style > 0 { style } else { c.len_utf8() };
+        match style > 0 || !steers(c) {
+            true => out.push_str(&rest[..length]),
+            false => out.push('\u{fffd}'),
+        }
+        rest = &rest[length..];
+    }
+    out.into()
+}
+
+/// How long the colour is that the text begins with; 0, if it begins with none.
+fn style_at(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(0);
+    if parameters[end..].starts_with('m') { 2 + end + 1 } else { 0 }
+}
+
+/// JSON with what steers a terminal written as escapes: the same value.
+fn escaped(json: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match steers(c) {
+            // Writing to a String cannot fail.
+            true => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_colours_reach_a_terminal() {
+        let bad = "a\u{1b}]0;t\u{7}b\u{9b}2Jc\u{1b}[2Jd\u{202e}e\u{1b}[31";
+        for colors in [false, true] {
+            assert!(!steady(bad, colors).contains(steers), "{colors}");
+        }
+        let ours = paint(true, GOOD, "fine\tand\nwell");
+        assert_eq!(steady(&ours, true), ours);
+        assert!(!steady(&ours, false).contains('\u{1b}'));
+        let value = serde_json::json!({ "reason": bad });
+        let json = escaped(&value.to_string());
+        assert!(!json.contains(steers));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+    }
 }

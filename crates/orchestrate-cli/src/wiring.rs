@@ -12,6 +12,7 @@ use orchestrate_core::ports::{
     Router, RouterView, StartRequest, StopRequest, Switch, SystemClock,
 };
 use orchestrate_core::release::Digest;
+use orchestrate_core::secrets::KeySource;
 use orchestrate_core::time::Span;
 use orchestrate_core::traffic::Shift;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
@@ -23,6 +24,7 @@ use crate::args::Global;
 use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
+use crate::keys::HomeKeys;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
 const LEASE_TTL: Span = Span::from_secs(15);
@@ -30,6 +32,7 @@ const LEASE_TTL: Span = Span::from_secs(15);
 /// What every command that touches state works with.
 pub struct Wiring {
     pub home: Home,
+    pub keys: Arc<HomeKeys>,
     pub db: Database,
     pub daemon: DaemonClient,
 }
@@ -46,7 +49,9 @@ impl Wiring {
         home.prepare()?;
         let (url, passed_on) = database(global, &home)?;
         let db = Database::open_with(&url, connections).await?;
-        Ok(Self { daemon: DaemonClient::new(home.clone(), passed_on), db, home })
+        let keys = Arc::new(HomeKeys::new(home.clone()));
+        keys.remember(&db).await?;
+        Ok(Self { daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home })
     }
 
     /// The ports of a command: the provider is in the daemon, which is started where it is needed.
@@ -212,8 +217,8 @@ impl<P: Router> Router for Starting<P> {
 /// How a sealed release runs, read from the database whenever an instance of it is started.
 pub struct SealedSpecs {
     pub db: Database,
-    /// Its key is read when a release has secrets: one that is put back is used at once.
-    pub home: Home,
+    /// Asked when a release has secrets: a key that is put back is used at once.
+    pub keys: Arc<dyn KeySource>,
 }
 
 #[async_trait]
@@ -228,14 +233,15 @@ impl RunSpecs for SealedSpecs {
         let secrets = match release.contents.secrets.is_empty() {
             true => BTreeMap::new(),
             false => {
-                let key = self.home.key().map_err(told)?;
-                self.db.open_secrets(&key, &scope, &release.contents.secrets).await.map_err(told)?
+                let versions = &release.contents.secrets;
+                self.db.open_secrets(&*self.keys, &scope, versions).await.map_err(told)?
             }
         };
         Ok(RunSpec {
             version: release.version,
             digest: release.contents.artifact.digest,
             processes: release.contents.processes,
+            confinement: release.contents.settings.confinement,
             health_check: release.contents.settings.health_check,
             stop_timeout: release.contents.settings.stop_timeout,
             variables: release.contents.variables,

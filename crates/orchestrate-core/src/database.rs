@@ -36,6 +36,7 @@ pub use leases::{Holder, Lease};
 pub use operations::{OperationRecord, OperationStatus};
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 pub use refusals::Asked;
+pub use secrets::{Resealed, SecretRecord};
 
 pub(crate) use sql::query;
 

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::deployment_strategy::Strategy;
 use crate::hooks::Hooks;
 use crate::name::EnvironmentName;
@@ -90,6 +91,9 @@ pub struct ProcessType {
     /// The address on which the proxy takes requests for it, e.g. `127.0.0.1:8080`. Without it, it gets no traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// As whom and within which limits it runs.
+    #[serde(default, skip_serializing_if = "Confinement::is_none")]
+    pub confinement: Confinement,
 }
 
 fn one() -> u32 {
@@ -296,6 +300,9 @@ pub struct EnvironmentSettings {
     pub windows: Vec<DeployWindow>,
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
+    /// Of what runs once, and of a process type that says nothing else.
+    #[serde(default, skip_serializing_if = "Confinement::is_none")]
+    pub confinement: Confinement,
     /// Without it, every release is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
@@ -319,6 +326,7 @@ impl EnvironmentSettings {
             drain: self.drain,
             stop_timeout: self.stop_timeout,
             verify: self.verify.clone(),
+            confinement: self.confinement.clone(),
         }
     }
 }
@@ -332,6 +340,8 @@ pub struct SealedSettings {
     pub drain: Span,
     pub stop_timeout: Span,
     pub verify: Verify,
+    #[serde(default, skip_serializing_if = "Confinement::is_none")]
+    pub confinement: Confinement,
 }
 
 /// An environment as the database knows it.

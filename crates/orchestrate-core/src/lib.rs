@@ -8,6 +8,7 @@ pub mod name;
 pub mod time;
 
 pub mod audit_chain;
+pub mod confinement;
 pub mod data_change;
 pub mod deployment;
 pub mod deployment_strategy;

@@ -128,4 +128,19 @@ mod tests {
             assert!(Version::new(text).is_ok(), "{text:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_leads_out_of_its_directory(text in r"[a-zA-Z0-9._+/~\\\x00\n -]{0,12}|\PC{0,12}") {
+            let names = [Version::new(&text).ok().map(|_| &text), EnvironmentName::new(&text).ok().map(|_| &text)];
+            for name in names.into_iter().flatten() {
+                let place = std::path::Path::new("/home/logs").join(name);
+                let parts: Vec<_> = place.components().collect();
+                proptest::prop_assert_eq!(parts.len(), 4);
+                proptest::prop_assert!(place.parent() == Some(std::path::Path::new("/home/logs")));
+                proptest::prop_assert_eq!(parts.last().map(|part| part.as_os_str()), Some(name.as_ref()));
+                proptest::prop_assert!(!name.starts_with('-') && !name.contains(char::is_control));
+            }
+        }
+    }
 }

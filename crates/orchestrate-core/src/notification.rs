@@ -10,6 +10,7 @@ use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::{Error, Result};
 use crate::evidence::Consequence;
 use crate::rollback_event::RollbackEvent;
+use crate::secrets::SecretText;
 
 /// What a notice is about; `on:` of a channel names these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +64,11 @@ impl fmt::Display for NoticeKind {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Channel {
     Webhook {
+        /// With `address`, only as much of it as anybody may see.
         url: String,
+        /// The name under which the whole URL is kept, because it may hold a token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<SecretRef>,
         /// The name under which its signing secret is kept, if it has one.
         secret: Option<SecretRef>,
         /// Empty means every kind.
@@ -79,6 +84,18 @@ pub struct SecretRef {
 }
 
 impl Channel {
+    /// The same channel with its whole URL, to be used and not kept.
+    #[must_use]
+    pub fn addressed(&self, whole: &SecretText) -> Self {
+        let Self::Webhook { secret, on, .. } = self;
+        Self::Webhook {
+            url: whole.expose().to_owned(),
+            address: None,
+            secret: secret.clone(),
+            on: on.clone(),
+        }
+    }
+
     pub fn wants(&self, kind: NoticeKind) -> bool {
         let Self::Webhook { on, .. } = self;
         on.is_empty() || kind == NoticeKind::Test || on.contains(&kind)

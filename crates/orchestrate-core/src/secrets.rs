@@ -1,9 +1,14 @@
 //! Secret values: masked in every output, wiped from memory, encrypted where they are kept (XChaCha20-Poly1305).
 
+mod ring;
+
+pub use ring::{KeyRing, KeySource, Look};
+
 use std::fmt;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::{Error, Result};
@@ -56,6 +61,14 @@ impl SecretKey {
         &self.0
     }
 
+    /// Tells keys apart and says nothing of the key: sixteen hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(b"orchestrate key fingerprint");
+        hash.update(self.0);
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Encrypts `value`, bound to `label`, so that one secret's ciphertext cannot stand in for another's.
     pub fn seal(&self, label: &str, value: &SecretText) -> Result<Vec<u8>> {
         let mut sealed = vec![0; NONCE_BYTES];
@@ -73,20 +86,25 @@ impl SecretKey {
 
     /// The value that was sealed under `label`; an error where key, label or bytes are not what they were.
     pub fn open(&self, label: &str, sealed: &[u8]) -> Result<SecretText> {
-        let unreadable = || {
-            Error::refused("ORC-0211", format!("the secret {label} cannot be decrypted"))
-                .hint("the key file of this home is not the one the secret was sealed with; restore it from a backup")
-        };
+        let unreadable = || unreadable(label);
         let (nonce, text) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(unreadable)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| unreadable())?;
         let payload = Payload { msg: text, aad: label.as_bytes() };
         let bytes = self.cipher().decrypt(&nonce, payload).map_err(|_| unreadable())?;
-        String::from_utf8(bytes).map(SecretText::new).map_err(|_| unreadable())
+        String::from_utf8(bytes).map(SecretText::new).map_err(|error| {
+            error.into_bytes().zeroize();
+            unreadable()
+        })
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.0.into())
     }
+}
+
+fn unreadable(label: &str) -> Error {
+    Error::refused("ORC-0211", format!("the secret {label} cannot be decrypted"))
+        .hint("the key at hand is not the one the secret was sealed with; restore that one from a backup")
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub(crate) fn settings() -> EnvironmentSettings {
         command: vec!["./serve".into()],
         instances: 2,
         listen: Some(([127, 0, 0, 1], 8080).into()),
+        confinement: Default::default(),
     };
     EnvironmentSettings {
         processes: BTreeMap::from([("web".to_owned(), web)]),
@@ -50,7 +51,12 @@ pub(crate) fn settings() -> EnvironmentSettings {
 
 pub(crate) fn with_worker() -> EnvironmentSettings {
     let mut settings = settings();
-    let worker = ProcessType { command: vec!["./work".into()], instances: 1, listen: None };
+    let worker = ProcessType {
+        command: vec!["./work".into()],
+        instances: 1,
+        listen: None,
+        confinement: Default::default(),
+    };
     settings.processes.insert("worker".into(), worker);
     settings
 }
@@ -98,7 +104,7 @@ pub(crate) fn baking(span: Span) -> EnvironmentSettings {
 }
 
 pub(crate) fn hook(url: &str, on: &[NoticeKind]) -> Channel {
-    Channel::Webhook { url: url.into(), secret: None, on: on.to_vec() }
+    Channel::Webhook { url: url.into(), address: None, secret: None, on: on.to_vec() }
 }
 
 /// In memory where there is such a place: the sweeps write many thousand times.
@@ -141,6 +147,7 @@ impl Stage {
                 origin: format!("dist/shop-{version}.tar.gz"),
                 size: 1,
                 commit: None,
+                signed_by: None,
             },
             processes: self.settings.processes.clone(),
             settings: self.settings.sealed(),

@@ -65,7 +65,7 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<()> {
 async fn deliver(url: String) -> Result<(), DeliveryError> {
     let notice = Notice {
         key: "rollback-7-completed".to_owned(),
-        channel: Channel::Webhook { url, secret: None, on: Vec::new() },
+        channel: Channel::Webhook { url, address: None, secret: None, on: Vec::new() },
         kind: NoticeKind::Rollback,
         created_at: Timestamp::system_now(),
         payload: serde_json::json!({"id": 7}),

@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 fn notice(url: String) -> Notice {
     Notice {
         key: "rollback-7-completed".to_owned(),
-        channel: Channel::Webhook { url, secret: None, on: Vec::new() },
+        channel: Channel::Webhook { url, address: None, secret: None, on: Vec::new() },
         kind: NoticeKind::Rollback,
         created_at: "2026-11-22T03:00:00.000Z".parse().unwrap(),
         payload: json!({"id": 7, "environment": "production"}),
@@ -98,7 +98,7 @@ async fn a_notice_that_must_be_signed_is_not_sent_unsigned() {
     let receiver = WebhookReceiver::start().await.unwrap();
     let mut notice = notice(receiver.url());
     let secret = Some(SecretRef { name: "hook".to_owned(), version: 1 });
-    notice.channel = Channel::Webhook { url: receiver.url(), secret, on: Vec::new() };
+    notice.channel = Channel::Webhook { url: receiver.url(), address: None, secret, on: Vec::new() };
     assert!(WebhookNotifier::new().deliver(&notice, None).await.unwrap_err().retry);
     let broken = SecretText::new("whsec_hunter2!");
     let error = WebhookNotifier::new().deliver(&notice, Some(&broken)).await.unwrap_err();

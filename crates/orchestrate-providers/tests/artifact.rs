@@ -40,7 +40,7 @@ impl Place {
     }
 
     fn refusal(&self, name: &str, bytes: &[u8]) -> Error {
-        let error = self.store.take_in_path(&self.file(name, bytes)).unwrap_err();
+        let error = self.store.take_in_path(&self.file(name, bytes), None).unwrap_err();
         assert_eq!(self.kept(), Vec::<String>::new(), "something is left of {name}");
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains(name), "{error}");
@@ -116,7 +116,7 @@ fn equal_content_has_one_digest_and_is_kept_once() {
         zip.write_all(b"#!/bin/sh\n").unwrap();
         zip.add_symlink("data", "lib/deep/data", mode(0o777)).unwrap();
     });
-    let first = place.store.take_in_path(&sample).unwrap();
+    let first = place.store.take_in_path(&sample, None).unwrap();
     assert_eq!(first.size, 100_010);
     let packed = [
         place.file("a.tar", &tar),
@@ -129,7 +129,7 @@ fn equal_content_has_one_digest_and_is_kept_once() {
         |place: &Place| fs::metadata(place.path("home/artifacts").join(first.digest.as_str())).unwrap().ino();
     let kept = inode(&place);
     for path in packed {
-        assert_eq!(place.store.take_in_path(&path).unwrap().digest, first.digest, "{}", path.display());
+        assert_eq!(place.store.take_in_path(&path, None).unwrap().digest, first.digest, "{}", path.display());
     }
     assert_eq!(place.kept(), [first.digest.as_str()]);
     assert_eq!(inode(&place), kept);
@@ -148,7 +148,7 @@ fn the_smallest_difference_has_another_digest() {
     let digest = |change: &dyn Fn(&Path)| {
         let sample = place.sample();
         change(&sample);
-        let digest = place.store.take_in_path(&sample).unwrap().digest;
+        let digest = place.store.take_in_path(&sample, None).unwrap().digest;
         fs::remove_dir_all(sample).unwrap();
         digest
     };
@@ -172,11 +172,11 @@ fn the_smallest_difference_has_another_digest() {
 #[test]
 fn one_executable_becomes_a_tree_of_itself() {
     let place = Place::new();
-    let artifact = place.store.take_in_path(&place.file("shop-1.0", b"\x7fELF")).unwrap();
+    let artifact = place.store.take_in_path(&place.file("shop-1.0", b"\x7fELF"), None).unwrap();
     place.store.materialise(&artifact.digest, &place.path("copy")).unwrap();
     let about = fs::metadata(place.path("copy/shop-1.0")).unwrap();
     assert_eq!(about.permissions().mode() & 0o100, 0o100);
-    let error = place.store.take_in_path(&place.file("shop.tar.xz", b"x")).unwrap_err();
+    let error = place.store.take_in_path(&place.file("shop.tar.xz", b"x"), None).unwrap_err();
     assert!(error.message().contains("not supported"));
 }
 
@@ -184,11 +184,11 @@ fn one_executable_becomes_a_tree_of_itself() {
 fn a_missing_artifact_names_what_is_there() {
     let place = Place::new();
     place.file("shop-1.1.0.tar.gz", b"");
-    let error = place.store.take_in_path(&place.path("shop-1.2.0.tar.gz")).unwrap_err();
+    let error = place.store.take_in_path(&place.path("shop-1.2.0.tar.gz"), None).unwrap_err();
     assert_eq!(error.code(), "ORC-0301");
     assert!(error.message().ends_with("shop-1.2.0.tar.gz does not exist"), "{error}");
     assert!(error.hint_text().unwrap().contains("shop-1.1.0.tar.gz"));
-    let error = place.store.take_in_path(&place.path("dist/shop.tar.gz")).unwrap_err();
+    let error = place.store.take_in_path(&place.path("dist/shop.tar.gz"), None).unwrap_err();
     assert!(error.hint_text().unwrap().contains("no directory"), "{:?}", error.hint_text());
 }
 
@@ -270,7 +270,7 @@ fn links_that_stay_inside_are_kept() {
         // A later entry of the same name wins, as in every tar.
         add(tar, tar::EntryType::Regular, "bin/real", "", b"newer");
     });
-    let artifact = place.store.take_in_path(&place.file("a.tar", &bytes)).unwrap();
+    let artifact = place.store.take_in_path(&place.file("a.tar", &bytes), None).unwrap();
     place.store.materialise(&artifact.digest, &place.path("copy")).unwrap();
     let read = |name: &str| fs::read_to_string(place.path("copy").join(name)).unwrap();
     assert_eq!(
@@ -313,7 +313,7 @@ fn a_malicious_zip_is_refused() {
         let error = place.refusal(name, &bytes);
         assert_eq!(error.code(), "ORC-0303", "{name}: {error}");
     }
-    assert!(place.store.take_in_path(&place.file("good.zip", &file("f"))).is_ok());
+    assert!(place.store.take_in_path(&place.file("good.zip", &file("f")), None).is_ok());
 }
 
 #[test]
@@ -398,14 +398,34 @@ fn a_bomb_costs_neither_disk_nor_memory() {
     encoder.write_all(header.as_bytes()).unwrap();
     encoder.write_all(&vec![0; 32 << 20]).unwrap();
     encoder.finish().unwrap();
-    assert_eq!(place.store.take_in_path(&path).unwrap_err().code(), "ORC-0304");
+    assert_eq!(place.store.take_in_path(&path, None).unwrap_err().code(), "ORC-0304");
     assert_eq!(place.kept(), Vec::<String>::new());
+}
+
+#[test]
+fn holes_and_archives_in_archives_count_as_what_they_are() {
+    let place = Place::with(ArtifactLimits { bytes: 1 << 20, entries: 50 });
+    let source = place.path("source");
+    fs::create_dir(&source).unwrap();
+    // Eight gigabytes in a few blocks, as GNU tar packs them.
+    fs::File::create(source.join("holes")).unwrap().set_len(8 << 30).unwrap();
+    let packed = place.path("holes.tar.gz");
+    let tar = Command::new("tar").arg("-Sczf").arg(&packed).arg("-C").arg(&source).arg("holes").status();
+    assert!(tar.unwrap().success());
+    assert!(fs::metadata(&packed).unwrap().len() < 4096);
+    assert_eq!(place.store.take_in_path(&packed, None).unwrap_err().code(), "ORC-0304");
+    assert_eq!(place.kept(), Vec::<String>::new());
+    // What lies inside is a file like any other: nobody unpacks it.
+    let inner = gzip(&tarball(|tar| add(tar, tar::EntryType::Regular, "a", "", &vec![0; 64 << 20])));
+    let outer = gzip(&tarball(|tar| add(tar, tar::EntryType::Regular, "inner.tar.gz", "", &inner)));
+    let artifact = place.store.take_in_path(&place.file("outer.tar.gz", &outer), None).unwrap();
+    assert_eq!(artifact.size, inner.len() as u64);
 }
 
 #[test]
 fn what_changed_in_the_store_is_neither_verified_nor_given_out() {
     let place = Place::new();
-    let artifact = place.store.take_in_path(&place.sample()).unwrap();
+    let artifact = place.store.take_in_path(&place.sample(), None).unwrap();
     let root = place.path("home/artifacts").join(artifact.digest.as_str());
     let tamper: [(&str, &dyn Fn()); 5] = [
         ("`lib/deep/data`", &|| overwrite(&root.join("tree/lib/deep/data"), &[6; 100_000])),
@@ -422,7 +442,7 @@ fn what_changed_in_the_store_is_neither_verified_nor_given_out() {
     ];
     for (what, change) in tamper {
         // Taking the same in again heals what was damaged.
-        place.store.take_in_path(&place.path("sample")).unwrap();
+        place.store.take_in_path(&place.path("sample"), None).unwrap();
         place.store.verify(&artifact.digest).unwrap();
         change();
         let copy = place.path("copy");
@@ -456,7 +476,7 @@ fn leftovers_of_a_crash_are_cleared_and_work_in_progress_is_not() {
     }
     let lock = fs::File::create(busy.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    place.store.take_in_path(&place.sample()).unwrap();
+    place.store.take_in_path(&place.sample(), None).unwrap();
     assert!(!dead.exists());
     assert!(busy.exists());
 }
@@ -466,7 +486,7 @@ fn the_same_content_may_come_in_many_times_at_once() {
     let place = Place::new();
     let sample = place.sample();
     let digests: Vec<_> = std::thread::scope(|scope| {
-        let take = || scope.spawn(|| place.store.take_in_path(&sample).unwrap().digest);
+        let take = || scope.spawn(|| place.store.take_in_path(&sample, None).unwrap().digest);
         let all: Vec<_> = (0..8).map(|_| take()).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
@@ -477,19 +497,19 @@ fn the_same_content_may_come_in_many_times_at_once() {
 #[test]
 fn a_directory_with_the_home_in_it_or_with_a_fifo_is_refused() {
     let place = Place::new();
-    let error = place.store.take_in_path(place.dir.path()).unwrap_err();
+    let error = place.store.take_in_path(place.dir.path(), None).unwrap_err();
     assert!(error.message().contains("orchestrate's own home"), "{error}");
     let sample = place.sample();
     let fifo = sample.join("pipe");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    assert_eq!(place.store.take_in_path(&sample).unwrap_err().code(), "ORC-0303");
+    assert_eq!(place.store.take_in_path(&sample, None).unwrap_err().code(), "ORC-0303");
 }
 
 #[test]
 fn a_home_that_cannot_be_written_is_an_error_of_its_own() {
     let place = Place::new();
     fs::write(place.path("home"), "a file").unwrap();
-    let error = place.store.take_in_path(&place.sample()).unwrap_err();
+    let error = place.store.take_in_path(&place.sample(), None).unwrap_err();
     assert_eq!(error.code(), "ORC-0307");
 }
 

@@ -20,13 +20,10 @@ use std::sync::Arc;
 
 use orchestrate_core::database::Database;
 use orchestrate_core::ports::{Notifier, Ports};
-use orchestrate_core::secrets::SecretKey;
+use orchestrate_core::secrets::KeySource;
 use orchestrate_core::time::{Span, Timestamp};
 use orchestrate_core::{Error, Result};
 use tokio::sync::{Notify, watch};
-
-/// Reads the key that a channel's secret is sealed with.
-pub type KeySource = Arc<dyn Fn() -> Result<SecretKey> + Send + Sync>;
 
 /// What the daemon is made of.
 pub struct DaemonOptions {
@@ -37,7 +34,8 @@ pub struct DaemonOptions {
     pub db: Database,
     pub ports: Ports,
     pub notifier: Arc<dyn Notifier>,
-    pub key: KeySource,
+    /// Whoever has the keys of what channels keep secret.
+    pub keys: Arc<dyn KeySource>,
     /// The pause before attempt `n` of a notice, with a jitter between 0 and 1.
     pub backoff: fn(u32, f64) -> Span,
     /// Changes whenever an instance does.

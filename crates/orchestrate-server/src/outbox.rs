@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use orchestrate_core::Result;
 use orchestrate_core::database::OutboxRecord;
-use orchestrate_core::notification::Channel;
-use orchestrate_core::ports::DeliveryError;
+use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
+use orchestrate_core::ports::{DeliveryError, Notice};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
 use tokio::task::JoinSet;
@@ -64,15 +64,19 @@ async fn hand_out(
     if waiting || !deliveries.is_empty() { Ok(None) } else { db.next_notice_at().await }
 }
 
+/// What tells one channel from another.
 fn address(channel: &Channel) -> String {
-    let Channel::Webhook { url, .. } = channel;
-    url.clone()
+    let Channel::Webhook { url, address, .. } = channel;
+    match address {
+        Some(kept) => format!("{url} {} {}", kept.name, kept.version),
+        None => url.clone(),
+    }
 }
 
 async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
     let (db, now) = (&daemon.options.db, || daemon.options.ports.clock.now());
-    let result = match signing_secret(daemon, &record.notice.channel).await {
-        Ok(secret) => daemon.options.notifier.deliver(&record.notice, secret.as_ref()).await,
+    let result = match opened(daemon, &record.notice).await {
+        Ok((notice, secret)) => daemon.options.notifier.deliver(&notice, secret.as_ref()).await,
         Err(error) => Err(DeliveryError { message: error.full_message(), retry: true, retry_after: None }),
     };
     let recorded = match result {
@@ -98,16 +102,19 @@ async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
     }
 }
 
-async fn signing_secret(daemon: &Daemon, channel: &Channel) -> Result<Option<SecretText>> {
-    let Channel::Webhook { secret, .. } = channel;
-    match secret {
-        Some(secret) => {
-            let scope = orchestrate_core::notification::SECRET_SCOPE;
-            let key = (daemon.options.key)()?;
-            daemon.options.db.secret(&key, scope, &secret.name, secret.version).await.map(Some)
-        }
-        None => Ok(None),
+/// The notice with the whole URL of its channel, and the secret that signs it.
+async fn opened(daemon: &Daemon, notice: &Notice) -> Result<(Notice, Option<SecretText>)> {
+    let Channel::Webhook { address, secret, .. } = &notice.channel;
+    let mut notice = notice.clone();
+    if let Some(whole) = kept(daemon, address.as_ref()).await? {
+        notice.channel = notice.channel.addressed(&whole);
     }
+    Ok((notice, kept(daemon, secret.as_ref()).await?))
+}
+
+async fn kept(daemon: &Daemon, reference: Option<&SecretRef>) -> Result<Option<SecretText>> {
+    let Some(SecretRef { name, version }) = reference else { return Ok(None) };
+    daemon.options.db.secret(&*daemon.options.keys, SECRET_SCOPE, name, *version).await.map(Some)
 }
 
 /// Spreads attempts without a source of randomness: different for each notice and attempt, the same on replay.

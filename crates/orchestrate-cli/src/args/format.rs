@@ -2,7 +2,7 @@
 
 use super::{
     AuditCommand, Cli, Command, DaemonCommand, DbCommand, Deploy, DeployCommand, EnvCommand, Format,
-    NotifyCommand, Output, Rollbacks, RollbacksCommand,
+    NotifyCommand, Output, Rollbacks, RollbacksCommand, SecretsCommand,
 };
 
 impl Cli {
@@ -20,6 +20,7 @@ impl Cli {
             Command::Deploy(Deploy { command: Some(command), .. }) => Some(command.output()),
             Command::Daemon(daemon) => daemon.command.output(),
             Command::Notify(notify) => Some(notify.command.output()),
+            Command::Secrets(secrets) => Some(secrets.command.output()),
             Command::Audit(audit) => Some(audit.command.output()),
             Command::Db(db) => Some(db.command.output()),
             Command::Doctor(output) => Some(output),
@@ -98,6 +99,15 @@ impl DbCommand {
             Self::Backup(args) => &args.output,
             Self::Check(output) => output,
             Self::Restore(args) => &args.output,
+        }
+    }
+}
+
+impl SecretsCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::List(args) => &args.output,
+            Self::Rotate { output, .. } => output,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `orchestrate audit head`: the newest record of the trail, to be kept where who writes the database cannot reach it.
 
+use orchestrate_core::secrets::{KeySource as _, Look};
+
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, moment};
@@ -10,7 +12,7 @@ pub async fn run(global: &Global, sign: bool, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let head = wiring.db.audit_head().await?;
     let kept = match sign {
-        true => KeptHead::signed(head, &wiring.home.key_or_new()?)?,
+        true => KeptHead::signed(head, wiring.keys.keys(Look::OrMake).await?.newest())?,
         false => KeptHead::unsigned(head),
     };
     printer.result(&kept, || {

@@ -1,6 +1,7 @@
 //! `orchestrate audit verify`: reads the trail from its beginning, and compares it with a head that was kept.
 
 use orchestrate_core::database::Verified;
+use orchestrate_core::secrets::{KeySource as _, Look};
 use orchestrate_core::{Error, Result};
 use serde::Serialize;
 
@@ -25,7 +26,10 @@ pub async fn run(global: &Global, args: &AuditVerify, printer: &Printer) -> Ende
     let wiring = Wiring::open(global).await?;
     let kept = args.head.as_deref().map(KeptHead::read).transpose()?;
     let signed_by = match &kept {
-        Some(kept) => kept.signer(args.public_key.as_deref(), || wiring.home.key())?,
+        Some(kept) => {
+            let key = wiring.keys.keys(Look::Usual).await.map(|ring| ring.newest().clone());
+            kept.signer(args.public_key.as_deref(), || key)?
+        }
         None => None,
     };
     let verified = wiring.db.verify_audit(kept.as_ref().map(|kept| &kept.head.hash)).await?;

@@ -3,6 +3,7 @@
 use orchestrate_core::Result;
 use orchestrate_core::deployment_rollback::{Difference, differences};
 use orchestrate_core::release::Contents;
+use orchestrate_core::secrets::{KeySource as _, Look};
 
 use super::intake::Intended;
 use crate::args::{Diff, Global};
@@ -49,8 +50,11 @@ async fn secret_versions(
     intended: &Intended,
     environment: &orchestrate_core::name::EnvironmentName,
 ) -> Result<std::collections::BTreeMap<String, i64>> {
-    let key = if wiring.home.key_file().exists() { Some(wiring.home.key()?) } else { None };
-    wiring.db.secret_versions(key.as_ref(), &secret_scope(environment), &intended.secrets).await
+    let keys = match wiring.keys.may_be_there()? {
+        true => Some(wiring.keys.keys(Look::Usual).await?),
+        false => None,
+    };
+    wiring.db.secret_versions(keys.as_ref(), &secret_scope(environment), &intended.secrets).await
 }
 
 /// The differences for people, one a line.

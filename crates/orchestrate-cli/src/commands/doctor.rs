@@ -1,12 +1,15 @@
 //! `orchestrate doctor`: looks for what is wrong on this host, and says what to do. Changes nothing.
 
+use orchestrate_core::Error;
 use orchestrate_core::database::{Database, DatabaseUrl};
+use orchestrate_core::secrets::{KeySource as _, Look};
 use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
 use crate::home::Home;
+use crate::keys::Place;
 use crate::printer::{Printer, harmless};
 use crate::wiring::Wiring;
 
@@ -43,7 +46,7 @@ async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
         Err(error) => return findings.push(finding("database", Err(error))),
     };
     findings.push(finding("database", integrity(&wiring.db, global, home).await));
-    findings.push(finding("key", key(&wiring.db, home).await));
+    findings.push(finding("key", key(&wiring).await));
     let config = super::intake::config(global, None);
     findings.push(match config {
         Ok(Some(config)) => passed("config file", config.path.display().to_string()),
@@ -116,11 +119,23 @@ async fn operations(wiring: &Wiring, findings: &mut Vec<Finding>) {
     }
 }
 
-async fn key(db: &Database, home: &Home) -> orchestrate_core::Result<String> {
-    if !home.key_file().exists() && !db.has_secrets().await? {
+async fn key(wiring: &Wiring) -> orchestrate_core::Result<String> {
+    let place = wiring.keys.place()?;
+    let wanted = wiring.db.sealing_key().await?;
+    if !wiring.keys.may_be_there()? && wanted.is_none() && !wiring.db.has_secrets().await? {
         return Ok("none yet; it is made with the first secret".into());
     }
-    home.key().map(|_| "readable, and by its owner only".to_owned())
+    let ring = wiring.keys.keys(Look::Usual).await?;
+    if wanted.is_some_and(|wanted| ring.find(&wanted).is_none()) {
+        let hint = "restore the key from a backup; if it is lost, deploy again: its values are sealed anew";
+        return Err(
+            Error::refused("ORC-0211", "another key than the one that secrets are sealed with").hint(hint)
+        );
+    }
+    Ok(match place {
+        Place::File(_) => "readable, and by its owner only".to_owned(),
+        Place::Command(words) => format!("printed by {}", words.first().map_or("", String::as_str)),
+    })
 }
 
 fn passed(name: &'static str, message: String) -> Finding {

@@ -83,7 +83,12 @@ async fn create(wiring: &Wiring, args: EnvCreate, printer: &Printer) -> Ended {
             .hint(format!("see it: orchestrate env show {}", args.name))
             .into());
     }
-    let process = ProcessType { command: args.command, instances: args.instances, listen: args.listen };
+    let process = ProcessType {
+        command: args.command,
+        instances: args.instances,
+        listen: args.listen,
+        confinement: Default::default(),
+    };
     let mut settings: EnvironmentSettings = serde_json::from_value(serde_json::json!({
         "type": args.kind, "processes": BTreeMap::from([("web", process)]),
     }))

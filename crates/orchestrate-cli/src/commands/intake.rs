@@ -13,6 +13,7 @@ use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::release::{Artifact, Contents};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::{Error, Result};
+use orchestrate_providers::artifact::Signing;
 
 use crate::args::Global;
 use crate::exit::Ended;
@@ -103,8 +104,10 @@ impl Intended {
     pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
         let most = self.config.as_ref().and_then(|config| config.max_artifact_size);
         let (store, source) = (wiring.store(most), self.source_for(version)?);
+        let key = self.config.as_ref().and_then(|config| config.signing.clone());
+        let signing = key.map(|public_key| Signing { public_key, version: version.to_string() });
         tokio::task::spawn_blocking(move || match source {
-            ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path)),
+            ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path), signing.as_ref()),
             ReleaseSource::Git { repository, r#ref } => store.take_in_git(&repository, &r#ref),
         })
         .await
@@ -128,11 +131,7 @@ impl Intended {
     ) -> Result<Contents> {
         let secrets = match (&self.config, self.secrets.is_empty()) {
             (Some(_), true) => BTreeMap::new(),
-            (Some(_), false) => {
-                let (key, scope) = (wiring.home.key_or_new()?, secret_scope(environment));
-                let actor = crate::host::actor();
-                wiring.db.keep_secrets(&key, &scope, &self.secrets, &actor, SystemClock.now()).await?
-            }
+            (Some(_), false) => keep(wiring, &secret_scope(environment), &self.secrets).await?,
             // Without a config file the newest release's secrets go on.
             (None, _) => self.newest_secrets(wiring, environment).await?,
         };
@@ -174,24 +173,45 @@ impl Intended {
     }
 }
 
-/// The config file's channels, with their secrets kept apart.
+/// The config file's channels, with what is secret of them kept apart: the URL as well, since many hold a token.
 pub async fn channels(wiring: &Wiring, config: &ConfigFile) -> Result<Vec<Channel>> {
     let mut channels = Vec::new();
     for (index, channel) in config.notifications.iter().enumerate() {
-        let secret = match &channel.secret {
-            Some(secret) => {
-                let name = format!("{}/{index}", config.service);
-                let values = BTreeMap::from([(name.clone(), secret.clone())]);
-                let (key, actor) = (wiring.home.key_or_new()?, crate::host::actor());
-                let versions =
-                    wiring.db.keep_secrets(&key, SECRET_SCOPE, &values, &actor, SystemClock.now()).await?;
-                versions.get(&name).map(|version| SecretRef { name, version: *version })
-            }
-            None => None,
-        };
-        channels.push(Channel::Webhook { url: channel.url.clone(), secret, on: channel.on.clone() });
+        let name = format!("{}/{index}", config.service);
+        let address = format!("{name}/url");
+        let mut values = BTreeMap::from([(address.clone(), SecretText::new(channel.url.clone()))]);
+        values.extend(channel.secret.clone().map(|secret| (name.clone(), secret)));
+        let versions = keep(wiring, SECRET_SCOPE, &values).await?;
+        let kept = |name: String| versions.get(&name).map(|&version| SecretRef { name, version });
+        channels.push(Channel::Webhook {
+            url: masked_address(&channel.url),
+            address: kept(address),
+            secret: kept(name),
+            on: channel.on.clone(),
+        });
     }
     Ok(channels)
+}
+
+async fn keep(
+    wiring: &Wiring,
+    scope: &str,
+    values: &BTreeMap<String, SecretText>,
+) -> Result<BTreeMap<String, i64>> {
+    let versions = wiring
+        .db
+        .keep_secrets(&*wiring.keys, scope, values, &crate::host::actor(), SystemClock.now())
+        .await?;
+    wiring.keys.remember(&wiring.db).await?;
+    Ok(versions)
+}
+
+/// Where a webhook goes, without what may be a credential.
+pub fn masked_address(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}/…")
 }
 
 pub fn unknown(environment: &EnvironmentName, config: &ConfigFile) -> Error {

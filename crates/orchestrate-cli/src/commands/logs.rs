@@ -129,7 +129,7 @@ impl Followed {
 
     fn print(&self, printer: &Printer, line: &str) {
         if printer.json() {
-            return printer.out(&serde_json::json!({ "instance": self.name, "line": line }).to_string());
+            return printer.result(&serde_json::json!({ "instance": self.name, "line": line }), String::new);
         }
         printer.out(&format!("{} {}", printer.faint(&format!("{} |", self.name)), harmless(line)));
     }

@@ -30,6 +30,7 @@ mod man;
 mod notify;
 mod proxy;
 mod refusal;
+mod secrets;
 
 use orchestrate_core::Error;
 
@@ -74,6 +75,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
         },
         Command::Logs(args) => logs::run(global, &args, printer).await,
         Command::Notify(args) => notify::run(global, args.command, printer).await,
+        Command::Secrets(args) => secrets::run(global, args.command, printer).await,
         Command::Audit(args) => match args.command {
             AuditCommand::List { env, limit, .. } => audit::list(global, env, limit, printer).await,
             AuditCommand::Verify(args) => audit_verify::run(global, &args, printer).await,

@@ -106,13 +106,9 @@ fn json(record: &OutboxRecord) -> serde_json::Value {
     })
 }
 
-/// Where a channel goes, without what may be a credential.
 fn place(channel: &Channel) -> String {
     let Channel::Webhook { url, .. } = channel;
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    format!("{scheme}://{host}/…")
+    super::intake::masked_address(url)
 }
 
 async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {

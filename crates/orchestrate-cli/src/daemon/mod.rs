@@ -35,7 +35,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     let Some(_lock) = lock(&home)? else { return already_running(&home, detached).await };
     let wiring = Wiring::open_with(global, 4).await?;
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
-    let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), home: home.clone() });
+    let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let supervisor =
         Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
     let keeper = ProxyKeeper::start(&home).await?;
@@ -54,10 +54,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
         db: wiring.db,
         ports,
         notifier: Arc::new(WebhookNotifier::new()),
-        key: {
-            let home = home.clone();
-            Arc::new(move || home.key())
-        },
+        keys: wiring.keys,
         backoff,
         instances_changed: supervisor.subscribe(),
         router_changed: keeper.changes(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use orchestrate_core::confinement::Confinement;
 use orchestrate_core::environment::{
     Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
     ProviderKind, Retention, RollbackPolicy, Weekday,
@@ -13,7 +14,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, hooks, keys, release, strategy, verify};
+use super::{ConfiguredEnvironment, confinement, hooks, keys, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -43,7 +44,8 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("type", &mut settings.kind, |field| field.word(TYPES))?;
     section.set("provider", &mut settings.provider, |field| field.word(PROVIDERS))?;
     section.set("url", &mut settings.url, |field| web_address(field).map(Some))?;
-    settings.processes = processes(section.required("processes")?, listeners)?;
+    settings.confinement = confinement::read(&section, None)?;
+    settings.processes = processes(section.required("processes")?, &settings.confinement, listeners)?;
     section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;
     section.set("drain", &mut settings.drain, span)?;
@@ -74,7 +76,11 @@ fn defaults(field: &Field<'_>) -> Read<EnvironmentSettings> {
         .map_err(|error| field.bad_key(&error.to_string()))
 }
 
-fn processes<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<BTreeMap<String, ProcessType>> {
+fn processes<'a>(
+    field: &Field<'a>,
+    general: &Confinement,
+    listeners: &mut Listeners<'a>,
+) -> Read<BTreeMap<String, ProcessType>> {
     let entries = field.entries()?;
     if entries.is_empty() {
         return Err(field.bad_key("at least one process type is needed"));
@@ -86,15 +92,19 @@ fn processes<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<BTree
                 "the name of a process type starts with a letter or a digit, then has up to 62 of A-Z a-z 0-9 . _ -",
             ));
         }
-        processes.insert(name.to_owned(), process(&field, listeners)?);
+        processes.insert(name.to_owned(), process(&field, general, listeners)?);
     }
     Ok(processes)
 }
 
-fn process<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read<ProcessType> {
+fn process<'a>(field: &Field<'a>, general: &Confinement, listeners: &mut Listeners<'a>) -> Read<ProcessType> {
     let section = field.section(keys::PROCESS)?;
-    let mut process =
-        ProcessType { command: command(section.required("command")?)?, instances: 1, listen: None };
+    let mut process = ProcessType {
+        command: command(section.required("command")?)?,
+        instances: 1,
+        listen: None,
+        confinement: confinement::read(&section, Some(general))?,
+    };
     section.set("instances", &mut process.instances, |field| field.whole_number(1..=MOST_INSTANCES))?;
     if let Some(field) = section.get("listen") {
         process.listen = listen(field)?;

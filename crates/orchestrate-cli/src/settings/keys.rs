@@ -1,7 +1,8 @@
 //! The keys that the config file knows, one list a mapping. The reader and the JSON Schema both go by these.
 
 pub(super) const FILE: &[&str] =
-    &["service", "release", "max_artifact_size", "environments", "notifications"];
+    &["service", "release", "max_artifact_size", "signing", "environments", "notifications"];
+pub(super) const SIGNING: &[&str] = &["public_key"];
 pub(super) const RELEASE: &[&str] = &["artifact", "image", "git", "schema", "irreversible"];
 /// Of `orchestrate-release.yaml` in an artifact.
 pub(super) const IN_ARTIFACT: &[&str] = &["schema", "irreversible"];
@@ -26,8 +27,12 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "windows",
     "hooks",
     "retention",
+    "user",
+    "limits",
+    "no_new_privs",
 ];
-pub(super) const PROCESS: &[&str] = &["command", "instances", "listen"];
+pub(super) const PROCESS: &[&str] = &["command", "instances", "listen", "user", "limits", "no_new_privs"];
+pub(super) const LIMITS: &[&str] = &["memory", "files", "processes"];
 pub(super) const STRATEGY: &[&str] =
     &["type", "warm_for", "steps", "wait", "batch", "max_unavailable", "max_surge", "sticky", "force_header"];
 pub(super) const STICKY: &[&str] = &["cookie", "header"];

@@ -20,14 +20,32 @@ fn collect(node: &Node, secret: bool, masked: &mut Vec<Range<usize>>) {
     match &node.kind {
         Kind::Map(entries) => {
             for (key, value) in entries {
-                let secret = secret || matches!(&key.kind, Kind::Text(key) if means_secret(key));
-                collect(value, secret, masked);
+                let key = if let Kind::Text(key) = &key.kind { key.as_str() } else { "" };
+                // The URL of a channel often holds a token; that of an environment does not.
+                if key == "notifications" {
+                    collect_urls(value, masked);
+                }
+                collect(value, secret || means_secret(key), masked);
             }
         }
         Kind::List(items) => items.iter().for_each(|item| collect(item, secret, masked)),
         // A value that is only `${NAME}` tells nothing, and is what an error about it must show.
         Kind::Text(text) if interpolate::is_one_reference(text) => {}
         Kind::Text(_) | Kind::Number(_) | Kind::Boolean(..) if secret => masked.push(node.place.range()),
+        Kind::Text(_) | Kind::Number(_) | Kind::Boolean(..) | Kind::Nothing => {}
+    }
+}
+
+fn collect_urls(node: &Node, masked: &mut Vec<Range<usize>>) {
+    match &node.kind {
+        Kind::List(items) => items.iter().for_each(|item| collect_urls(item, masked)),
+        Kind::Map(entries) => {
+            for (key, value) in entries {
+                if matches!(&key.kind, Kind::Text(key) if key == "url") {
+                    collect(value, true, masked);
+                }
+            }
+        }
         Kind::Text(_) | Kind::Number(_) | Kind::Boolean(..) | Kind::Nothing => {}
     }
 }
@@ -83,7 +101,7 @@ fn secret_value_start(line: &str) -> Option<usize> {
             .rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
             .map_or(0, |at| at + key[at..].chars().next().map_or(1, char::len_utf8))..];
         from += word.len();
-        if word.ends_with(':') && means_secret(key) {
+        if word.ends_with(':') && (means_secret(key) || key == "url") {
             return Some(from + line[from..].len() - line[from..].trim_start().len());
         }
     }

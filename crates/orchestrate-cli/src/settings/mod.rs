@@ -4,6 +4,7 @@
 //! the notifications, and the environment that the command is about, so that a deployment to staging needs no
 //! password of production.
 
+mod confinement;
 mod environment;
 mod error;
 mod file;
@@ -15,6 +16,7 @@ mod notifications;
 mod reader;
 mod release;
 mod schema;
+mod signing;
 mod source;
 mod strategy;
 mod template;
@@ -42,7 +44,7 @@ pub use schema::json_schema;
 pub use template::template;
 
 use error::code;
-use reader::{Field, Read, Reader};
+use reader::{Field, Read, Reader, Section};
 use source::Source;
 use yaml::Place;
 
@@ -59,6 +61,8 @@ pub struct ConfigFile {
     pub data: DataChange,
     /// Unpacked bytes, above which an artifact is refused.
     pub max_artifact_size: Option<u64>,
+    /// The public key whose signature every artifact must have.
+    pub signing: Option<String>,
     /// Those whose values were looked up: all, or the one that was asked for.
     pub environments: BTreeMap<EnvironmentName, ConfiguredEnvironment>,
     /// Every environment of the file, in its order.
@@ -149,7 +153,10 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
     let mut max_artifact_size = None;
     section
         .set("max_artifact_size", &mut max_artifact_size, |field| field.parsed("a size", size).map(Some))?;
+    let mut key = None;
+    section.set("signing", &mut key, |field| signing::read(field).map(Some))?;
     let (environments, environment_names) = environments(section.required("environments")?, only)?;
+    refuse_unsigned_git(&section, &release, environments.values())?;
     let mut channels = Vec::new();
     section.set("notifications", &mut channels, notifications::read)?;
     let directory = match path.parent() {
@@ -163,10 +170,27 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
         release,
         data,
         max_artifact_size: max_artifact_size.filter(|size| *size > 0),
+        signing: key,
         environments,
         environment_names,
         notifications: channels,
     })
+}
+
+/// The tree of a git tag has no file whose signature could be verified.
+fn refuse_unsigned_git<'a>(
+    root: &Section<'_>,
+    release: &ReleaseSource,
+    own: impl IntoIterator<Item = &'a ConfiguredEnvironment>,
+) -> Read<()> {
+    let others = own.into_iter().filter_map(|environment| environment.release.as_ref());
+    let any_git = others.map(|(source, _)| source).chain([release]).any(ReleaseSource::is_git);
+    match root.get("signing") {
+        Some(field) if any_git => Err(field.bad_key(
+            "it verifies files, and a release comes from `git`; keep one of the two, or let CI pack and sign an `artifact`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// `500MiB`, `4GiB`: a whole number of a binary unit.

@@ -16,6 +16,10 @@ pub enum ReleaseSource {
 }
 
 impl ReleaseSource {
+    pub fn is_git(&self) -> bool {
+        matches!(self, Self::Git { .. })
+    }
+
     /// With `{version}` filled in.
     #[must_use]
     pub fn for_version(&self, version: &Version) -> Self {

@@ -19,6 +19,9 @@ pub fn json_schema() -> Value {
             "service": text("The name of the service.", "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
             "release": release(),
             "max_artifact_size": text("The unpacked size above which an artifact is refused, e.g. 500MiB or 4GiB.", "[0-9]+[KMGT]iB"),
+            "signing": mapping("Whose signature every artifact must have.", &["public_key"], json!({
+                "public_key": text("The second line of a minisign.pub.", "RW[A-Za-z0-9+/]{54}"),
+            })),
             "environments": named("Where the service runs, by name.", NAME, environment()),
             "notifications": list("Who is told, and of what.", notification()),
         }),
@@ -94,6 +97,9 @@ fn environment() -> Value {
                 "timeout": text("How long it may take.", SPAN),
             }))),
             "hooks": hooks(),
+            "user": user("As whom its processes, hooks and smoke tests run; needs root."),
+            "limits": limits(),
+            "no_new_privs": boolean("Whether they may not gain rights; true with a user, unless it is said."),
             "retention": mapping("How many old releases are kept; without it, every one.", &[], json!({
                 "keep": number("The newest proven ones, kept however old they are.", 1, environment::MOST_KEPT),
                 "max_age": text("How long the others are kept.", SPAN),
@@ -103,6 +109,22 @@ fn environment() -> Value {
                 "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
                 "to": text("The first minute after it, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
             }))),
+        }),
+    )
+}
+
+fn user(description: &str) -> Value {
+    text(description, "[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}:[0-9]{1,10}")
+}
+
+fn limits() -> Value {
+    mapping(
+        "What the kernel gives at most.",
+        &[],
+        json!({
+            "memory": text("Private memory of one process, e.g. 512MiB.", "[0-9]+[KMGT]iB"),
+            "files": number("Files that one process may have open.", 1, u32::MAX),
+            "processes": number("Processes and threads of its user on this machine.", 1, u32::MAX),
         }),
     )
 }
@@ -139,6 +161,9 @@ fn process() -> Value {
         json!({
             "command": command(),
             "instances": number("How many of it run.", 1, environment::MOST_INSTANCES),
+            "user": user("As whom it runs, where that differs from its environment."),
+            "limits": limits(),
+            "no_new_privs": boolean("Whether it may not gain rights, where that differs from its environment."),
             "listen": text("The address on which the proxy takes its requests; without it, it gets no traffic.", ADDRESS),
         }),
     )

@@ -100,6 +100,13 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("it still runs");
     }
 
+    /// The same for one that may have ended by now.
+    pub fn signal_if_it_runs(&self, signal: rustix::process::Signal) {
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap()) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
     /// Waits for its end, for a bounded time.
     #[track_caller]
     pub fn end(self) -> Ran {

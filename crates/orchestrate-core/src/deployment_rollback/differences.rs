@@ -46,6 +46,9 @@ fn named(contents: &Contents) -> Named {
         all.entry(section).or_default().insert(name.to_owned(), value);
     };
     put("artifact", "", contents.artifact.digest.short().to_owned());
+    if let Some(key) = &contents.artifact.signed_by {
+        put("artifact", "signed by", key.clone());
+    }
     if let Some(schema) = &contents.data.schema {
         let [first, last] = schema.reads;
         put("schema", "", format!("reads {first} to {last}, writes {}", schema.writes));
@@ -103,7 +106,12 @@ mod tests {
         to.variables.insert("NEW".into(), "1".into());
         to.secrets.insert("PASSWORD".into(), 2);
         to.processes.get_mut("web").unwrap().instances = 3;
-        let work = ProcessType { command: vec!["./work".into()], instances: 1, listen: None };
+        let work = ProcessType {
+            command: vec!["./work".into()],
+            instances: 1,
+            listen: None,
+            confinement: Default::default(),
+        };
         to.processes.insert("worker".into(), work);
         let told = |all: Vec<Difference>| -> Vec<String> {
             let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".into());

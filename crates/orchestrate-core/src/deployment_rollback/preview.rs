@@ -59,6 +59,8 @@ pub struct Candidate {
     pub sealed_at: Timestamp,
     pub proven: bool,
     pub proven_at: Option<Timestamp>,
+    /// Whose signature its artifact had, where one was asked for.
+    pub signed_by: Option<String>,
 }
 
 /// Whether a rollback without a version would work now.
@@ -156,6 +158,7 @@ impl DeploymentRollback {
                 sealed_at: release.sealed_at,
                 proven: release.proven_at.is_some(),
                 proven_at: release.proven_at,
+                signed_by: release.contents.artifact.signed_by,
             });
         }
         Ok(candidates)

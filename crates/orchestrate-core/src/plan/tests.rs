@@ -41,6 +41,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
             origin: String::new(),
             size: 0,
             commit: None,
+            signed_by: None,
         },
         processes: BTreeMap::new(),
         settings: EnvironmentSettings::default().sealed(),

@@ -34,6 +34,7 @@ pub fn settings() -> EnvironmentSettings {
         command: vec!["./serve".into()],
         instances: 2,
         listen: Some(([127, 0, 0, 1], 8080).into()),
+        confinement: Default::default(),
     };
     EnvironmentSettings { processes: BTreeMap::from([("web".to_owned(), web)]), ..Default::default() }
 }
@@ -45,6 +46,7 @@ pub fn contents(version: &str) -> Contents {
             origin: version.to_owned(),
             size: 1,
             commit: None,
+            signed_by: None,
         },
         processes: settings().processes,
         settings: settings().sealed(),

@@ -75,19 +75,19 @@ mod tests {
         let file = dir.path().join("shop");
         fs::write(&file, "#!/bin/sh\n").unwrap();
         let store = ArtifactStore::new(&dir.path().join("home"), ArtifactLimits::default());
-        let digest = store.take_in_path(&file).unwrap().digest;
+        let digest = store.take_in_path(&file, None).unwrap().digest;
         assert_eq!(store.discard(&digest), Ok(false), "it is fresh");
         assert!(store.verify(&digest).is_ok());
         let place = dir.path().join("home/artifacts").join(digest.as_str());
         let old = SystemTime::now() - FRESH - FRESH;
         fs::File::open(&place).unwrap().set_modified(old).unwrap();
-        store.take_in_path(&file).unwrap();
+        store.take_in_path(&file, None).unwrap();
         assert_eq!(store.discard(&digest), Ok(false), "it was taken in again");
         fs::File::open(&place).unwrap().set_modified(old).unwrap();
         assert_eq!(store.discard(&digest), Ok(true));
         assert_eq!(store.discard(&digest), Ok(false));
         assert!(store.verify(&digest).is_err());
-        assert_eq!(store.take_in_path(&file).unwrap().digest, digest);
+        assert_eq!(store.take_in_path(&file, None).unwrap().digest, digest);
         assert!(store.verify(&digest).is_ok());
     }
 }

@@ -9,6 +9,7 @@ mod git;
 mod incoming;
 mod listing;
 mod restore;
+mod signature;
 mod tarball;
 mod tree;
 mod zipfile;
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use orchestrate_core::Result;
 use orchestrate_core::release::{Artifact, Digest};
+
+pub use signature::Signing;
 
 use incoming::Incoming;
 use listing::Listing;
@@ -52,20 +55,29 @@ impl ArtifactStore {
     }
 
     /// Takes in a directory, a `.tar.gz`, `.tar.zst`, `.tar` or `.zip`, or one executable file. Blocks.
-    pub fn take_in_path(&self, path: &Path) -> Result<Artifact> {
+    ///
+    /// With `signing`, only an archive or an executable that has the signature is unpacked.
+    pub fn take_in_path(&self, path: &Path, signing: Option<&Signing>) -> Result<Artifact> {
         let about = fs::metadata(path).map_err(|cause| error::unreadable(path, cause))?;
         let incoming = Incoming::begin(&self.directory)?;
+        let verified = match signing {
+            Some(signing) => {
+                Some(signature::verified_copy(path, signing, &incoming.scratch(), self.limits.bytes)?)
+            }
+            None => None,
+        };
         let mut tree = TreeWriter::new(incoming.tree(), path.display().to_string(), self.limits);
         if about.is_dir() {
             self.refuse_own_parent(path)?;
             directory::copy(path, &mut tree)?;
         } else if about.is_file() {
-            take_in_file(path, &mut tree)?;
+            take_in_file(verified.as_deref().unwrap_or(path), &mut tree)?;
         } else {
             return Err(error::unusable(&path.display().to_string(), "it is neither a directory nor a file"));
         }
         let listing = tree.finish()?;
-        self.keep(incoming, listing, path.display().to_string(), None)
+        let artifact = self.keep(incoming, listing, path.display().to_string(), None)?;
+        Ok(Artifact { signed_by: signing.map(|signing| signing.public_key.clone()), ..artifact })
     }
 
     /// Takes in the tree of a tag or commit of a git repository, by means of the `git` command. Blocks.
@@ -106,7 +118,7 @@ impl ArtifactStore {
         commit: Option<String>,
     ) -> Result<Artifact> {
         let digest = listing.digest();
-        let artifact = Artifact { digest, origin, size: listing.size(), commit };
+        let artifact = Artifact { digest, origin, size: listing.size(), commit, signed_by: None };
         let place = self.directory.join(artifact.digest.as_str());
         if self.touch(&artifact.digest).map_err(|cause| error::store(&place, cause))? {
             return Ok(artifact);

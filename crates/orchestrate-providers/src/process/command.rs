@@ -7,12 +7,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use orchestrate_core::confinement::Confinement;
 use orchestrate_core::ports::{Placement, PortError, PortResult};
 use rustix::fs::{Access, access};
 
 use super::book::InstanceEntry;
+use super::confine;
 use super::keeper::Held;
 use super::output;
 use super::proc_table::{self, Mark};
@@ -36,21 +38,21 @@ pub(super) fn spawn(
     let failed = |what: &str, cause: io::Error| {
         PortError::failed(format!("{} of {} {what}: {cause}", instance.process, placement.version))
     };
-    let (log, output_from) = output::open(log).map_err(|cause| failed("cannot write its log", cause))?;
+    let confinement = confinement(spec, &instance.process);
+    let (log, output_from) =
+        output::open(log, &confinement).map_err(|cause| failed("cannot write its log", cause))?;
     let second: File = log.try_clone().map_err(|cause| failed("cannot write its log", cause))?;
-    let mut command = Command::new(&program);
+    let mut variables = environment(spec, placement, &instance.name_in_environment(), instance.port)?;
+    confine::adapt(&mut variables, &confinement)?;
+    let mut command = confine::command(&program, words, &confinement)?;
     command
-        .args(words.iter().skip(1))
         .current_dir(directory)
         .env_clear()
-        .envs(environment(spec, placement, &instance.name_in_environment(), instance.port)?)
+        .envs(variables)
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(second)
         .process_group(0);
-    if let Some(word) = words.first() {
-        command.arg0(word);
-    }
     let mut child = command.spawn().map_err(|cause| cannot_run(&program, directory, &cause))?;
     match hold(child.id()) {
         Ok(running) => Ok(Held { running, output_from, adopted: false }),
@@ -60,6 +62,10 @@ pub(super) fn spawn(
             Err(failed("cannot be watched", cause))
         }
     }
+}
+
+fn confinement(spec: &RunSpec, process: &str) -> Confinement {
+    spec.processes.get(process).map(|process| process.confinement.clone()).unwrap_or_default()
 }
 
 pub(super) fn hold(pid: u32) -> io::Result<Running> {

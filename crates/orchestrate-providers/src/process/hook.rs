@@ -14,7 +14,7 @@ use orchestrate_core::ports::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 use super::{book, one_off};
 
 /// What is kept of one.
@@ -97,7 +97,7 @@ async fn borrow_directory(shared: &Arc<Shared>, request: &HookRequest) -> PortRe
         return Ok(false);
     }
     let spec = shared.spec(request.placement.release).await?;
-    shared.make_working_copy(&request.placement, &spec.digest).await?;
+    shared.make_working_copy(&request.placement, &spec).await?;
     Ok(true)
 }
 
@@ -108,11 +108,7 @@ async fn give_back(shared: &Arc<Shared>, request: &HookRequest) {
     if runs(shared, request) {
         return;
     }
-    let directory = shared.directory(&request.placement);
-    let removed = blocking(move || {
-        fs::remove_dir_all(&directory).map_err(|cause| PortError::failed(cause.to_string()))
-    });
-    if let Err(error) = removed.await {
+    if let Err(error) = shared.remove_working_copy(&request.placement).await {
         tracing::warn!(%error, "the directory of a hook is left");
     }
 }

@@ -97,7 +97,7 @@ async fn stop_order(keeper: &Keeper) -> Duration {
 async fn relaunch(shared: &Arc<Shared>, keeper: &Keeper) -> PortResult<Held> {
     let spec = shared.spec(keeper.placement.release).await?;
     if !shared.directory(&keeper.placement).is_dir() {
-        shared.make_working_copy(&keeper.placement, &spec.digest).await?;
+        shared.make_working_copy(&keeper.placement, &spec).await?;
     }
     // Not yet on disk, and need not be: should we die now, the token in the record finds the process.
     let entry = shared.book.amend(|record| {

@@ -6,7 +6,7 @@ mod await_healthy;
 mod book;
 mod client;
 mod command;
-
+mod confine;
 mod health;
 mod hook;
 mod keep;
@@ -24,8 +24,10 @@ mod spec;
 mod start;
 mod stop;
 mod supervisor;
+mod working_copy;
 
 pub use client::ProcessProvider;
+pub use confine::launch;
 pub use left::running_instances;
 pub use output::log_path;
 pub use rotate::LogLimits;

@@ -3,7 +3,7 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use orchestrate_core::ports::{Ended, OneOff, PortError, PortErrorKind, PortResul
 use tokio::time::timeout;
 
 use super::command::{self, INSTANCE_VARIABLE};
+use super::confine;
 use super::output::{self, last_lines};
 use super::proc_table;
 use super::running::Running;
@@ -59,15 +60,16 @@ async fn spawn(shared: &Arc<Shared>, one_off: &OneOff, log: PathBuf) -> PortResu
         let program =
             command::find(one_off.command.first(), &format!("{name} has no command"), &spec, &directory)?;
         let failed = |what: &str, cause: std::io::Error| PortError::failed(format!("{name} {what}: {cause}"));
-        let (stdout, output_from) =
-            output::open(&log).map_err(|cause| failed("cannot write its output", cause))?;
+        let (stdout, output_from) = output::open(&log, &spec.confinement)
+            .map_err(|cause| failed("cannot write its output", cause))?;
         let stderr = stdout.try_clone().map_err(|cause| failed("cannot write its output", cause))?;
         let token = shared.new_token(&format!("{MARK}{}", plain(name)), placement.release);
-        let mut child = Command::new(&program)
-            .args(one_off.command.iter().skip(1))
+        let mut variables = command::environment(&spec, placement, &format!("{token}.0"), None)?;
+        confine::adapt(&mut variables, &spec.confinement)?;
+        let mut child = confine::command(&program, &one_off.command, &spec.confinement)?
             .current_dir(&directory)
             .env_clear()
-            .envs(command::environment(&spec, placement, &format!("{token}.0"), None)?)
+            .envs(variables)
             .envs(&one_off.variables)
             .stdin(Stdio::null())
             .stdout(stdout)

@@ -13,12 +13,14 @@ use tokio::time::timeout;
 
 use super::book::{InstanceEntry, SlotEntry};
 use super::command::INSTANCE_VARIABLE;
+use super::confine;
 use super::keeper::{Held, Keeper};
 use super::output;
 use super::proc_table::{self, Bearer};
 use super::running::Running;
 use super::shared::{Shared, blocking};
 use super::stop;
+use super::working_copy;
 
 /// How long the first look at the health of what was adopted may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -121,6 +123,13 @@ async fn rebuild(shared: &Arc<Shared>) {
             tracing::warn!(pid = bearer.mark.pid, "an instance of an unknown release runs");
             continue;
         };
+        if !confine::is_as_whom(&bearer, &spec, &entry.process) {
+            tracing::warn!(
+                pid = bearer.mark.pid,
+                "a process carries the name of an instance that is not its own"
+            );
+            continue;
+        }
         shared.book.amend(|record| {
             if record.slot_mut(&placement).is_none() {
                 record.slots.push(SlotEntry {
@@ -179,24 +188,28 @@ async fn renew_working_copy(shared: &Arc<Shared>, slot: &SlotEntry) {
     let (store, digest, place) =
         (Arc::clone(&shared.store), slot.digest.clone(), shared.directory(&slot.placement));
     let whole = blocking(move || store.is_intact(&digest, &place)).await;
-    if !whole.unwrap_or(false)
-        && let Err(error) = shared.make_working_copy(&slot.placement, &slot.digest).await
-    {
+    if whole.unwrap_or(false) {
+        return;
+    }
+    let renewed = match shared.spec(slot.placement.release).await {
+        Ok(spec) => shared.make_working_copy(&slot.placement, &spec).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = renewed {
         tracing::warn!(%error, version = %slot.placement.version, "its working copy cannot be renewed");
     }
 }
 
 /// Working copies that no instance runs in were left by a crash.
 async fn clear_working_copies(shared: &Arc<Shared>) {
-    let used: Vec<_> = shared
-        .book
-        .read(|record| record.slots.iter().map(|slot| shared.directory(&slot.placement)).collect());
+    let used: Vec<_> =
+        shared.book.read(|record| record.slots.iter().map(|slot| shared.place(&slot.placement)).collect());
     let run = shared.home.join("run");
     let cleared = blocking(move || {
         for environment in fs::read_dir(run).into_iter().flatten().flatten() {
             for copy in fs::read_dir(environment.path()).into_iter().flatten().flatten() {
                 if !used.contains(&copy.path()) {
-                    let _ = fs::remove_dir_all(copy.path());
+                    let _ = working_copy::remove(&copy.path());
                 }
             }
         }

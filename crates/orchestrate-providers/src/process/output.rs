@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use orchestrate_core::confinement::Confinement;
 use orchestrate_core::name::{EnvironmentName, Version};
+
+use super::confine::{self, Identity};
 
 /// How much is read from the end to find the last lines.
 pub(super) const TAIL_BYTES: u64 = 16 * 1024;
@@ -25,12 +28,17 @@ pub fn log_path(
     directory.join(format!("{process}.{number}.log"))
 }
 
-/// Opens it for both output streams, and says how long it was.
-pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
+/// Opens it for both output streams, and says how long it was. It belongs to whoever writes it, who may want to open it
+/// again as `/dev/stdout`.
+pub(super) fn open(path: &Path, writer: &Confinement) -> io::Result<(File, u64)> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let other = confine::identity(writer).ok().flatten().filter(Identity::is_other);
+    if let Some(other) = other {
+        fchown(&file, Some(other.uid), Some(other.gid))?;
+    }
     let length = file.metadata()?.len();
     Ok((file, length))
 }

@@ -32,6 +32,8 @@ impl Stat {
 #[derive(Clone, Debug)]
 pub(super) struct Bearer {
     pub mark: Mark,
+    /// As whom it runs.
+    pub uid: u32,
     pub variables: Vec<(String, String)>,
 }
 
@@ -68,14 +70,15 @@ pub(super) fn members(group: u32) -> Vec<Mark> {
     pids().filter_map(member).collect()
 }
 
-/// The group leaders of this user whose environment names an instance.
+/// The group leaders of this user whose environment names an instance; root's may run as anybody.
 pub(super) fn bearers(variable: &str) -> Vec<Bearer> {
-    let own = rustix::process::getuid().as_raw();
+    let own = rustix::process::geteuid().as_raw();
     pids().filter_map(|pid| bearer(pid, own, variable)).collect()
 }
 
 fn bearer(pid: u32, own: u32, variable: &str) -> Option<Bearer> {
-    if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != own {
+    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    if uid != own && own != 0 {
         return None;
     }
     let stat = stat(pid).filter(|stat| stat.group == pid && !stat.is_zombie())?;
@@ -86,7 +89,7 @@ fn bearer(pid: u32, own: u32, variable: &str) -> Option<Bearer> {
         .filter(|(key, _)| key.starts_with("ORCHESTRATE_") || *key == "PORT")
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    let bearer = Bearer { mark: Mark { pid, started: stat.started }, variables };
+    let bearer = Bearer { mark: Mark { pid, started: stat.started }, uid, variables };
     bearer.variable(variable).is_some().then_some(bearer)
 }
 

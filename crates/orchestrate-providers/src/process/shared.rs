@@ -1,9 +1,7 @@
 //! What the supervisor's verbs and the keepers of its instances have in common.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +15,13 @@ use tokio::sync::watch;
 
 use super::book::{Book, InstanceEntry, Record};
 use super::command;
+use super::confine;
 use super::keeper::{Held, Keeper};
 use super::lines::Counted;
 use super::output::log_path;
 use super::spec::{RunSpec, RunSpecs};
 use super::supervisor::RestartPolicy;
+use super::working_copy;
 use crate::artifact::ArtifactStore;
 
 /// Below the range that the kernel takes its own choices from, so nobody gets one by chance.
@@ -151,9 +151,9 @@ impl Shared {
         Ok(Arc::clone(specs.entry(release).or_insert(spec)))
     }
 
-    /// Whether its settings and secrets can be read; the secrets are not kept for that.
+    /// Whether its settings and secrets can be read, and its users are here; the secrets are not kept for that.
     pub async fn can_start(&self, release: ReleaseId) -> PortResult<()> {
-        self.specs.run_spec(release).await.map(drop)
+        confine::check(&self.specs.run_spec(release).await?)
     }
 
     /// Its secrets leave the memory with it.
@@ -202,7 +202,13 @@ impl Shared {
         self.book.read(recorded).unwrap_or(USUAL_STOP_TIMEOUT)
     }
 
+    /// Where a release runs in its slot.
     pub fn directory(&self, placement: &Placement) -> PathBuf {
+        working_copy::real(self.place(placement))
+    }
+
+    /// The usual place of its working copy, which may be a link.
+    pub fn place(&self, placement: &Placement) -> PathBuf {
         let name = format!("{}-{}", placement.slot, placement.release);
         self.home.join("run").join(placement.environment.as_str()).join(name)
     }
@@ -212,25 +218,18 @@ impl Shared {
     }
 
     /// Puts a verified copy of the artifact where the release runs, in place of whatever was there.
-    pub async fn make_working_copy(&self, placement: &Placement, digest: &Digest) -> PortResult<()> {
-        let (store, digest, place) = (Arc::clone(&self.store), digest.clone(), self.directory(placement));
+    pub async fn make_working_copy(&self, placement: &Placement, spec: &Arc<RunSpec>) -> PortResult<()> {
+        let (store, spec, place) = (Arc::clone(&self.store), Arc::clone(spec), self.place(placement));
+        let mark = self.home_mark.clone();
+        blocking(move || working_copy::make(&store, &spec, &place, &mark)).await
+    }
+
+    pub async fn remove_working_copy(&self, placement: &Placement) -> PortResult<()> {
+        let place = self.place(placement);
         blocking(move || {
-            let part = place
-                .with_file_name(format!(".{}.part", place.file_name().unwrap_or_default().to_string_lossy()));
-            let failed = |cause: std::io::Error| {
-                PortError::failed(format!("the working copy {} cannot be made: {cause}", place.display()))
-            };
-            if let Some(parent) = place.parent() {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
-            }
-            for old in [&part, &place] {
-                match fs::remove_dir_all(old) {
-                    Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
-                    _ => {}
-                }
-            }
-            store.materialise(&digest, &part)?;
-            fs::rename(&part, &place).map_err(failed)
+            working_copy::remove(&place).map_err(|cause| {
+                PortError::failed(format!("the working copy {} cannot be removed: {cause}", place.display()))
+            })
         })
         .await
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use orchestrate_core::confinement::Confinement;
 use orchestrate_core::environment::{HealthCheck, ProcessType};
 use orchestrate_core::name::{ReleaseId, Version};
 use orchestrate_core::ports::{Counts, PortResult, Processes};
@@ -24,6 +25,8 @@ pub struct RunSpec {
     pub version: Version,
     pub digest: Digest,
     pub processes: BTreeMap<String, ProcessType>,
+    /// Of what runs once: hooks and smoke tests. A process type has its own.
+    pub confinement: Confinement,
     pub health_check: HealthCheck,
     pub stop_timeout: Span,
     pub variables: BTreeMap<String, String>,

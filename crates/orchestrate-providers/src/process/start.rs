@@ -34,7 +34,7 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
     }
     if !missing.is_empty() {
         if here.is_empty() {
-            shared.make_working_copy(placement, &spec.digest).await?;
+            shared.make_working_copy(placement, &spec).await?;
         }
         let directory = shared.directory(placement);
         for process in spec.processes.keys().filter(|process| is_meant(&spec, process, request.processes)) {

@@ -1,8 +1,6 @@
 //! Making sure that instances do not run, and clearing up after the last one of a release.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::sync::Arc;
 
 use orchestrate_core::ports::{Placement, PortError, PortResult, Processes, StopRequest};
@@ -10,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::await_healthy::instance_id;
 use super::keeper::Keeper;
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 
 pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortResult<()> {
     let placement = &request.placement;
@@ -119,16 +117,7 @@ pub(super) async fn clear_up(shared: &Arc<Shared>, placement: &Placement) -> Por
     if !shared.keepers().iter().any(runs) {
         shared.forget_spec(placement.release);
     }
-    let directory = shared.directory(placement);
-    blocking(move || match fs::remove_dir_all(&directory) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(PortError::failed(format!(
-            "the working copy {} cannot be removed: {cause}",
-            directory.display()
-        ))),
-        _ => Ok(()),
-    })
-    .await
-    .or_else(|error| {
+    shared.remove_working_copy(placement).await.or_else(|error| {
         // It costs disk space, and the next start there replaces it; the stop itself is done.
         tracing::warn!(%error, "a working copy is left");
         Ok(())

@@ -104,11 +104,12 @@ impl World {
         let source = TempDir::new().unwrap();
         let path = source.path().join("run");
         fs::write(&path, script).unwrap();
-        let artifact = self.store.take_in_path(&path).unwrap();
+        let artifact = self.store.take_in_path(&path, None).unwrap();
         let process = |instances, listen: Option<&str>| ProcessType {
             command: vec!["./run".into(), "argument".into()],
             instances,
             listen: listen.map(|listen| listen.parse().unwrap()),
+            confinement: Default::default(),
         };
         let mut processes = BTreeMap::new();
         if web > 0 {
@@ -122,6 +123,7 @@ impl World {
             version: placement.version.clone(),
             digest: artifact.digest,
             processes,
+            confinement: Default::default(),
             health_check: HealthCheck { interval: Span::from_millis(20), ..HealthCheck::default() },
             stop_timeout: Span::from_secs(5),
             variables: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),

@@ -15,6 +15,8 @@ fn the_page_names_every_key_and_every_word() {
         keys::SCHEMA,
         keys::ENVIRONMENT,
         keys::PROCESS,
+        keys::LIMITS,
+        keys::SIGNING,
         keys::STRATEGY,
         keys::STICKY,
         keys::HEALTH_CHECK,

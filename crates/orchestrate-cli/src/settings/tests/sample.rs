@@ -66,7 +66,11 @@ fn the_template_loads_as_it_is_and_with_everything_in_it_switched_on() {
     for strategy in all {
         assert!(text.contains(&format!("#   {strategy} ")), "{strategy}");
     }
-    let on = switched_on(&text).replace("  artifact:", "  # artifact:");
+    // Two that exclude each other.
+    let signed = switched_on(&text).replace("  git:", "  # git:");
+    let file = from_str(std::path::Path::new("x"), &signed, &|_| Some("x".into()), None).unwrap();
+    assert!(file.signing.is_some_and(|key| key.starts_with("RW")));
+    let on = switched_on(&text).replace("  artifact:", "  # artifact:").replace("\nsigning:", "\n# signing:");
     let file = from_str(std::path::Path::new("x"), &on, &|_| Some("x".into()), None).unwrap();
     let found = &file.environments[&production()];
     assert_eq!((found.settings.checks.len(), found.settings.windows.len(), found.secrets.len()), (1, 1, 1));

@@ -17,9 +17,16 @@ fn of(id: i64, types: &[(&str, u32, bool)]) -> Release {
         command: vec!["./x".into()],
         instances,
         listen: routed.then_some(([127, 0, 0, 1], 8080).into()),
+        confinement: Default::default(),
     };
     let contents = Contents {
-        artifact: Artifact { digest: Digest::of(b"x"), origin: String::new(), size: 0, commit: None },
+        artifact: Artifact {
+            digest: Digest::of(b"x"),
+            origin: String::new(),
+            size: 0,
+            commit: None,
+            signed_by: None,
+        },
         processes: types.iter().map(|(name, count, on)| ((*name).to_owned(), process(*count, *on))).collect(),
         settings: EnvironmentSettings::default().sealed(),
         variables: BTreeMap::new(),
