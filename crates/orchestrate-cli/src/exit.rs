@@ -51,6 +51,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     if code != 0 && wants_json(std::env::args()) {
         return ExitCode::from(crate::printer::json_error(&usage_error(error)));
     }
+    // It repeats what was typed, which may have been copied from anywhere.
+    let plain = error.render().to_string();
+    if crate::printer::print_if_it_steers(&plain) {
+        return ExitCode::from(code);
+    }
     // A closed pipe behind `orchestrate --help | head` is nobody's error.
     let _ = error.print();
     ExitCode::from(code)

@@ -179,6 +179,15 @@ pub fn json_error(error: &orchestrate_core::Error) -> u8 {
     error.kind().exit_code()
 }
 
+/// Prints a text that would steer a terminal, without what does it; false, and nothing is printed, if it would not.
+pub fn print_if_it_steers(text: &str) -> bool {
+    let found = text.contains(steers);
+    if found {
+        let _ = write!(std::io::stderr().lock(), "{}", steady(text, false));
+    }
+    found
+}
+
 fn paint(color: bool, style: Style, text: &str) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }

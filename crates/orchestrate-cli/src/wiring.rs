@@ -241,7 +241,7 @@ impl RunSpecs for SealedSpecs {
             version: release.version,
             digest: release.contents.artifact.digest,
             processes: release.contents.processes,
-            confinement: release.contents.settings.confinement,
+            confinement: *release.contents.settings.confinement,
             health_check: release.contents.settings.health_check,
             stop_timeout: release.contents.settings.stop_timeout,
             variables: release.contents.variables,

@@ -302,7 +302,7 @@ pub struct EnvironmentSettings {
     pub hooks: Hooks,
     /// Of what runs once, and of a process type that says nothing else.
     #[serde(default, skip_serializing_if = "Confinement::is_none")]
-    pub confinement: Confinement,
+    pub confinement: Box<Confinement>,
     /// Without it, every release is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
@@ -341,7 +341,7 @@ pub struct SealedSettings {
     pub stop_timeout: Span,
     pub verify: Verify,
     #[serde(default, skip_serializing_if = "Confinement::is_none")]
-    pub confinement: Confinement,
+    pub confinement: Box<Confinement>,
 }
 
 /// An environment as the database knows it.

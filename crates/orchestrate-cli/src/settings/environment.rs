@@ -44,7 +44,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("type", &mut settings.kind, |field| field.word(TYPES))?;
     section.set("provider", &mut settings.provider, |field| field.word(PROVIDERS))?;
     section.set("url", &mut settings.url, |field| web_address(field).map(Some))?;
-    settings.confinement = confinement::read(&section, None)?;
+    settings.confinement = Box::new(confinement::read(&section, None)?);
     settings.processes = processes(section.required("processes")?, &settings.confinement, listeners)?;
     section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;
