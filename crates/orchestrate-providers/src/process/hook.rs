@@ -14,7 +14,7 @@ use orchestrate_core::ports::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::shared::Shared;
+use super::shared::{Shared, blocking};
 use super::{book, one_off};
 
 /// What is kept of one.
