@@ -76,6 +76,8 @@ async fn keep(
     loop {
         hold.until_lost().await;
         tracing::warn!("the proxy is gone, another one takes over");
+        // Whoever asks meanwhile is not told the pid of a process that is no more.
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut pause = Duration::from_millis(10);
         hold = loop {
             let held = hold.held().unwrap_or_default();

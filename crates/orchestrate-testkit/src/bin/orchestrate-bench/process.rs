@@ -73,6 +73,12 @@ pub fn kill(pid: u32) -> Result<()> {
     kill_process(known, Signal::KILL).with_context(|| format!("cannot kill {pid}"))
 }
 
+/// What only waits to be reaped does not.
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 /// A command that ended well.
 pub struct Finished {
     pub started: Instant,

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::Plan;
 use crate::client::{By, Load, Record, ask_anew, await_answer};
 use crate::peers::{Orchestrate, Peer as _, Place};
-use crate::process::kill;
+use crate::process::{LIMIT, LOOK_EVERY, is_running, kill};
 use crate::table::{Spread, Table, Verdict, or_dash};
 
 const CONNECTIONS: usize = 8;
@@ -39,7 +39,7 @@ pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
 
 async fn one(home: &Orchestrate, rounds: &mut Rounds) -> Result<()> {
     await_answer(home.address(), By::Bad).await?;
-    let proxy = home.processes().await?.proxy;
+    let proxy = running_proxy(home).await?;
     let mut load = Load::start(home.address(), CONNECTIONS, None)?;
     load.wait_until(|progress| progress.requests >= REQUESTS_AROUND).await?;
     let killed = Instant::now();
@@ -50,6 +50,19 @@ async fn one(home: &Orchestrate, rounds: &mut Rounds) -> Result<()> {
     load.wait_until(|progress| progress.all_by(By::Bad)).await?;
     rounds.count(&load.stop().await?);
     Ok(())
+}
+
+/// The one before may have been replaced a moment ago.
+async fn running_proxy(home: &Orchestrate) -> Result<u32> {
+    let found = tokio::time::timeout(LIMIT, async {
+        loop {
+            match home.processes().await {
+                Ok(processes) if is_running(processes.proxy) => return processes.proxy,
+                Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    });
+    found.await.context("no proxy runs")
 }
 
 impl Rounds {

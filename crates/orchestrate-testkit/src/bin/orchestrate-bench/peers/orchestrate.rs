@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::{Peer, Place, Switched};
 use crate::client::{BAD, By, GOOD, await_answer};
-use crate::process::{Finished, LIMIT, LOOK_EVERY, free_address, run};
+use crate::process::{Finished, LIMIT, LOOK_EVERY, free_address, is_running, run};
 
 pub struct Orchestrate {
     program: PathBuf,
@@ -232,9 +232,4 @@ impl Drop for Orchestrate {
             let _ = command.args(STOP).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     }
-}
-
-fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
