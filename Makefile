@@ -1,6 +1,6 @@
 # The commands of a developer. `make demo` and `make test` do all their own set-up on a Debian machine with Rust.
 
-.PHONY: demo test bench chaos fmt lint ci
+.PHONY: demo test bench sim chaos fmt lint ci
 
 demo: ## Build, and show the main job on a sample service.
 	cargo run --quiet -p orchestrate-cli -- demo
@@ -20,6 +20,10 @@ chaos: ## Real kills at random instants, ROUNDS of them; SEED plays the same one
 	scripts/install-test-tools
 	ORCHESTRATE_CHAOS_ROUNDS=$(ROUNDS) $(if $(SEED),ORCHESTRATE_CHAOS_SEED=$(SEED)) \
 		cargo test -p orchestrate-cli --test chaos -- --nocapture
+
+sim: ## Play whole histories by chance, SEEDS of them from FIRST on; SEED=N tells the story of one.
+	ORCHESTRATE_SIM_SEEDS=$(or $(SEEDS),100000) ORCHESTRATE_SIM_FIRST=$(or $(FIRST),0) $(if $(SEED),ORCHESTRATE_SIM_SEED=$(SEED)) \
+	cargo test --profile sim -p orchestrate-core --lib simulation -- --nocapture
 
 fmt: ## Format everything.
 	cargo fmt --all

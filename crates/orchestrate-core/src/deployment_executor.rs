@@ -101,7 +101,7 @@ impl DeploymentExecutor {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match self.deploy_once(request, &release).await {
+            match Box::pin(self.deploy_once(request, &release)).await {
                 Err(error) if error.code() == MOVED && attempts < 3 => {}
                 result => return result,
             }
@@ -215,11 +215,12 @@ impl DeploymentExecutor {
         outcome: Outcome,
         already_live: bool,
     ) -> Result<Deployed> {
-        let (persisted, deployment) = tokio::join!(self.ports.router.persisted(), async {
+        let last = outcome.last_switch(operation);
+        let (kept, deployment) = tokio::join!(execute::keep_traffic(&self.ports, last.as_ref()), async {
             tokio::task::yield_now().await;
             self.record(operation, &outcome).await
         });
-        if let (Err(error), Outcome::Completed) = (persisted, &outcome) {
+        if let (Err(error), Outcome::Completed) = (kept, &outcome) {
             self.ports
                 .progress
                 .remark(&format!("the proxy did not confirm that its state is on disk: {error}"));

@@ -112,7 +112,7 @@ impl DeploymentRollback {
         let mut attempts = 0;
         let error = loop {
             attempts += 1;
-            match self.rollback_once(request, asking, asked_at).await {
+            match Box::pin(self.rollback_once(request, asking, asked_at)).await {
                 Ok(rolled) => return Ok(rolled),
                 Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
                 Err(error) => break error,
@@ -299,11 +299,12 @@ pub(crate) async fn conclude(
     operation: &mut Operation,
     outcome: &Outcome,
 ) -> Result<RollbackEvent> {
-    let (persisted, event) = tokio::join!(ports.router.persisted(), async {
+    let last = outcome.last_switch(operation);
+    let (kept, event) = tokio::join!(execute::keep_traffic(ports, last.as_ref()), async {
         tokio::task::yield_now().await;
         conclude_rollback(db, ports, operation, outcome).await
     });
-    if let Err(error) = persisted {
+    if let Err(error) = kept {
         ports.progress.remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
     }
     event

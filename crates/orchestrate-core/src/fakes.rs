@@ -45,6 +45,7 @@ struct State {
     faults: Faults,
     calls: Vec<Call>,
     gaps_allowed: bool,
+    rough: bool,
     never_healthy: BTreeSet<Version>,
     wrong_answer: BTreeSet<Version>,
     missing: BTreeSet<Digest>,
@@ -83,6 +84,23 @@ struct Routed {
     backends: BTreeMap<String, (SocketAddr, BTreeSet<String>)>,
     /// Whether it ever had traffic since it was placed.
     served: bool,
+}
+
+/// What the router knows of every environment.
+#[derive(Clone)]
+pub struct Routes(BTreeMap<EnvironmentName, (Option<Fence>, BTreeMap<Slot, Routed>)>);
+
+impl Routes {
+    /// The shares of the traffic as they were then, of the places that are still known.
+    pub fn weigh_as(&mut self, earlier: &Self) {
+        for (name, (_, routed)) in &mut self.0 {
+            let before = earlier.0.get(name).map(|(_, routed)| routed);
+            for (slot, there) in routed {
+                let was = before.and_then(|before| before.get(slot));
+                there.weight = was.filter(|was| was.placement == there.placement).map_or(0, |was| was.weight);
+            }
+        }
+    }
 }
 
 /// One call, as it came in.
@@ -184,6 +202,11 @@ impl World {
         self.lock().gaps_allowed = true;
     }
 
+    /// Instances may end, and other programs may act, between what a program sees and what it does about it.
+    pub fn be_rough(&self) {
+        self.lock().rough = true;
+    }
+
     pub fn never_healthy(&self, version: &Version) {
         self.lock().never_healthy.insert(version.clone());
     }
@@ -231,9 +254,40 @@ impl World {
         }
     }
 
+    /// The same for those without an address.
+    pub fn lose_worker(&self, version: &Version) {
+        for site in self.lock().sites.values_mut() {
+            site.instances
+                .retain(|_, running| running.placement.version != *version || running.address.is_some());
+        }
+    }
+
     /// The router's state is lost.
     pub fn forget_routes(&self) {
         self.lock().sites.values_mut().for_each(|site| site.routed.clear());
+    }
+
+    /// What an instance needs to be well: never for those that never are.
+    pub fn recover(&self, version: &Version) {
+        if !self.lock().never_healthy.contains(version) {
+            self.put_instances(version, InstanceState::Ready);
+        }
+    }
+
+    /// What the router knows, as it would write it down.
+    pub fn routes(&self) -> Routes {
+        let state = self.lock();
+        let routes = |site: &Site| (site.router_fence, site.routed.clone());
+        Routes(state.sites.iter().map(|(name, site)| (name.clone(), routes(site))).collect())
+    }
+
+    /// The router starts again with what it wrote down.
+    pub fn put_routes(&self, routes: &Routes) {
+        let mut state = self.lock();
+        for (name, (fence, routed)) in &routes.0 {
+            let site = state.site(name);
+            (site.router_fence, site.routed) = (*fence, routed.clone());
+        }
     }
 
     /// The version that has the traffic, asked of the router without a call.
@@ -360,6 +414,12 @@ impl State {
 }
 
 impl Site {
+    fn has_traffic(&self, placement: &Placement) -> bool {
+        self.routed
+            .get(&placement.slot)
+            .is_some_and(|there| there.placement == *placement && there.weight > 0)
+    }
+
     /// Ready instances of a process type that the router knows in a slot.
     fn healthy(&self, routed: &Routed, process: &str) -> u32 {
         let Some((_, ids)) = routed.backends.get(process) else { return 0 };

@@ -42,6 +42,8 @@ pub mod ports;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stage;
 
 pub use automatic_rollback::Automatic;

@@ -8,8 +8,8 @@ use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Share, Step};
 use crate::ports::{
-    AwaitHealthy, Backend, BackendView, Instance, Placement, PortErrorKind, PortResult, Ports, Processes,
-    Register, RouterView, SlotView, StartRequest, Switch,
+    AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortErrorKind, PortResult, Ports,
+    Processes, Register, RouterView, SlotView, StartRequest, Switch,
 };
 use crate::release::Release;
 use crate::rollout::Rollout;
@@ -88,7 +88,8 @@ async fn park_workers(db: &Database, ports: &Ports, placement: &Placement, fence
     Ok(())
 }
 
-/// The last healthy release is never stopped: what could still serve stays while what is live cannot.
+/// What has traffic is not stopped, whatever the records say: the router may have been killed before it wrote a switch down.
+/// Nor is the last healthy release: what could still serve stays while what is live cannot.
 async fn may_go(ports: &Ports, placement: &Placement) -> bool {
     let view = match ports.router.observe(&placement.environment).await {
         Ok(view) => view,
@@ -99,7 +100,6 @@ async fn may_go(ports: &Ports, placement: &Placement) -> bool {
     };
     let spare = view.slot(placement.slot).filter(|slot| slot.release == placement.release);
     if spare.is_some_and(|spare| spare.weight > 0) {
-        // Whatever is recorded: users are served by it.
         return false;
     }
     let needed = spare.is_some_and(whole) && view.live().is_some_and(|live| !whole(live));
@@ -228,6 +228,7 @@ async fn reconcile_environment(
     for slot in slots {
         let release = known(db, slot.release).await?;
         let placement = Place::of(&release, slot.slot).placement(name);
+        let known_as = placement.clone();
         let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
         let shared = rollout.as_ref().filter(|rollout| rollout.release == release.id);
         let kept = match keep_placed(ports, told, slot.state, &release, &placement, ours, fence).await {
@@ -246,8 +247,31 @@ async fn reconcile_environment(
         if kept.is_err() {
             return Ok(kept);
         }
+        if let Err(error) = forget_again(db, ports, &known_as, fence).await? {
+            return Ok(Err(error));
+        }
     }
     Ok(Ok(()))
+}
+
+/// A slot may have been retired while the router was told of it; then nobody would tell the router of its end.
+async fn forget_again(
+    db: &Database,
+    ports: &Ports,
+    placement: &Placement,
+    fence: Fence,
+) -> Result<PortResult<()>> {
+    let slots = db.slots(&placement.environment).await?;
+    let same = |record: &SlotRecord| record.slot == placement.slot && record.release == placement.release;
+    if slots.iter().any(|record| same(record) && record.state != SlotState::Retiring) {
+        return Ok(Ok(()));
+    }
+    let Placement { environment, slot, release, .. } = placement.clone();
+    match ports.router.deregister(&Deregister { environment, slot, release, fence }).await {
+        // It has the traffic by now, so it is known rightly.
+        Err(error) if error.kind == PortErrorKind::Failed => Ok(Ok(())),
+        result => Ok(result),
+    }
 }
 
 /// What the router knew before; nothing, where it knows better than the records.

@@ -108,7 +108,7 @@ pub(crate) fn hook(url: &str, on: &[NoticeKind]) -> Channel {
 }
 
 /// In memory where there is such a place: the sweeps write many thousand times.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

@@ -262,3 +262,18 @@ async fn the_control_socket_is_its_owners_alone_and_takes_many_requests_at_once(
     assert!(lines[0].starts_with("{\"hello\"") && lines[3].starts_with("{\"stats\""), "{lines:?}");
     assert!(lines[1].starts_with("{\"refused\"") && lines[2].starts_with("{\"refused\""), "{lines:?}");
 }
+
+#[tokio::test]
+async fn what_has_traffic_is_neither_drained_nor_cut() {
+    let rig = Rig::start().await;
+    let one = Instance::start("1.0").await;
+    rig.serve(1, &[&one]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await.status });
+    eventually("the request", async || one.waiting() == 1).await;
+    let refusal = rig.router.drain(&drain(1, Span::from_millis(1))).await.unwrap_err();
+    assert_eq!(refusal.kind, PortErrorKind::Failed);
+    assert!(refusal.message.contains("switch away from it first"), "{}", refusal.message);
+    one.seen.release.notify_one();
+    assert_eq!(within("the answer", waiting).await.unwrap(), 200);
+}

@@ -93,7 +93,11 @@ async fn test_rollback_blue_green_fast_switch() {
     assert_eq!(stage.live().await.as_deref(), Some("1.0"));
     use crate::fakes::Kind::{Observe, Persisted, Prove, Switch};
     let kinds: Vec<_> = stage.world.calls().into_iter().map(|call| call.kind).collect();
-    assert_eq!(kinds, [Observe, Switch, Prove, Persisted], "nothing but the switch and its proof");
+    assert_eq!(
+        kinds,
+        [Observe, Switch, Prove, Persisted, Observe],
+        "the switch, its proof, and that it stays"
+    );
 }
 
 #[tokio::test]

@@ -2,13 +2,15 @@
 
 mod hook;
 pub mod journal;
+mod last_switch;
 pub(crate) mod record;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod undo;
 
 pub use hook::forget_hooks;
+pub(crate) use last_switch::{LastSwitch, keep_traffic};
 pub(crate) use step::backends;
 pub use step::perform;
 
@@ -258,8 +260,10 @@ pub(crate) async fn run(
         }
     };
     tokio::select! {
-        outcome = drive(db, ports, operation, limits) => outcome,
+        biased;
         lost = keep_lease => Err(lost),
+        // On the heap, because operations are begun from deep within others.
+        outcome = Box::pin(drive(db, ports, operation, limits)) => outcome,
     }
 }
 
@@ -270,7 +274,7 @@ async fn drive(db: &Database, ports: &Ports, operation: &mut Operation, limits: 
             message: "it was interrupted while it was being undone".into(),
             detail: None,
         };
-        return undo::undo(db, ports, operation, because).await;
+        return Box::pin(undo::undo(db, ports, operation, because)).await;
     }
     let mut limit = Box::pin(limits.clone().hit());
     for index in 0..operation.record.plan.steps().len() {
@@ -350,21 +354,32 @@ async fn attempt(
     const PATIENCE: Duration = Duration::from_secs(1);
     let began = std::time::Instant::now();
     let release = operation.release_of(step);
-    let mut pauses = PAUSES.iter();
+    let (mut pauses, mut started_again) = (PAUSES.iter(), false);
     loop {
-        let done = match step {
-            Step::Hook(place, hook) => hook::run(ports, operation, (release, place), *hook, ran).await,
-            _ => perform(ports, operation.environment(), operation.record.fence, release, step)
-                .await
-                .map(|()| None),
+        let done = async {
+            if let Step::Hook(place, hook) = step {
+                return hook::run(ports, operation, (release, place), *hook, ran).await;
+            }
+            if let Some(last) = LastSwitch::of(operation).filter(|_| step.takes_away()) {
+                Box::pin(last.keep(ports)).await?;
+            }
+            perform(ports, operation.environment(), operation.record.fence, release, step).await?;
+            Ok(None)
         };
-        let error = match done {
+        let error = match done.await {
             Ok(said) => return Ok(said),
             Err(error) => error,
         };
         let again = match (error.kind, step) {
             (PortErrorKind::Fenced, _) => return Err(Err(Fenced)),
             (PortErrorKind::TimedOut, Step::ProveLive(_) | Step::ProveShare(_)) => began.elapsed() < PATIENCE,
+            // What was started is gone, as after a loss of power: waiting for it would never end.
+            (PortErrorKind::NotReady, Step::AwaitHealthy(place, processes)) if !started_again => {
+                started_again = true;
+                let start = Step::Start(place.clone(), *processes);
+                let (environment, fence) = (operation.environment(), operation.record.fence);
+                perform(ports, environment, fence, release, &start).await.is_ok()
+            }
             (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_) | Step::ProveShare(_)) => true,
             _ => false,
         };
@@ -387,7 +402,7 @@ async fn after_failure(
     let switch = steps.iter().position(|step| matches!(step, Step::SwitchTraffic(_)));
     let began = switch.is_some_and(|switch| operation.states[switch] != StepState::Pending);
     if !began {
-        return undo::undo(db, ports, operation, failure).await.map(Some);
+        return Box::pin(undo::undo(db, ports, operation, failure)).await.map(Some);
     }
     let failed_step = steps[index].clone();
     let target = operation.record.plan.target().clone();
@@ -400,7 +415,7 @@ async fn after_failure(
         }
     };
     match (moved, &failed_step, operation.record.plan.kind()) {
-        (false, _, _) => undo::undo(db, ports, operation, failure).await.map(Some),
+        (false, _, _) => Box::pin(undo::undo(db, ports, operation, failure)).await.map(Some),
         (true, Step::SwitchTraffic(_), _) => {
             // The switch came about, only its answer was lost.
             operation.note(index, StepEvent::Started, None, ports.clock.now())?;

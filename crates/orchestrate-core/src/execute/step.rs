@@ -1,6 +1,7 @@
 //! The only place where a step meets the world.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Share, Step};
@@ -12,8 +13,18 @@ use crate::release::Release;
 use crate::time::Span;
 use crate::traffic::Shift;
 
-/// Makes sure of the fact that the step stands for.
-pub async fn perform(
+/// Makes sure of the fact that the step stands for. Boxed, because it is the largest part of every future that it is in.
+pub fn perform<'a>(
+    ports: &'a Ports,
+    environment: &'a EnvironmentName,
+    fence: Fence,
+    release: &'a Release,
+    step: &'a Step,
+) -> Pin<Box<dyn Future<Output = PortResult<()>> + Send + 'a>> {
+    Box::pin(ensure(ports, environment, fence, release, step))
+}
+
+async fn ensure(
     ports: &Ports,
     environment: &EnvironmentName,
     fence: Fence,

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod faults;
+mod forgetful;
 mod journal;
 mod rolling;
 mod rollouts;
@@ -281,7 +282,7 @@ enum End {
 }
 
 /// Everything that should run runs, and nothing runs of which there is no record.
-async fn check_instances(stage: &Stage, what: &str) {
+pub(crate) async fn check_instances(stage: &Stage, what: &str) {
     let running: BTreeSet<String> = stage.world.running(&stage.environment).into_iter().collect();
     let (mut wanted, mut allowed) = (BTreeSet::new(), BTreeSet::new());
     for slot in stage.slots().await {

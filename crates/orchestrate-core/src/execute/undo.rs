@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::journal::{StepEvent, StepState};
+use super::last_switch::{forgetful, is_kept};
 use super::step::{grow, perform, shift, shrink};
 use super::{Failure, Operation, Outcome, share_of};
 use crate::database::Database;
 use crate::error::Result;
-use crate::name::Fence;
-use crate::plan::Step;
+use crate::name::{EnvironmentName, Fence};
+use crate::plan::{Place, Step};
 use crate::ports::{
     AwaitHealthy, Counts, Deregister, Drain, Placement, PortErrorKind, PortResult, Ports, Processes,
     StopRequest,
@@ -104,7 +105,8 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
         // However few are ready by now: what shares the traffic had this much of it before.
         Step::ShiftTraffic(_, share) => {
             let before = shift(environment, place, share, share.was, BTreeMap::new(), fence);
-            ports.router.shift(&before).await
+            ports.router.shift(&before).await?;
+            stays(ports, environment, place, share.was).await
         }
         // It was in the way or sick, and had no traffic to lose.
         Step::Stop(place, _) if !operation.was_live(place) => Ok(()),
@@ -125,7 +127,7 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
             {
                 perform(ports, environment, fence, release, &again).await?;
             }
-            Ok(())
+            stays(ports, environment, place, 100).await
         }
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
@@ -154,6 +156,11 @@ async fn leave(
         Err(error) if error.kind == PortErrorKind::Fenced => Err(error),
         Err(_) => Ok(()),
     }
+}
+
+/// What is put back next relies on it.
+async fn stays(ports: &Ports, environment: &EnvironmentName, place: &Place, weight: u8) -> PortResult<()> {
+    if is_kept(ports, environment, place, weight).await? { Ok(()) } else { Err(forgetful()) }
 }
 
 /// Stops what a step started, and has the router forget it.

@@ -161,6 +161,44 @@ impl Step {
         }
     }
 
+    /// The share of the traffic, in percent, that it gives its place.
+    pub const fn weight(&self) -> Option<u8> {
+        match self {
+            Self::SwitchTraffic(_) => Some(100),
+            Self::ShiftTraffic(_, share) => Some(share.weight),
+            Self::Fetch(_)
+            | Self::Hook(..)
+            | Self::Start(..)
+            | Self::AwaitHealthy(..)
+            | Self::Grow(..)
+            | Self::Shrink(..)
+            | Self::Wait(..)
+            | Self::ProveShare(_)
+            | Self::ProveLive(_)
+            | Self::Drain(_)
+            | Self::Close(_)
+            | Self::Stop(..) => None,
+        }
+    }
+
+    /// Whether what could answer requests before cannot do so afterwards.
+    pub const fn takes_away(&self) -> bool {
+        match self {
+            Self::Shrink(..) | Self::Drain(_) | Self::Stop(..) => true,
+            Self::Fetch(_)
+            | Self::Hook(..)
+            | Self::Start(..)
+            | Self::AwaitHealthy(..)
+            | Self::Grow(..)
+            | Self::Wait(..)
+            | Self::ShiftTraffic(..)
+            | Self::ProveShare(_)
+            | Self::SwitchTraffic(_)
+            | Self::ProveLive(_)
+            | Self::Close(_) => false,
+        }
+    }
+
     /// What the journal says once it is done, where that changes what a failure means.
     pub fn milestone(&self) -> Option<String> {
         match self {

@@ -138,7 +138,7 @@ async fn a_rollback_at_any_step_is_one_switch_without_force_and_holds_the_versio
         assert_eq!((event.from_version, event.target_version), (v("1.1"), v("1.0")));
         assert_eq!((event.rollback_type, event.path), (RollbackType::BlueGreenSwitch, RollbackPath::Warm));
         let kinds: Vec<_> = stage.world.calls().iter().map(|call: &Call| call.kind).collect();
-        assert_eq!(kinds, [Kind::Observe, Kind::Switch, Kind::Prove, Kind::Persisted]);
+        assert_eq!(kinds, [Kind::Observe, Kind::Switch, Kind::Prove, Kind::Persisted, Kind::Observe]);
         assert_eq!(stage.live().await.as_deref(), Some("1.0"));
         assert_eq!(stage.status_of(deployment).await, DeploymentStatus::RolledBack);
         assert_eq!(stage.rollout().await, None);

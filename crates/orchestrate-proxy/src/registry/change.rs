@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use orchestrate_core::name::is_plain_name;
+use orchestrate_core::name::{EnvironmentName, is_plain_name};
 use orchestrate_core::ports::{
     Backend, Close, Deregister, Drain, Drained, Placement, PortError, PortErrorKind, PortResult, Register,
     Switch,
@@ -123,13 +123,16 @@ impl Registry {
         Ok(())
     }
 
-    /// Waits until nothing is in flight to the release, and cuts what is left at the deadline.
+    /// Waits until nothing is in flight to the release, and cuts what is left at the deadline. One that has traffic is refused.
     pub async fn drain(&self, request: &Drain) -> PortResult<Drained> {
         let load = {
             let state = &mut *self.lock();
             let known = state.admit(&request.placement.environment, request.fence)?;
             match known.placed(&request.placement) {
-                Ok(placed) => Arc::clone(&placed.load),
+                Ok(placed) => {
+                    idle(&placed, &request.placement.environment)?;
+                    Arc::clone(&placed.load)
+                }
                 // What is not here has nothing in flight.
                 Err(_) => return Ok(Drained { cut: 0 }),
             }
@@ -173,12 +176,7 @@ impl Registry {
         if let Some(placed) = known.in_slot(request.slot)
             && placed.placement.release == request.release
         {
-            if placed.weight > 0 {
-                return Err(PortError::failed(format!(
-                    "slot {} of {} has {} % of the traffic; switch away from it first",
-                    request.slot, request.environment, placed.weight
-                )));
-            }
+            idle(&placed, &request.environment)?;
             let table = known.table();
             let kept = table.placed.iter().filter(|one| one.placement.slot != request.slot).cloned();
             known.environment.swap(Table { placed: kept.collect(), rules: None });
@@ -373,4 +371,16 @@ impl Known {
             }
         }
     }
+}
+
+/// What has traffic neither ends it nor is forgotten.
+fn idle(placed: &Placed, environment: &EnvironmentName) -> PortResult<()> {
+    let Placed { placement, weight, .. } = placed;
+    if *weight == 0 {
+        return Ok(());
+    }
+    Err(PortError::failed(format!(
+        "slot {} of {environment} has {weight} % of the traffic; switch away from it first",
+        placement.slot
+    )))
 }
