@@ -22,7 +22,7 @@ chaos: ## Real kills at random instants, ROUNDS of them; SEED plays the same one
 		cargo test -p orchestrate-cli --test chaos -- --nocapture
 
 sim: ## Play whole histories by chance, SEEDS of them from FIRST on; SEED=N tells the story of one.
-	ORCHESTRATE_SIM_SEEDS=$(or $(SEEDS),100000) ORCHESTRATE_SIM_FIRST=$(or $(FIRST),0) $(if $(SEED),ORCHESTRATE_SIM_SEED=$(SEED)) \
+	SIM_SEEDS=$(or $(SEEDS),100000) SIM_FIRST=$(or $(FIRST),0) $(if $(SEED),SIM_SEED=$(SEED)) \
 	cargo test --profile sim -p orchestrate-core --lib simulation -- --nocapture
 
 fmt: ## Format everything.

@@ -95,7 +95,7 @@ fn nobody_looks_into_the_memory_of_our_processes() {
     let watching = scene.begin(&["logs", "--env", "production", "-f"]);
     let about = PathBuf::from(format!("/proc/{}", watching.pid()));
     until("the command is closed", || is_closed(&about).then_some(()));
-    watching.signal(rustix::process::Signal::INT);
+    watching.signal(rustix::process::Signal::TERM);
     watching.end();
 }
 

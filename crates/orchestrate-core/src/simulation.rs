@@ -201,13 +201,13 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_happens_everything_ends_well() {
-    if let Some(seed) = number("ORCHESTRATE_SIM_SEED") {
+    if let Some(seed) = number("SIM_SEED") {
         let (story, result) = history(seed);
         println!("{}", story.join("\n"));
         return result.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
-    let first = number("ORCHESTRATE_SIM_FIRST").unwrap_or(0);
-    let seeds = number("ORCHESTRATE_SIM_SEEDS").unwrap_or(IN_A_TEST);
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let seeds = number("SIM_SEEDS").unwrap_or(IN_A_TEST);
     let next = std::sync::atomic::AtomicU64::new(first);
     let wrong: Mutex<Vec<(u64, String)>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

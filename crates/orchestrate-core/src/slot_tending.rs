@@ -1,18 +1,16 @@
 //! What the daemon does with slots that lost their traffic: workers stop at once, the rest after drain or warm period.
 
+mod reconcile;
 mod restored;
+
+pub use reconcile::{Told, reconcile};
 
 use crate::database::Database;
 use crate::error::Result;
-use crate::execute::{backends, perform};
-use crate::name::{EnvironmentName, Fence};
-use crate::plan::{Place, Share, Step};
-use crate::ports::{
-    AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortErrorKind, PortResult, Ports,
-    Processes, Register, RouterView, SlotView, StartRequest, Switch,
-};
-use crate::release::Release;
-use crate::rollout::Rollout;
+use crate::execute::perform;
+use crate::name::Fence;
+use crate::plan::{Place, Step};
+use crate::ports::{Placement, PortErrorKind, PortResult, Ports, Processes, SlotView};
 use crate::situation::known;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::Timestamp;
@@ -146,213 +144,6 @@ fn told(ports: &Ports, result: PortResult<()>) -> bool {
             false
         }
     }
-}
-
-/// What the router was told of one environment. It takes what it is told as seen ready, so it is told again only where something changed:
-/// an instance that ends and is started again is the business of its own health checks.
-#[derive(Debug, Default)]
-pub struct Told(Vec<Register>);
-
-impl Told {
-    fn covers(&self, register: &Register, view: &RouterView) -> bool {
-        let placement = &register.placement;
-        let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
-        let count = |backend: &Backend| u32::try_from(backend.instances.len()).unwrap_or(u32::MAX);
-        let knows = there.is_some_and(|there| {
-            register.backends.iter().all(|backend| {
-                let same =
-                    |seen: &BackendView| seen.process == backend.process && seen.instances == count(backend);
-                there.backends.iter().any(same)
-            })
-        });
-        knows && self.0.contains(register)
-    }
-
-    fn note(&mut self, register: Register) {
-        self.0.retain(|old| old.placement.slot != register.placement.slot);
-        self.0.push(register);
-    }
-}
-
-/// Makes sure that what is recorded as live or warm in an environment runs, and that the router knows it and who has the
-/// traffic. An open operation is left alone. True if nothing is left to do.
-pub async fn reconcile(
-    db: &Database,
-    ports: &Ports,
-    told: &mut Told,
-    name: &EnvironmentName,
-) -> Result<bool> {
-    let Some(lease) = db.lease(name).await? else { return Ok(true) };
-    if lease.restored_at.is_some() && !restored::settle(db, ports, name).await? {
-        return Ok(true);
-    }
-    if lease.operation.is_some() {
-        return Ok(true);
-    }
-    match reconcile_environment(db, ports, told, name, lease.fence).await? {
-        Ok(()) => Ok(true),
-        // A newer fence means that an operation began meanwhile, which sees to it.
-        Err(error) if error.kind == PortErrorKind::Fenced => Ok(true),
-        Err(error) => {
-            ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
-            Ok(false)
-        }
-    }
-}
-
-async fn reconcile_environment(
-    db: &Database,
-    ports: &Ports,
-    told: &mut Told,
-    name: &EnvironmentName,
-    fence: Fence,
-) -> Result<PortResult<()>> {
-    let mut slots = db.slots(name).await?;
-    slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm | SlotState::Staged));
-    if slots.is_empty() {
-        return Ok(Ok(()));
-    }
-    let rollout = db.open_rollout(name).await?;
-    // Users wait for what is live, and for nothing else.
-    slots.sort_by_key(|slot| slot.state != SlotState::Live);
-    let live = slots.iter().find(|slot| slot.state == SlotState::Live).map(|slot| Placement {
-        environment: name.clone(),
-        slot: slot.slot,
-        release: slot.release,
-        version: slot.version.clone(),
-    });
-    let instances = match ports.provider.instances(name).await {
-        Ok(instances) => instances,
-        Err(error) => return Ok(Err(error)),
-    };
-    for slot in slots {
-        let release = known(db, slot.release).await?;
-        let placement = Place::of(&release, slot.slot).placement(name);
-        let known_as = placement.clone();
-        let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
-        let shared = rollout.as_ref().filter(|rollout| rollout.release == release.id);
-        let kept = match keep_placed(ports, told, slot.state, &release, &placement, ours, fence).await {
-            Ok(Some(view)) => match (slot.state, shared, &live) {
-                (SlotState::Live, _, _) => {
-                    restore_traffic(ports, &view, placement, fence, rollout.is_some()).await
-                }
-                (SlotState::Staged, Some(rollout), Some(live)) => {
-                    restore_share(ports, &view, rollout, live, &release, fence).await
-                }
-                _ => Ok(()),
-            },
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if kept.is_err() {
-            return Ok(kept);
-        }
-        if let Err(error) = forget_again(db, ports, &known_as, fence).await? {
-            return Ok(Err(error));
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// A slot may have been retired while the router was told of it; then nobody would tell the router of its end.
-async fn forget_again(
-    db: &Database,
-    ports: &Ports,
-    placement: &Placement,
-    fence: Fence,
-) -> Result<PortResult<()>> {
-    let slots = db.slots(&placement.environment).await?;
-    let same = |record: &SlotRecord| record.slot == placement.slot && record.release == placement.release;
-    if slots.iter().any(|record| same(record) && record.state != SlotState::Retiring) {
-        return Ok(Ok(()));
-    }
-    let Placement { environment, slot, release, .. } = placement.clone();
-    match ports.router.deregister(&Deregister { environment, slot, release, fence }).await {
-        // It has the traffic by now, so it is known rightly.
-        Err(error) if error.kind == PortErrorKind::Failed => Ok(Ok(())),
-        result => Ok(result),
-    }
-}
-
-/// What the router knew before; nothing, where it knows better than the records.
-async fn keep_placed(
-    ports: &Ports,
-    told: &mut Told,
-    state: SlotState,
-    release: &Release,
-    placement: &Placement,
-    mut instances: Vec<Instance>,
-    fence: Fence,
-) -> PortResult<Option<RouterView>> {
-    // The workers of a warm release must not run again, and a rollback to it may as well be a cold one.
-    let wanted = state != SlotState::Warm || !release.contents.has_unrouted();
-    if instances.is_empty() && wanted {
-        let processes = if state == SlotState::Staged { Processes::Routed } else { Processes::All };
-        instances = start_again(ports, release, placement, processes, fence).await?;
-    }
-    let backends = backends(release, &instances);
-    if backends.is_empty() || backends.iter().any(|backend| backend.instances.is_empty()) {
-        // There is nothing to tell, and what the router knows may still be right.
-        return Ok(None);
-    }
-    let register = Register { placement: placement.clone(), backends, fence, drain: None };
-    let view = ports.router.observe(&placement.environment).await?;
-    if !told.covers(&register, &view) {
-        ports.router.register(&register).await?;
-        told.note(register);
-    }
-    Ok(Some(view))
-}
-
-/// What is recorded was stopped with the daemon, or its records were lost: it runs again.
-async fn start_again(
-    ports: &Ports,
-    release: &Release,
-    placement: &Placement,
-    processes: Processes,
-    fence: Fence,
-) -> PortResult<Vec<Instance>> {
-    let placement = placement.clone();
-    ports
-        .provider
-        .start(&StartRequest { placement: placement.clone(), processes, fence, counts: None })
-        .await?;
-    let deadline = release.contents.settings.health_check.deadline;
-    ports.provider.await_healthy(&AwaitHealthy { placement, processes, deadline, counts: None }).await
-}
-
-/// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
-async fn restore_traffic(
-    ports: &Ports,
-    view: &RouterView,
-    placement: Placement,
-    fence: Fence,
-    shares: bool,
-) -> PortResult<()> {
-    let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
-    if there.is_some_and(|there| there.weight == 100 || (shares && there.weight > 0)) {
-        return Ok(());
-    }
-    ports.router.switch(&Switch { placement, needs: std::collections::BTreeMap::new(), fence }).await
-}
-
-/// The same for what is on its way to be live: the share that it had come to.
-async fn restore_share(
-    ports: &Ports,
-    view: &RouterView,
-    rollout: &Rollout,
-    live: &Placement,
-    release: &Release,
-    fence: Fence,
-) -> PortResult<()> {
-    let there = view.slot(rollout.slot).filter(|there| there.release == rollout.release);
-    if there.is_some_and(|there| there.weight == rollout.weight) {
-        return Ok(());
-    }
-    let rest = Place { slot: live.slot, release: live.release, version: live.version.clone() };
-    let (weight, rules) = (rollout.weight, rollout.course.rules.clone());
-    let step = Step::ShiftTraffic(rollout.place(), Share { weight, was: weight, rest, rules, needs: None });
-    perform(ports, &live.environment, fence, release, &step).await
 }
 
 #[cfg(test)]

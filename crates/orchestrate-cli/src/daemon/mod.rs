@@ -48,6 +48,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
         progress: Arc::new(Logged),
         lease_ttl: lease_ttl(),
     };
+    let db = wiring.db.clone();
     let options = DaemonOptions {
         socket: home.daemon_socket(),
         wake: home.wake_socket(),
@@ -65,6 +66,13 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
         farewell = orchestrate_server::run(options, say_ready) => farewell?,
         () = ended_by_signal() => Farewell::LeaveRunning,
     };
+    let left = leave(farewell, &supervisor, keeper).await;
+    // Who waits for the lock may replace the database then, so nothing is written to it after that.
+    db.close().await;
+    left
+}
+
+async fn leave(farewell: Farewell, supervisor: &Supervisor, keeper: ProxyKeeper) -> Result<()> {
     match farewell {
         Farewell::LeaveRunning => keeper.leave(),
         Farewell::StopAll => {

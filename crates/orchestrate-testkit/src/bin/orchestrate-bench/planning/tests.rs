@@ -52,7 +52,7 @@ async fn a_history_is_as_long_as_was_asked_and_hangs_together() {
     insert(&mut connection, "deployments", &deployment).await;
     let operation = [("environment", "production"), ("deployment_id", "1"), ("status", "completed")];
     insert(&mut connection, "operations", &operation).await;
-    insert(&mut connection, "audit", &[]).await;
+    insert(&mut connection, "audit", &[("hash", "00")]).await;
 
     add_history(&path, 1_000).await.unwrap();
 
