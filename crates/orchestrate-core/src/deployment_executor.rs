@@ -90,10 +90,7 @@ impl DeploymentExecutor {
 
     /// A refusal is recorded, too.
     async fn noted<T>(&self, asked: &Asked<'_>, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result {
-            self.db.note_refusal(asked, error, self.ports.clock.now()).await;
-        }
-        result
+        self.db.noted(asked, result, self.ports.clock.now()).await
     }
 
     async fn seal_and_deploy(&self, request: &DeployRequest) -> Result<Deployed> {

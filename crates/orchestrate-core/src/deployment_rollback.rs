@@ -110,12 +110,11 @@ impl DeploymentRollback {
     pub async fn rollback_as(&self, request: &RollbackRequest, asking: &Asking) -> Result<RolledBack> {
         let asked_at = self.ports.clock.now();
         let mut attempts = 0;
-        let error = loop {
+        let result = loop {
             attempts += 1;
             match Box::pin(self.rollback_once(request, asking, asked_at)).await {
-                Ok(rolled) => return Ok(rolled),
                 Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-                Err(error) => break error,
+                result => break result,
             }
         };
         let asked = Asked {
@@ -125,8 +124,7 @@ impl DeploymentRollback {
             version: request.target_version.as_ref().map(Version::as_str),
             reason: asking.reason.as_deref(),
         };
-        self.db.note_refusal(&asked, &error, self.ports.clock.now()).await;
-        Err(error)
+        self.db.noted(&asked, result, self.ports.clock.now()).await
     }
 
     /// One event by its number.

@@ -343,6 +343,11 @@ impl RouterView {
     pub fn slot(&self, slot: Slot) -> Option<&SlotView> {
         self.slots.iter().find(|view| view.slot == slot)
     }
+
+    /// The slot, if it is this release that the router knows there.
+    pub fn placed(&self, slot: Slot, release: ReleaseId) -> Option<&SlotView> {
+        self.slot(slot).filter(|view| view.release == release)
+    }
 }
 
 impl SlotView {

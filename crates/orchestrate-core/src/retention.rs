@@ -59,13 +59,11 @@ pub async fn prune(
             result => break result,
         }
     };
-    if let Err(error) = &result
-        && !dry_run
-    {
-        let asked = Asked { environment, actor, what: "prune", version: None, reason: None };
-        db.note_refusal(&asked, error, ports.clock.now()).await;
+    if dry_run {
+        return result;
     }
-    result
+    let asked = Asked { environment, actor, what: "prune", version: None, reason: None };
+    db.noted(&asked, result, ports.clock.now()).await
 }
 
 async fn prune_once(

@@ -96,7 +96,7 @@ async fn may_go(ports: &Ports, placement: &Placement) -> bool {
     let whole = |slot: &SlotView| {
         !slot.backends.is_empty() && slot.backends.iter().all(|backend| backend.healthy >= backend.instances)
     };
-    let spare = view.slot(placement.slot).filter(|slot| slot.release == placement.release);
+    let spare = view.placed(placement.slot, placement.release);
     if spare.is_some_and(|spare| spare.weight > 0) {
         return false;
     }

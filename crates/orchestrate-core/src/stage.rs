@@ -19,7 +19,7 @@ use crate::name::{EnvironmentName, Version};
 use crate::notification::{Channel, NoticeKind};
 use crate::release::{Artifact, Contents, Digest};
 use crate::slot::{SlotRecord, SlotState};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 pub(crate) struct Stage {
     pub dir: TempDir,
@@ -193,6 +193,20 @@ impl Stage {
     pub async fn deploy_all(&self, versions: &[&str]) {
         for version in versions {
             self.deploy(version).await;
+        }
+    }
+
+    /// Watches to the end, while the time of day jumps by so many milliseconds soon after the beginning.
+    pub async fn with_a_jump<T>(&self, millis: i64, watched: impl Future<Output = T>) -> T {
+        let jumping = async {
+            tokio::task::yield_now().await;
+            let now = self.world.clock.read().as_millis();
+            self.world.clock.set(Timestamp::from_millis(now + millis));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            watched = watched => watched,
+            () = jumping => unreachable!(),
         }
     }
 

@@ -200,7 +200,7 @@ async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterVi
     for slot in wiring.db.slots(environment).await? {
         let release =
             wiring.db.release(slot.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
-        let seen = view.slot(slot.slot).filter(|seen| seen.release == slot.release);
+        let seen = view.placed(slot.slot, slot.release);
         let count = |field: fn(&orchestrate_core::ports::BackendView) -> u32| {
             seen.map_or(0, |seen| seen.backends.iter().map(field).sum())
         };

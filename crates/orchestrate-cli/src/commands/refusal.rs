@@ -6,8 +6,5 @@ use orchestrate_core::ports::{Clock as _, SystemClock};
 
 /// Gives the result back, after its refusal was recorded.
 pub async fn noted<T>(db: &Database, asked: Asked<'_>, result: Result<T>) -> Result<T> {
-    if let Err(error) = &result {
-        db.note_refusal(&asked, error, SystemClock.now()).await;
-    }
-    result
+    db.noted(&asked, result, SystemClock.now()).await
 }

@@ -31,8 +31,16 @@ pub struct Asked<'a> {
 }
 
 impl Database {
+    /// Gives the result back, after its refusal was recorded, if it is one.
+    pub async fn noted<T>(&self, asked: &Asked<'_>, result: Result<T>, now: Timestamp) -> Result<T> {
+        if let Err(error) = &result {
+            self.note_refusal(asked, error, now).await;
+        }
+        result
+    }
+
     /// Records a refusal; other errors are not its business. That it cannot be recorded is nobody's error: the refusal counts.
-    pub async fn note_refusal(&self, asked: &Asked<'_>, error: &Error, now: Timestamp) {
+    async fn note_refusal(&self, asked: &Asked<'_>, error: &Error, now: Timestamp) {
         if error.kind() != ErrorKind::Refused {
             return;
         }

@@ -32,7 +32,9 @@ pub(super) async fn attempt(
             if let Step::Hook(place, hook) = step {
                 return hook::run(ports, operation, (release, place), *hook, ran).await;
             }
-            if let Some(last) = LastSwitch::of(operation).filter(|_| step.takes_away()) {
+            if step.takes_away()
+                && let Some(last) = LastSwitch::of(operation)
+            {
                 Box::pin(last.keep(ports)).await?;
             }
             perform(ports, operation.environment(), operation.record.fence, release, step).await?;
@@ -115,8 +117,7 @@ pub(crate) async fn share_of(
     loop {
         match ports.router.observe(environment).await {
             Ok(view) => {
-                let there = view.slot(place.slot).filter(|there| there.release == place.release);
-                return Ok(there.map_or(0, |there| there.weight));
+                return Ok(view.placed(place.slot, place.release).map_or(0, |there| there.weight));
             }
             Err(error) => match pauses.next() {
                 Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,

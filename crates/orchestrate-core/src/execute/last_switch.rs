@@ -64,8 +64,7 @@ pub(super) async fn is_kept(
 ) -> PortResult<bool> {
     ports.router.persisted().await?;
     let view = ports.router.observe(environment).await?;
-    let there = view.slot(place.slot).filter(|there| there.release == place.release);
-    Ok(there.is_some_and(|there| there.weight == weight))
+    Ok(view.placed(place.slot, place.release).is_some_and(|there| there.weight == weight))
 }
 
 impl Outcome {

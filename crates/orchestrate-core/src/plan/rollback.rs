@@ -414,10 +414,8 @@ fn ready(
         return Ok(());
     }
     let view = situation.router.as_ref().map_err(|why| format!("the proxy does not answer ({why})"))?;
-    let slot = place
-        .and_then(|place| view.slot(place.slot))
-        .filter(|slot| slot.release == release.id)
-        .ok_or("the proxy does not know it")?;
+    let slot =
+        place.and_then(|place| view.placed(place.slot, release.id)).ok_or("the proxy does not know it")?;
     if must_serve && slot.weight == 0 {
         return Err("has no traffic".into());
     }

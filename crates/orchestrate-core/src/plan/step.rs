@@ -121,9 +121,7 @@ impl Step {
             | Self::Hook(place, _) => place,
         }
     }
-}
 
-impl Step {
     /// Whether it starts instances that get traffic.
     pub const fn starts(&self) -> bool {
         match self {

@@ -51,7 +51,7 @@ pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
         Err(_) => Look::Short("the proxy does not answer".into()),
         Ok(Err(error)) => Look::Short(format!("the proxy does not answer: {error}")),
         Ok(Ok(view)) => {
-            let slot = view.slot(place.slot).filter(|slot| slot.release == release.id);
+            let slot = view.placed(place.slot, release.id);
             let short = release.contents.routed().find_map(|(name, process, _)| {
                 let healthy = slot.map_or(0, |slot| slot.healthy(name));
                 (healthy < process.instances)

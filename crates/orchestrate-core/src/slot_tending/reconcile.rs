@@ -24,7 +24,7 @@ pub struct Told(Vec<Register>);
 impl Told {
     fn covers(&self, register: &Register, view: &RouterView) -> bool {
         let placement = &register.placement;
-        let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
+        let there = view.placed(placement.slot, placement.release);
         let count = |backend: &Backend| u32::try_from(backend.instances.len()).unwrap_or(u32::MAX);
         let knows = there.is_some_and(|there| {
             register.backends.iter().all(|backend| {
@@ -197,7 +197,7 @@ async fn restore_traffic(
     fence: Fence,
     shares: bool,
 ) -> PortResult<()> {
-    let there = view.slot(placement.slot).filter(|there| there.release == placement.release);
+    let there = view.placed(placement.slot, placement.release);
     if there.is_some_and(|there| there.weight == 100 || (shares && there.weight > 0)) {
         return Ok(());
     }
@@ -213,7 +213,7 @@ async fn restore_share(
     release: &Release,
     fence: Fence,
 ) -> PortResult<()> {
-    let there = view.slot(rollout.slot).filter(|there| there.release == rollout.release);
+    let there = view.placed(rollout.slot, rollout.release);
     if there.is_some_and(|there| there.weight == rollout.weight) {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use orchestrate_core::Error;
 use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_rollback::Asking;
+use orchestrate_core::time::Timestamp;
 
 use super::scene::{Fresh, Scene, name, v};
 use super::time;
@@ -10,6 +11,13 @@ use super::time;
 async fn refused(scene: &Scene) -> Vec<orchestrate_core::database::AuditRecord> {
     let records = scene.db.list_audit(None, 1000).await.unwrap().into_iter();
     records.filter(|record| record.action == "refused").collect()
+}
+
+const NO: (&str, &str) = ("ORC-0102", "there is no target");
+const UNKNOWN: (&str, &str) = ("ORC-0101", "there is no such environment");
+
+async fn refuse(scene: &Scene, asked: &Asked<'_>, (code, message): (&'static str, &str), at: Timestamp) {
+    scene.db.noted::<()>(asked, Err(Error::refused(code, message)), at).await.unwrap_err();
 }
 
 pub async fn who_was_refused_what_is_recorded(fresh: Fresh) {
@@ -42,7 +50,6 @@ pub async fn who_was_refused_what_is_recorded(fresh: Fresh) {
 
 pub async fn a_loop_of_refusals_stays_small(fresh: Fresh) {
     let scene = Scene::new(&fresh).await;
-    let no = Error::refused("ORC-0102", "there is no target");
     let asked = Asked {
         environment: &scene.environment,
         actor: "cron",
@@ -51,25 +58,24 @@ pub async fn a_loop_of_refusals_stays_small(fresh: Fresh) {
         reason: None,
     };
     for second in 0..100 {
-        scene.db.note_refusal(&asked, &no, time(second)).await;
+        refuse(&scene, &asked, NO, time(second)).await;
     }
     assert_eq!(refused(&scene).await.len(), 1, "equal ones are counted");
     for second in 100..300 {
         let version = second.to_string();
-        scene.db.note_refusal(&Asked { version: Some(&version), ..asked.clone() }, &no, time(second)).await;
+        refuse(&scene, &Asked { version: Some(&version), ..asked.clone() }, NO, time(second)).await;
     }
     assert_eq!(refused(&scene).await.len(), 30, "in an hour");
-    scene.db.note_refusal(&asked, &no, time(3600)).await;
+    refuse(&scene, &asked, NO, time(3600)).await;
     let newest = refused(&scene).await.remove(0);
     // 99 equal ones, and 171 of the others, the 29 that were recorded left out.
     assert_eq!(newest.detail["not_recorded_before"], 171, "the 99 before stand in the second record");
     let second = refused(&scene).await.into_iter().rev().nth(1).unwrap();
     assert_eq!(second.detail["not_recorded_before"], 99);
     // Whatever environments are made up, they share one bound.
-    let unknown = Error::refused("ORC-0101", "there is no such environment");
     for number in 0..100 {
         let place = name(&format!("nowhere-{number}"));
-        scene.db.note_refusal(&Asked { environment: &place, ..asked.clone() }, &unknown, time(3601)).await;
+        refuse(&scene, &Asked { environment: &place, ..asked.clone() }, UNKNOWN, time(3601)).await;
     }
     assert_eq!(refused(&scene).await.len(), 31 + 30);
     scene.end(fresh).await;

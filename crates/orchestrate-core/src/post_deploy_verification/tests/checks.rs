@@ -13,7 +13,7 @@ use crate::ports::{Ended, PortError, PortErrorKind};
 use crate::post_deploy_verification::{Judged, Marks, Subject, Verdict, analyse, watch};
 use crate::slot::SlotState;
 use crate::stage::{Stage, hook, settings, v};
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 
 /// 1.1 is live and baking under these checks; 1.0 before it proved good.
 async fn stage(verify: Verify) -> (Stage, Deployment) {
@@ -255,16 +255,7 @@ async fn a_clock_that_jumps_neither_shortens_nor_lengthens_a_bake() {
         let (stage, deployment) = stage(rate()).await;
         let ports = stage.world.ports();
         let began = ports.clock.running_for();
-        let jumping = async {
-            tokio::task::yield_now().await;
-            let now = stage.world.clock.read().as_millis();
-            stage.world.clock.set(Timestamp::from_millis(now + jump));
-            std::future::pending::<()>().await;
-        };
-        let judged = tokio::select! {
-            judged = watch(&stage.db, &ports, &deployment) => judged.unwrap(),
-            () = jumping => unreachable!(),
-        };
+        let judged = stage.with_a_jump(jump, watch(&stage.db, &ports, &deployment)).await.unwrap();
         assert_eq!(judged.verdict, Verdict::Good);
         let lasted = ports.clock.running_for().as_millis() - began.as_millis();
         assert!((25_000..40_000).contains(&lasted), "{lasted} ms after a jump of {jump} ms");

@@ -11,16 +11,7 @@ async fn a_clock_that_jumps_neither_shortens_nor_lengthens_a_step() {
         let (rollout, ports) = (stage.rollout().await.unwrap(), stage.world.ports());
         let wait = rollout.course.wait.as_millis();
         let began = ports.clock.running_for();
-        let jumping = async {
-            tokio::task::yield_now().await;
-            let now = stage.world.clock.read().as_millis();
-            stage.world.clock.set(Timestamp::from_millis(now + jump));
-            std::future::pending::<()>().await;
-        };
-        let next = tokio::select! {
-            next = watch(&stage.db, &ports, &rollout) => next.unwrap(),
-            () = jumping => unreachable!(),
-        };
+        let next = stage.with_a_jump(jump, watch(&stage.db, &ports, &rollout)).await.unwrap();
         assert_eq!(next, Next::Promote);
         let lasted = ports.clock.running_for().as_millis() - began.as_millis();
         assert!((wait - 5_000..wait + 10_000).contains(&lasted), "{lasted} ms of {wait} after {jump} ms");
