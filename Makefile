@@ -16,9 +16,11 @@ bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machi
 
 ROUNDS ?= 1000
 
-chaos: ## Real kills at random instants, ROUNDS of them; SEED plays the same ones again.
+chaos: ## Real kills of the release program at random instants, in ROUNDS rounds; SEED plays the same ones again.
 	scripts/install-test-tools
-	ORCHESTRATE_CHAOS_ROUNDS=$(ROUNDS) $(if $(SEED),ORCHESTRATE_CHAOS_SEED=$(SEED)) \
+	cargo build --release -p orchestrate-cli
+	LUCK_PROGRAM=$(CURDIR)/target/release/orchestrate ORCHESTRATE_CHAOS_ROUNDS=$(ROUNDS) \
+		$(if $(SEED),ORCHESTRATE_CHAOS_SEED=$(SEED)) $(if $(PLAYERS),ORCHESTRATE_CHAOS_PLAYERS=$(PLAYERS)) \
 		cargo test -p orchestrate-cli --test chaos -- --nocapture
 
 sim: ## Play whole histories by chance, SEEDS of them from FIRST on; SEED=N tells the story of one.

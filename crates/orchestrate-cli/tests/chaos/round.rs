@@ -13,8 +13,11 @@ use crate::luck::scene::{ROLLBACK, Ran};
 use crate::luck::{Load, Running, Scene, pause, within};
 
 const USERS: u32 = 4;
+/// Many arenas share two cores.
+const PACE: Duration = Duration::from_millis(30);
 /// From the start of a command to the blow: a warm rollback is quick, a deployment takes its time.
-const LONGEST_WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1_200)];
+const LONGEST_WAITS: [Duration; 3] =
+    [Duration::from_millis(25), Duration::from_millis(250), Duration::from_millis(1_200)];
 /// For everything to be in order again, without anybody's help.
 const SETTLES: Duration = Duration::from_secs(30);
 const UNDO: [&str; 7] = ["deploy", "rollback", "--env", "production", "--undo", "--format", "json"];
@@ -35,7 +38,8 @@ pub struct Arena {
 #[derive(Default)]
 pub struct Tally {
     pub rounds: u64,
-    strikes: u64,
+    kills: u64,
+    sleeps: u64,
     requests: usize,
     lost: usize,
     slept: u64,
@@ -71,7 +75,7 @@ impl Arena {
         }
         scene.deploy("0.0.1").ok();
         scene.deploy("0.0.2").ok();
-        let load = Load::start(scene.address, USERS);
+        let load = Load::at_pace(scene.address, USERS, PACE);
         let live = "0.0.2".to_owned();
         Self { name, scene, postgres, load, live, tally: Tally::default(), story: Story::default() }
     }
@@ -158,7 +162,9 @@ impl Arena {
         let seen = self.load.take();
         let lost = judge::lost_with_reason(&seen, strikes, USERS as usize);
         self.tally.rounds += 1;
-        self.tally.strikes += strikes.len() as u64;
+        let kills = strikes.iter().filter(|strike| strike.blow == Blow::Kill).count();
+        self.tally.kills += kills as u64;
+        self.tally.sleeps += (strikes.len() - kills) as u64;
         let slept = |strike: &&Strike| strike.victim == Victim::Command && strike.blow != Blow::Kill;
         self.tally.slept += strikes.iter().filter(slept).count() as u64;
         self.tally.requests += seen.len();
@@ -194,7 +200,8 @@ impl Drop for Story {
 impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.rounds += other.rounds;
-        self.strikes += other.strikes;
+        self.kills += other.kills;
+        self.sleeps += other.sleeps;
         self.requests += other.requests;
         self.lost += other.lost;
         self.slept += other.slept;
@@ -207,10 +214,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} rounds, {} blows, {} requests, {} of them lost in the hands of what was killed, \
+            "{} rounds, {} kills, {} sleeps, {} requests, {} of them lost in the hands of what was killed, \
              {} of {} commands that overslept found their operation taken over, {} ended by a person's `deploy resume`",
             self.rounds,
-            self.strikes,
+            self.kills,
+            self.sleeps,
             self.requests,
             self.lost,
             self.taken_over,

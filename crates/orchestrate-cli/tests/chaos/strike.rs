@@ -57,13 +57,13 @@ pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
         let victim = dice.one_of(&victims);
         (victim, blow(victim, dice))
     };
-    let first = hit(dice);
-    let mut chosen = vec![first];
-    if dice.once_in(3) {
-        let second = hit(dice);
+    let mut chosen = vec![hit(dice)];
+    for _ in 0..dice.below(3) {
+        let (victim, blow) = hit(dice);
         let holders = [Victim::Daemon, Victim::Proxy];
-        if second.0 != first.0 && !(holders.contains(&first.0) && holders.contains(&second.0)) {
-            chosen.push(second);
+        let another_holder = holders.contains(&victim) && chosen.iter().any(|(hit, _)| holders.contains(hit));
+        if !another_holder && chosen.iter().all(|(hit, _)| *hit != victim) {
+            chosen.push((victim, blow));
         }
     }
     chosen

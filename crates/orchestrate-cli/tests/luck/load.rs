@@ -45,12 +45,16 @@ pub struct Report {
 impl Load {
     /// About a thousand requests a second at most, so that two cores have time for what is tested.
     pub fn start(address: SocketAddr, clients: u32) -> Self {
+        Self::at_pace(address, clients, Duration::from_millis(u64::from(clients)))
+    }
+
+    /// Each client pauses so long between two requests.
+    pub fn at_pace(address: SocketAddr, clients: u32, pause: Duration) -> Self {
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), watch::Sender::new(false));
         let (into, stopped) = (Arc::clone(&seen), stop.subscribe());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let pause = Duration::from_millis(u64::from(clients));
                 let clients: Vec<_> = (0..clients)
                     .map(|_| tokio::spawn(client(address, pause, Arc::clone(&into), stopped.clone())))
                     .collect();
