@@ -103,6 +103,16 @@ impl World {
         Self::of(state)
     }
 
+    /// A world without a database behind it, whose releases are [made known](Self::know): nobody plans in it.
+    pub fn alone() -> Self {
+        Self::of(State { next_port: 20_000, gaps_allowed: true, rough: true, ..State::default() })
+    }
+
+    /// Seals a release in a world that is alone.
+    pub fn know(&self, release: Release) {
+        self.lock().releases.insert(release.id, release);
+    }
+
     fn of(state: State) -> Self {
         Self {
             state: Arc::new(Mutex::new(state)),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,6 +94,16 @@ impl World {
         if let Some(old) = self.supervisor.take() {
             assert_eq!(Arc::strong_count(&old), 1, "a test still holds the old supervisor");
         }
+    }
+
+    /// Seals a release as it is.
+    pub fn seal(&self, release: ReleaseId, spec: RunSpec) {
+        self.specs.0.lock().unwrap().insert(release, spec);
+    }
+
+    /// The supervisor, to be let go of before the next one is opened.
+    pub fn shared(&self) -> Arc<Supervisor> {
+        Arc::clone(self.supervisor.as_ref().unwrap())
     }
 
     pub fn supervisor(&self) -> &Supervisor {
@@ -233,6 +244,11 @@ impl Drop for World {
             }
         }
     }
+}
+
+pub fn executable(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 pub async fn in_time<R>(work: impl Future<Output = R>) -> R {

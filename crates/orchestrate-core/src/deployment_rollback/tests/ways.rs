@@ -57,7 +57,7 @@ async fn a_cold_target_that_does_not_come_up_leaves_users_where_they_are() {
     assert_eq!(rolled.event.status, RollbackStatus::Failed);
     let message = rolled.event.error_message.unwrap();
     assert_eq!(message, "blue-web-1 of 1.0 is not ready after 30s");
-    assert_eq!(rolled.detail.as_deref(), Some("cannot bind"));
+    assert_eq!(rolled.detail.as_deref(), Some("address in use"));
     assert_eq!(stage.live().await.as_deref(), Some("1.1"));
     assert_eq!(stage.world.running(&stage.environment), ["green-web-1@1.1", "green-web-2@1.1"]);
     assert!(stage.db.list_holds(&stage.environment).await.unwrap().is_empty());
