@@ -58,11 +58,15 @@ pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
         (victim, blow(victim, dice))
     };
     let mut chosen = vec![hit(dice)];
-    for _ in 0..dice.below(3) {
+    for _ in 0..dice.below(5) {
         let (victim, blow) = hit(dice);
-        let holders = [Victim::Daemon, Victim::Proxy];
-        let another_holder = holders.contains(&victim) && chosen.iter().any(|(hit, _)| holders.contains(hit));
-        if !another_holder && chosen.iter().all(|(hit, _)| *hit != victim) {
+        let goes_well_with = |(before, _): &(Victim, Blow)| match (before, victim) {
+            (Victim::Daemon, Victim::Proxy) | (Victim::Proxy, Victim::Daemon) => false,
+            // They come back by themselves, so that they can be hit again.
+            (Victim::Proxy, Victim::Proxy) | (Victim::Instance, Victim::Instance) => true,
+            (before, victim) => *before != victim,
+        };
+        if chosen.iter().all(goes_well_with) {
             chosen.push((victim, blow));
         }
     }
