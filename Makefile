@@ -1,6 +1,6 @@
 # The commands of a developer. `make demo` and `make test` do all their own set-up on a Debian machine with Rust.
 
-.PHONY: demo test bench sim chaos fmt lint ci
+.PHONY: demo test bench failpoints sim chaos fmt lint ci
 
 demo: ## Build, and show the main job on a sample service.
 	cargo run --quiet -p orchestrate-cli -- demo
@@ -8,11 +8,19 @@ demo: ## Build, and show the main job on a sample service.
 test: ## Install what the tests need, start the servers they use, run every test.
 	scripts/install-test-tools
 	scripts/with-postgres cargo test --workspace --no-fail-fast
+	$(FAILPOINTS) -- --test-threads=8
 
 bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machine.
 	scripts/install-test-tools
 	cargo build --release -p orchestrate-cli -p orchestrate-testkit
 	target/release/orchestrate-bench --orchestrate target/release/orchestrate
+
+# The whole workspace, so that it is built with what the other tests were built with.
+FAILPOINTS = cargo test --workspace --features orchestrate-cli/failpoints --test failpoints
+
+failpoints: ## Something happens at every effect, at each where somebody comes by; SEED for the same order again.
+	ORCHESTRATE_FAILPOINTS_SECONDS=$(or $(SECONDS),0) $(if $(SEED),ORCHESTRATE_FAILPOINTS_SEED=$(SEED)) \
+		$(FAILPOINTS) -- --test-threads=8 --nocapture
 
 ROUNDS ?= 1000
 

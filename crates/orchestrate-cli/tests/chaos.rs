@@ -14,7 +14,6 @@
 )]
 
 mod chaos {
-    pub mod dice;
     pub mod judge;
     pub mod round;
     pub mod strike;
@@ -23,8 +22,8 @@ mod luck;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use chaos::dice::Dice;
 use chaos::round::{Arena, Tally};
+use luck::dice::Dice;
 use serde_json::json;
 
 /// Rounds of one run of the tests.

@@ -41,6 +41,22 @@ fn logs_show_who_said_what_and_follow() {
     assert!(follow.wait().unwrap().success());
 }
 
+/// The program that people run has no failpoints, whatever the variable says.
+#[cfg(not(feature = "failpoints"))]
+#[test]
+fn what_is_asked_of_failpoints_is_not_heard() {
+    let mut scene = Scene::new();
+    let points = scene.work.join("points");
+    std::fs::create_dir(&points).unwrap();
+    std::fs::write(points.join("rules"), "database/commit=kill\nrouter/switch=error\n").unwrap();
+    std::fs::write(points.join("trace"), "").unwrap();
+    scene.variable("ORCHESTRATE_FAILPOINTS", points.to_str().unwrap());
+    scene.deploy("1.0.0").ok();
+    assert_eq!(scene.answers(), "1.0.0");
+    assert_eq!(std::fs::read_to_string(points.join("trace")).unwrap(), "");
+    assert_eq!(std::fs::read_dir(points).unwrap().count(), 2);
+}
+
 #[test]
 fn the_audit_trail_tells_who_did_what_and_why() {
     let scene = Scene::new();

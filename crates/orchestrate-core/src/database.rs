@@ -38,6 +38,8 @@ pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};
 
+#[cfg(feature = "failpoints")]
+pub(crate) use row::Cause;
 pub(crate) use sql::query;
 
 use crate::error::Result;

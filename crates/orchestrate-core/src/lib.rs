@@ -3,6 +3,7 @@
 //! The public names, in the order in which a rollback meets them.
 
 pub mod error;
+pub mod failpoint;
 pub mod measure;
 pub mod name;
 pub mod time;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use orchestrate_core::failpoint;
 use orchestrate_core::ports::{PortError, PortResult};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -57,7 +58,7 @@ async fn converse(stream: UnixStream, registry: &Registry, shutdown: &Notify) ->
         };
         let mut line = serde_json::to_vec(&reply)?;
         line.push(b'\n');
-        stream.write_all(&line).await?;
+        failpoint!("routes/answer", stream.write_all(&line).await)?;
     }
 }
 

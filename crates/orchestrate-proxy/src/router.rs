@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
+use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, ReleaseCounts, Router,
@@ -132,11 +133,11 @@ fn unexpected(reply: &Reply) -> PortError {
 #[async_trait]
 impl Router for BuiltinRouter {
     async fn register(&self, request: &Register) -> PortResult<()> {
-        self.ask_done(&Request::Register(request.clone())).await
+        failpoint!("router/register", self.ask_done(&Request::Register(request.clone())).await)
     }
 
     async fn switch(&self, request: &Switch) -> PortResult<()> {
-        match self.ask(&Request::Switch(request.clone())).await? {
+        match failpoint!("router/switch", self.ask(&Request::Switch(request.clone())).await)? {
             Reply::Switched { token } => {
                 self.learn(token);
                 Ok(())
@@ -146,15 +147,15 @@ impl Router for BuiltinRouter {
     }
 
     async fn shift(&self, request: &Shift) -> PortResult<()> {
-        self.ask_done(&Request::Shift(request.clone())).await
+        failpoint!("router/shift", self.ask_done(&Request::Shift(request.clone())).await)
     }
 
     async fn persisted(&self) -> PortResult<()> {
-        self.ask_done(&Request::Persisted).await
+        failpoint!("router/persisted", self.ask_done(&Request::Persisted).await)
     }
 
     async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
-        match self.ask(&Request::Observe(environment.clone())).await? {
+        match failpoint!("router/observe", self.ask(&Request::Observe(environment.clone())).await)? {
             Reply::View { view, token } => {
                 self.learn(token);
                 Ok(view)
@@ -172,7 +173,7 @@ impl Router for BuiltinRouter {
 
     async fn prove(&self, request: &Prove) -> PortResult<Proof> {
         if let Some(token) = self.known_token()
-            && let Some(proof) = prove(request, &token).await?
+            && let Some(proof) = failpoint!("router/prove", prove(request, &token).await)?
         {
             return Ok(proof);
         }
@@ -186,7 +187,8 @@ impl Router for BuiltinRouter {
 
     /// On a connection of its own, because the answer may take long.
     async fn drain(&self, request: &Drain) -> PortResult<Drained> {
-        let (reply, _connection) = self.ask_anew(&Request::Drain(request.clone())).await?;
+        let asked = failpoint!("router/drain", self.ask_anew(&Request::Drain(request.clone())).await);
+        let (reply, _connection) = asked?;
         match settle(reply)? {
             Reply::Drained(drained) => Ok(drained),
             other => Err(unexpected(&other)),
@@ -194,10 +196,10 @@ impl Router for BuiltinRouter {
     }
 
     async fn close(&self, request: &Close) -> PortResult<()> {
-        self.ask_done(&Request::Close(request.clone())).await
+        failpoint!("router/close", self.ask_done(&Request::Close(request.clone())).await)
     }
 
     async fn deregister(&self, request: &Deregister) -> PortResult<()> {
-        self.ask_done(&Request::Deregister(request.clone())).await
+        failpoint!("router/deregister", self.ask_done(&Request::Deregister(request.clone())).await)
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use orchestrate_core::failpoint;
 use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{Backend, Placement, PortError, PortResult};
 use orchestrate_core::traffic::TrafficRules;
@@ -224,11 +225,11 @@ fn replace(path: &Path, state: &[u8]) -> io::Result<()> {
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(state)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-        .sync_all()
+    failpoint!("routes/write", file.write_all(state))?;
+    failpoint!("routes/sync", file.sync_all())?;
+    failpoint!("routes/rename", std::fs::rename(&temporary, path))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    failpoint!("routes/sync-directory", File::open(directory).and_then(|directory| directory.sync_all()))
 }
 
 /// Makes sure that no other proxy works on the state; held until it is dropped.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use orchestrate_core::Result;
 use orchestrate_core::database::OutboxRecord;
+use orchestrate_core::failpoint;
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
 use orchestrate_core::ports::{DeliveryError, Notice};
 use orchestrate_core::secrets::SecretText;
@@ -76,7 +77,9 @@ fn address(channel: &Channel) -> String {
 async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
     let (db, now) = (&daemon.options.db, || daemon.options.ports.clock.now());
     let result = match opened(daemon, &record.notice).await {
-        Ok((notice, secret)) => daemon.options.notifier.deliver(&notice, secret.as_ref()).await,
+        Ok((notice, secret)) => {
+            failpoint!("outbox/deliver", daemon.options.notifier.deliver(&notice, secret.as_ref()).await)
+        }
         Err(error) => Err(DeliveryError { message: error.full_message(), retry: true, retry_after: None }),
     };
     let recorded = match result {

@@ -9,6 +9,8 @@ use crate::printer::Printer;
 use crate::wiring::Wiring;
 
 pub async fn run(global: &Global, detached: bool) -> Ended {
+    #[cfg(feature = "failpoints")]
+    orchestrate_core::failpoint::this_is("daemon");
     log_to_stderr(global.verbose);
     crate::daemon::run(global, detached).await?;
     Ok(Exit::DONE)

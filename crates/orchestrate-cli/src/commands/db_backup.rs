@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use orchestrate_core::database::{DatabaseUrl, backup};
-use orchestrate_core::{Error, Result};
+use orchestrate_core::{Error, Result, failpoint};
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::args::{DbBackup, Global};
@@ -54,7 +54,8 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Gives a file that is on disk its name, also on disk.
 pub fn place(part: &Path, to: &Path, force: bool) -> Result<()> {
     let flags = if force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-    let placed = rustix::fs::renameat_with(CWD, part, CWD, to, flags).map_err(std::io::Error::from);
+    let rename = || rustix::fs::renameat_with(CWD, part, CWD, to, flags).map_err(std::io::Error::from);
+    let placed = failpoint!("backup/rename", rename());
     let directory =
         to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     match placed.and_then(|()| std::fs::File::open(directory)?.sync_all()) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use orchestrate_core::database::{Database, DatabaseUrl, backup};
 use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::time::Timestamp;
-use orchestrate_core::{Error, Result};
+use orchestrate_core::{Error, Result, failpoint};
 
 use super::db_backup::{beside, its_own, place};
 use crate::args::{DbRestore, Global};
@@ -72,11 +72,11 @@ fn keep(path: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
         Error::failed("ORC-0509", format!("{} cannot be kept as {}", path.display(), aside.display()))
             .source(error)
     };
-    std::fs::hard_link(path, &aside).map_err(cannot)?;
+    failpoint!("restore/keep", std::fs::hard_link(path, &aside)).map_err(cannot)?;
     // A log that is still there belongs to a damaged database: the new one must not read it.
     for rest in ["-wal", "-shm", "-journal"] {
         let (from, to) = (format!("{}{rest}", path.display()), format!("{}{rest}", aside.display()));
-        match std::fs::rename(from, to) {
+        match failpoint!("restore/keep-log", std::fs::rename(from, to)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(error)),
             _ => {}
         }

@@ -9,6 +9,8 @@ use crate::args::Proxy;
 use crate::exit::{Ended, Exit};
 
 pub fn run(args: &Proxy) -> Ended {
+    #[cfg(feature = "failpoints")]
+    orchestrate_core::failpoint::this_is("proxy");
     super::daemon::log_to_stderr(0);
     let mut options = ProxyOptions::new(&args.socket, &args.state);
     if let Some(threads) = args.threads {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use orchestrate_core::secrets::{KeyRing, SecretKey};
-use orchestrate_core::{Error, Result};
+use orchestrate_core::{Error, Result, failpoint};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
@@ -74,7 +74,8 @@ fn check_private(about: &fs::Metadata, path: &Path) -> Result<()> {
 pub fn create(path: &Path) -> Result<KeyRing> {
     let key = SecretKey::generate()?;
     let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let written = write(&fresh, key.as_bytes()).and_then(|()| match fs::hard_link(&fresh, path) {
+    let link = || failpoint!("key/link", fs::hard_link(&fresh, path));
+    let written = write(&fresh, key.as_bytes()).and_then(|()| match link() {
         Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(cause),
         _ => sync_directory(path),
     });
@@ -86,7 +87,8 @@ pub fn create(path: &Path) -> Result<KeyRing> {
 /// Whole and on disk before this returns, in place of what was there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension(format!("new-{}", std::process::id()));
-    let replaced = write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    let rename = || failpoint!("key/rename", fs::rename(&fresh, path));
+    let replaced = write(&fresh, bytes).and_then(|()| rename());
     if replaced.is_err() {
         let _ = fs::remove_file(&fresh);
     }
@@ -97,12 +99,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Left by a program that had this pid before.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    failpoint!("key/write", file.write_all(bytes))?;
+    failpoint!("key/sync", file.sync_all())
 }
 
 pub fn sync_directory(of: &Path) -> io::Result<()> {
-    of.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    let directory = of.parent().unwrap_or(of);
+    failpoint!("key/sync-directory", File::open(directory).and_then(|directory| directory.sync_all()))
 }
 
 pub fn unusable(path: &Path, cause: io::Error) -> Error {

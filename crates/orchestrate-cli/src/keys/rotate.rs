@@ -8,7 +8,7 @@ use std::path::Path;
 use orchestrate_core::database::{Database, Resealed};
 use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::secrets::{KeySource as _, Look, SecretKey};
-use orchestrate_core::{Error, Result};
+use orchestrate_core::{Error, Result, failpoint};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{HomeKeys, Place, file};
@@ -62,7 +62,7 @@ async fn finish_earlier(path: &Path, db: &Database) -> Result<()> {
         return install(path);
     }
     let next = file::next(path);
-    fs::remove_file(&next).map_err(|cause| file::unusable(&next, cause))
+    failpoint!("key/forget", fs::remove_file(&next)).map_err(|cause| file::unusable(&next, cause))
 }
 
 fn prepare(path: &Path) -> Result<SecretKey> {
@@ -72,7 +72,8 @@ fn prepare(path: &Path) -> Result<SecretKey> {
 }
 
 fn install(path: &Path) -> Result<()> {
-    let moved = fs::rename(file::next(path), path).and_then(|()| file::sync_directory(path));
+    let rename = failpoint!("key/install", fs::rename(file::next(path), path));
+    let moved = rename.and_then(|()| file::sync_directory(path));
     moved.map_err(|cause| file::unusable(path, cause))
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::dice::Dice;
 use super::judge;
 use super::strike::{self, Blow, Strike, Victim};
 use crate::luck::cluster::Cluster;
+use crate::luck::dice::Dice;
 use crate::luck::scene::{ROLLBACK, Ran};
 use crate::luck::{Load, Running, Scene, pause, within};
 

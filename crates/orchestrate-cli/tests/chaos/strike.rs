@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::dice::Dice;
 use crate::luck::cluster::Cluster;
+use crate::luck::dice::Dice;
 use crate::luck::processes::{self, Kind};
 use crate::luck::{Running, Scene, pause};
 

@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod database;
+pub mod dice;
 pub mod disk;
 pub mod load;
 pub mod processes;

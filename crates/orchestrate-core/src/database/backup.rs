@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::connect::known_schema;
 use super::row::{Cause, store_error};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// How long another program's lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +22,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| {
         Error::failed("ORC-0509", format!("{} cannot be written", to.display())).source(error)
     })?;
-    copy_pages(from, to).map_err(|error| store_error(Cause::Sqlite(error)))?;
+    failpoint!("backup/copy", copy_pages(from, to).map_err(Cause::Sqlite)).map_err(store_error)?;
     let wrong = wrong_with(to).map_err(|error| store_error(Cause::Sqlite(error)))?;
     if !wrong.is_empty() {
         return Err(super::row::damaged(wrong.join("; ")));
@@ -64,7 +65,8 @@ pub fn fold_file(path: &Path) -> Result<()> {
 }
 
 fn synced(path: &Path) -> Result<()> {
-    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| {
+    let sync = || std::fs::File::open(path).and_then(|file| file.sync_all());
+    failpoint!("backup/sync", sync()).map_err(|error| {
         Error::failed("ORC-0407", format!("{} is not on disk", path.display())).source(error)
     })
 }

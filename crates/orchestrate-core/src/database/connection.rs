@@ -12,6 +12,7 @@ use super::session::Session;
 use super::sql::query;
 use super::{audit, postgres, sqlite};
 use crate::error::Result;
+use crate::failpoint;
 
 /// How long a connection is waited for while all are in use.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -121,22 +122,23 @@ impl Tx {
     /// `statement` begins it.
     pub async fn begin(source: &Source, statement: &'static str) -> Result<Self> {
         let mut tx = Self { connection: source.get().await?, audit: Vec::new(), ended: false };
-        query(statement).execute(&mut tx).await?;
+        let began = failpoint!("database/begin", query(statement).try_execute(&mut tx).await);
+        began.map_err(store_error)?;
         Ok(tx)
     }
 
     pub async fn commit(mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.audit);
         audit::append(&mut self, entries).await?;
-        self.end("COMMIT").await
+        failpoint!("database/commit", self.end("COMMIT").await).map_err(store_error)
     }
 
     pub async fn rollback(self) -> Result<()> {
-        self.end("ROLLBACK").await
+        self.end("ROLLBACK").await.map_err(store_error)
     }
 
-    async fn end(mut self, statement: &'static str) -> Result<()> {
-        query(statement).execute(&mut self).await?;
+    async fn end(mut self, statement: &'static str) -> Result<(), Cause> {
+        query(statement).try_execute(&mut self).await?;
         // Now the connection may be used again.
         self.ended = true;
         Ok(())

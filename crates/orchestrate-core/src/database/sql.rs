@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::row::{Cause, Row, damaged, store_error};
 use super::session::Session;
 use crate::error::Result;
+use crate::failpoint;
 
 /// A statement with `$1`, `$2`, … for its values.
 pub(crate) fn query(sql: impl Into<Cow<'static, str>>) -> Query {
@@ -36,8 +37,13 @@ impl Query {
 
     /// Runs it for its effect and returns how many rows it changed.
     pub async fn execute(self, session: &mut Session) -> Result<u64> {
+        failpoint!("database/write", self.try_execute(session).await).map_err(store_error)
+    }
+
+    /// The same, for a caller that tells errors apart.
+    pub(super) async fn try_execute(self, session: &mut Session) -> Result<u64, Cause> {
         self.tell();
-        session.execute(Arc::new(self)).await.map_err(store_error)
+        session.execute(Arc::new(self)).await
     }
 
     pub async fn fetch_all(self, session: &mut Session) -> Result<Vec<Row>> {

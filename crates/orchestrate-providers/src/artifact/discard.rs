@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use orchestrate_core::failpoint;
 use orchestrate_core::ports::{PortError, PortResult};
 use orchestrate_core::release::Digest;
 
@@ -35,7 +36,7 @@ impl ArtifactStore {
             if SystemTime::now().duration_since(taken_in).is_ok_and(|age| age < FRESH) {
                 return Ok(false);
             }
-            fs::rename(&place, &leaving).map_err(failed)?;
+            failpoint!("artifact/discard", fs::rename(&place, &leaving)).map_err(failed)?;
         }
         // Sealed directories are read-only, so who is not root must open them first.
         unlock(&leaving).and_then(|()| fs::remove_dir_all(&leaving)).map_err(failed)?;
@@ -48,7 +49,8 @@ impl ArtifactStore {
         if self.verify(digest).is_err() {
             return Ok(false);
         }
-        fs::File::open(self.directory.join(digest.as_str()))?.set_modified(SystemTime::now())?;
+        let place = fs::File::open(self.directory.join(digest.as_str()))?;
+        failpoint!("artifact/touch", place.set_modified(SystemTime::now()))?;
         Ok(true)
     }
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use orchestrate_core::{Error, Result};
+use orchestrate_core::{Error, Result, failpoint};
 use rustix::fs::{FlockOperation, flock, syncfs};
 
 use super::error;
@@ -37,7 +37,7 @@ impl Incoming {
             fs::DirBuilder::new().mode(0o700).create(path.join("tree"))?;
             lock(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)
         };
-        let lock = make().map_err(|cause| error::store(&path, cause))?;
+        let lock = failpoint!("artifact/create", make()).map_err(|cause| error::store(&path, cause))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -58,14 +58,13 @@ impl Incoming {
             fs::rename(self.tree(), ready.join("tree"))?;
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o444).open(ready.join("listing"))?;
-            file.write_all(listing.encode().as_bytes())?;
+            failpoint!("artifact/listing", file.write_all(listing.encode().as_bytes()))?;
             file.sync_all()?;
             // One call for all files, instead of a disk flush for each.
-            syncfs(&file)?;
-            Ok(())
+            failpoint!("artifact/sync", syncfs(&file).map_err(io::Error::from))
         };
         put().map_err(|cause| error::store(&ready, cause))?;
-        while let Err(cause) = fs::rename(&ready, place) {
+        while let Err(cause) = failpoint!("artifact/install", fs::rename(&ready, place)) {
             if !matches!(cause.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) {
                 return Err(error::store(place, cause));
             }
@@ -83,8 +82,7 @@ impl Incoming {
             }
         }
         let store = place.parent().unwrap_or(place);
-        File::open(store)
-            .and_then(|directory| directory.sync_all())
+        failpoint!("artifact/sync-directory", File::open(store).and_then(|directory| directory.sync_all()))
             .map_err(|cause| error::store(store, cause))
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
+use orchestrate_core::failpoint;
 use orchestrate_core::ports::PortResult;
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
@@ -101,7 +102,8 @@ fn copy(digest: &Digest, listing: &Listing, tree: &Path, destination: &Path) -> 
                     .mode(mode)
                     .open(&path)
                     .map_err(|cause| failed(&path, cause))?;
-                let read = transfer(source, &mut target).map_err(|cause| failed(&path, cause))?;
+                let read = failpoint!("working-copy/write", transfer(source, &mut target))
+                    .map_err(|cause| failed(&path, cause))?;
                 if read != (*size, content.clone()) {
                     return Err(changed(digest, name, "differs"));
                 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use orchestrate_core::Result;
+use orchestrate_core::failpoint;
 use orchestrate_core::release::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -70,7 +71,8 @@ impl TreeWriter {
                 return Err(error::too_large(&self.origin, &format!("{} bytes", self.limits.bytes)));
             }
             hash.update(&self.buffer[..read]);
-            file.write_all(&self.buffer[..read]).map_err(|cause| error::store(&place, cause))?;
+            failpoint!("artifact/write", file.write_all(&self.buffer[..read]))
+                .map_err(|cause| error::store(&place, cause))?;
         }
         let content = Digest::from_bytes(&hash.finalize());
         self.entries.insert(path, Entry::File { executable, size, content });

@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use orchestrate_core::failpoint;
 use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{Placement, PortError, PortResult};
 use orchestrate_core::release::Digest;
@@ -193,8 +194,9 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 pub(super) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let next = path.with_extension("json.next");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(&serde_json::to_vec_pretty(record)?)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    failpoint!("supervisor/write", file.write_all(&serde_json::to_vec_pretty(record)?))?;
+    failpoint!("supervisor/sync", file.sync_all())?;
+    failpoint!("supervisor/rename", fs::rename(&next, path))?;
+    let directory = path.parent().unwrap_or(path);
+    failpoint!("supervisor/sync-directory", File::open(directory).and_then(|directory| directory.sync_all()))
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, Ended, Fetch, HookRequest, Instance, PortError, PortErrorKind, PortResult, Provider,
@@ -83,27 +84,27 @@ impl ProcessProvider {
 #[async_trait]
 impl Provider for ProcessProvider {
     async fn fetch(&self, request: &Fetch) -> PortResult<()> {
-        self.ask("fetch", request).await
+        failpoint!("provider/fetch", self.ask("fetch", request).await)
     }
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
-        self.ask("start", request).await
+        failpoint!("provider/start", self.ask("start", request).await)
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
-        self.ask("await_healthy", request).await
+        failpoint!("provider/await", self.ask("await_healthy", request).await)
     }
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
-        self.ask("stop", request).await
+        failpoint!("provider/stop", self.ask("stop", request).await)
     }
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
-        self.ask("hook", request).await
+        failpoint!("provider/hook", self.ask("hook", request).await)
     }
 
     async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
-        self.ask("discard", artifact).await
+        failpoint!("provider/discard", self.ask("discard", artifact).await)
     }
 
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use orchestrate_core::confinement::Confinement;
+use orchestrate_core::failpoint;
 use orchestrate_core::ports::{Placement, PortError, PortResult};
 use rustix::fs::{Access, access};
 
@@ -39,8 +40,8 @@ pub(super) fn spawn(
         PortError::failed(format!("{} of {} {what}: {cause}", instance.process, placement.version))
     };
     let confinement = confinement(spec, &instance.process);
-    let (log, output_from) =
-        output::open(log, &confinement).map_err(|cause| failed("cannot write its log", cause))?;
+    let (log, output_from) = failpoint!("instance/log", output::open(log, &confinement))
+        .map_err(|cause| failed("cannot write its log", cause))?;
     let second: File = log.try_clone().map_err(|cause| failed("cannot write its log", cause))?;
     let mut variables = environment(spec, placement, &instance.name_in_environment(), instance.port)?;
     confine::adapt(&mut variables, &confinement)?;
@@ -53,7 +54,8 @@ pub(super) fn spawn(
         .stdout(log)
         .stderr(second)
         .process_group(0);
-    let mut child = command.spawn().map_err(|cause| cannot_run(&program, directory, &cause))?;
+    let mut child = failpoint!("instance/spawn", command.spawn())
+        .map_err(|cause| cannot_run(&program, directory, &cause))?;
     match hold(child.id()) {
         Ok(running) => Ok(Held { running, output_from, adopted: false }),
         Err(cause) => {

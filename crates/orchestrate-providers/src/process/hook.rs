@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     Ended, ForgetHooks, HookRequest, OneOff, PortError, PortErrorKind, PortResult,
@@ -40,7 +41,7 @@ pub(super) async fn run(shared: &Arc<Shared>, request: &HookRequest) -> PortResu
     }
     let borrowed = borrow_directory(shared, request).await?;
     write(&file, &Kept::Begun)?;
-    let result = one_off::run(shared, &one_off_of(request)).await;
+    let result = failpoint!("hook/run", one_off::run(shared, &one_off_of(request)).await);
     if borrowed {
         give_back(shared, request).await;
     }
@@ -65,7 +66,7 @@ fn remove_all_but(directory: &Path, but: Option<&str>) -> PortResult<()> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         if but.is_none_or(|but| !entry.file_name().to_string_lossy().starts_with(but)) {
-            fs::remove_file(entry.path()).map_err(failed)?;
+            failpoint!("hook/forget", fs::remove_file(entry.path())).map_err(failed)?;
         }
     }
     Ok(())

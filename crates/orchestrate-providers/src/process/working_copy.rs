@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use orchestrate_core::failpoint;
 use orchestrate_core::ports::{PortError, PortResult};
 
 use super::confine::{self, Identity};
@@ -32,7 +33,7 @@ pub(super) fn make(store: &ArtifactStore, spec: &RunSpec, place: &Path, mark: &s
     let owners = owners(spec)?;
     let Some(owner) = owners.first() else {
         store.materialise(&spec.digest, &part)?;
-        return fs::rename(&part, place).map_err(failed);
+        return failpoint!("working-copy/rename", fs::rename(&part, place)).map_err(failed);
     };
     let outside = outside(place, mark).map_err(failed)?;
     let coming = coming(&outside);
@@ -57,7 +58,7 @@ pub(super) fn remove(place: &Path) -> io::Result<()> {
         gone(fs::remove_dir_all(&outside))?;
         return gone(fs::remove_file(place));
     }
-    gone(fs::remove_dir_all(place))
+    gone(failpoint!("working-copy/remove", fs::remove_dir_all(place)))
 }
 
 /// Where a release at `place` really runs.

@@ -1,0 +1,101 @@
+//! A home with a service, users of it, and failpoints; and the judge of what came of them.
+
+use std::time::Duration;
+
+use super::deed::{Deed, Way};
+use super::panel::Panel;
+use crate::luck::{Load, Ran, Scene, until};
+
+/// How many users there are: as many requests a killed proxy may take along.
+const USERS: u32 = 4;
+
+pub struct Stage {
+    pub scene: Scene,
+    pub panel: Panel,
+    load: Load,
+    versions: u32,
+}
+
+impl Stage {
+    /// 1.0.0 is live.
+    pub fn new(deed: Deed) -> Self {
+        let mut scene = Scene::new();
+        let panel = Panel::new(&mut scene);
+        scene.configure(|settings| settings["strategy"] = deed.strategy());
+        scene.deploy("1.0.0").ok();
+        let load = Load::start(scene.address, USERS);
+        Self { scene, panel, load, versions: 0 }
+    }
+
+    pub fn next_version(&mut self) -> String {
+        self.versions += 1;
+        format!("1.{}.0", self.versions)
+    }
+
+    pub fn live(&self) -> String {
+        let status = self.scene.status();
+        status["live"]["version"].as_str().unwrap_or_else(|| panic!("nothing is live: {status}")).to_owned()
+    }
+
+    /// A deployment that nothing disturbs.
+    pub fn deploys(&self, version: &str) {
+        self.scene.deploy(version).ok();
+        assert_eq!(self.settled(), version);
+    }
+
+    /// What is live once everything has ended, without anybody's help but that of whoever starts the daemon at boot.
+    #[track_caller]
+    pub fn settled(&self) -> String {
+        until("everything ends", || {
+            self.scene.run(&["daemon", "start"]).ok();
+            let status = self.scene.status();
+            if status["operation"]["status"] == "needs_attention" {
+                self.scene.run(&["deploy", "resume", "--env", "production"]);
+            }
+            let ended = |of: &str| ["completed", "failed", "rolled_back", "timed_out"].contains(&of);
+            let latest = status["latest"]["status"].as_str().is_some_and(ended);
+            (latest && status["operation"].is_null()).then_some(())
+        });
+        self.scene.records_are_true()
+    }
+
+    /// Whatever was done to it: one of the two versions is live, the one that the command spoke of, and nothing was lost.
+    #[track_caller]
+    pub fn judge(&self, way: &Way, ran: &Ran, proxy_died: bool) {
+        let live = self.settled();
+        assert!(live == way.from || live == way.to, "{live} is live, on {way:?}: {ran:?}");
+        assert!(ran.code != 0 || live == way.to, "it was said to be done, and {live} is live: {ran:?}");
+        self.scene.run(&["env", "check", "production"]).ok();
+        self.history_has_ended();
+        self.load.await_answers(USERS as usize);
+        let lost: Vec<_> = self.load.take().into_iter().filter(|seen| seen.answer.is_err()).collect();
+        let excused = if proxy_died { USERS as usize } else { 0 };
+        assert!(lost.len() <= excused, "{} requests were lost: {:#?}", lost.len(), lost.first());
+    }
+
+    #[track_caller]
+    fn history_has_ended(&self) {
+        let words = ["deploy", "history", "--env", "production", "--limit", "6", "--format", "json"];
+        let history = self.scene.run(&words).ok().json();
+        for row in history.as_array().unwrap() {
+            let status = row["status"].as_str().unwrap();
+            assert!(
+                ["completed", "failed", "rolled_back", "timed_out"].contains(&status),
+                "not ended: {row}"
+            );
+        }
+    }
+
+    /// Returns once the daemon does nothing more about what just happened, as far as that can be seen from its visits.
+    pub fn rests(&self) {
+        let mut seen = self.panel.visits().len();
+        loop {
+            crate::luck::pause(Duration::from_millis(400));
+            let now = self.panel.visits().len();
+            if now <= seen + 2 {
+                return;
+            }
+            seen = now;
+        }
+    }
+}
