@@ -72,10 +72,10 @@ impl HomeKeys {
 
     /// Where this home's keys are: as the environment says, as it was remembered, else in the home.
     pub fn place(&self) -> Result<Place> {
-        Ok(match (Place::named()?, self.remembered()) {
-            (Some(place), _) | (None, Some(place)) => place,
-            (None, None) => self.in_home(),
-        })
+        match Place::named()? {
+            Some(place) => Ok(place),
+            None => Ok(self.remembered()?.unwrap_or_else(|| self.in_home())),
+        }
     }
 
     /// Whether there is a key where it should be; a command's is there until it is asked for.
@@ -90,7 +90,8 @@ impl HomeKeys {
     pub async fn remember(&self, db: &Database) -> Result<()> {
         // What is wrong with it is told to whoever needs a key.
         let Ok(Some(place)) = Place::named() else { return Ok(()) };
-        if self.remembered().as_ref() == Some(&place) {
+        // What cannot be read is written anew.
+        if self.remembered().ok().flatten().as_ref() == Some(&place) {
             return Ok(());
         }
         let (Some(wanted), Ok(ring)) = (db.sealing_key().await?, place.read().await) else { return Ok(()) };
@@ -106,8 +107,21 @@ impl HomeKeys {
         Place::File(self.home.path(IN_HOME))
     }
 
-    fn remembered(&self) -> Option<Place> {
-        serde_json::from_slice(&std::fs::read(self.home.path(REMEMBERED)).ok()?).ok()
+    fn remembered(&self) -> Result<Option<Place>> {
+        let path = self.home.path(REMEMBERED);
+        let forgotten = |cause: std::io::Error| {
+            let message = format!("where the key is was kept in {}, which cannot be read", path.display());
+            Error::refused("ORC-0237", message).source(cause).hint(format!(
+                "name its place again, it is remembered then: {FILE}=/the/key orchestrate doctor; or, if the key is in the \
+                 home: rm {}",
+                path.display()
+            ))
+        };
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|cause| forgotten(cause.into())),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(forgotten(cause)),
+        }
     }
 
     async fn at(&self, place: &Place) -> Result<KeyRing> {
@@ -132,7 +146,7 @@ impl HomeKeys {
     async fn everywhere(&self) -> Result<KeyRing> {
         let first = self.place()?;
         let mut found = self.anew(&first).await;
-        for place in self.remembered().into_iter().chain([self.in_home()]) {
+        for place in self.remembered().ok().flatten().into_iter().chain([self.in_home()]) {
             if place == first {
                 continue;
             }

@@ -163,3 +163,29 @@ fn a_key_that_others_may_read_is_refused() {
     scene.typed("doctor").ends(1).prints("is open to other users");
     scene.typed("secrets rotate").ends(1).says("[ORC-0205]");
 }
+
+#[test]
+fn a_torn_note_of_where_the_key_is_makes_no_other_key_and_is_written_anew() {
+    let mut scene = scene();
+    let key = scene.work.join("elsewhere");
+    scene.variable("ORCHESTRATE_KEY_FILE", key.to_str().unwrap());
+    scene.deploy("1.0.0").ok();
+    all_readable(&scene);
+    let note = scene.home.join("key-source.json");
+    let whole = fs::read(&note).unwrap();
+    scene.variable("ORCHESTRATE_KEY_FILE", "");
+    scene.variable("PROD_DB_PASSWORD", "hunter3");
+    for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+        fs::write(&note, &whole[..length]).unwrap();
+        scene.deploy("1.1.0").ends(1).says("[ORC-0237]").says("ORCHESTRATE_KEY_FILE");
+        scene.typed("doctor").ends(1).prints("key-source.json").prints("ORCHESTRATE_KEY_FILE");
+        assert!(!scene.home.join("key").exists(), "another key was made");
+    }
+    scene.variable("ORCHESTRATE_KEY_FILE", key.to_str().unwrap());
+    scene.typed("doctor").ok();
+    assert_eq!(fs::read(&note).unwrap(), whole);
+    scene.variable("ORCHESTRATE_KEY_FILE", "");
+    scene.deploy("1.1.0").ok();
+    all_readable(&scene);
+    scene.rollback().ok();
+}

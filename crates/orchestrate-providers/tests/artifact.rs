@@ -467,6 +467,35 @@ fn what_changed_in_the_store_is_neither_verified_nor_given_out() {
 }
 
 #[test]
+fn a_kept_file_that_is_cut_at_any_length_is_named_and_healed_by_taking_it_in_again() {
+    let place = Place::new();
+    let source = place.path("small");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("run"), "#!/bin/sh\necho a service\n").unwrap();
+    fs::write(source.join("data"), vec![7; 70_000]).unwrap();
+    let artifact = place.store.take_in_path(&source, None).unwrap();
+    let root = place.path("home/artifacts").join(artifact.digest.as_str());
+    for (file, named, step) in
+        [("listing", "listing", 1), ("tree/run", "`run`", 1), ("tree/data", "`data`", 7_001)]
+    {
+        let whole = fs::read(root.join(file)).unwrap();
+        for length in (0..whole.len()).step_by(step) {
+            overwrite(&root.join(file), &whole[..length]);
+            let copy = place.path("copy");
+            let given = place.store.materialise(&artifact.digest, &copy).unwrap_err();
+            for error in [place.store.verify(&artifact.digest).unwrap_err(), given] {
+                assert_eq!(error.kind, PortErrorKind::Missing, "{file} cut to {length} bytes");
+                assert!(error.message.contains(named) && error.message.contains("ORC-0306"), "{error}");
+            }
+            assert!(!copy.exists(), "{file} cut to {length} bytes");
+        }
+        assert_eq!(place.store.take_in_path(&source, None).unwrap(), artifact);
+        place.store.verify(&artifact.digest).unwrap();
+    }
+    assert_eq!(place.kept(), [artifact.digest.to_string()]);
+}
+
+#[test]
 fn leftovers_of_a_crash_are_cleared_and_work_in_progress_is_not() {
     let place = Place::new();
     let dead = place.path("home/artifacts/.incoming-dead");

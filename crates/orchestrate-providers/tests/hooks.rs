@@ -79,6 +79,26 @@ async fn one_that_was_cut_off_has_failed_and_is_not_run_twice() {
 }
 
 #[tokio::test]
+async fn one_whose_record_is_torn_anywhere_counts_as_cut_off_and_is_not_run_twice() {
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    let release = world.release(1, SCRIPT, 0, 1);
+    let (command, count) = counted(&world);
+    let asked = request(&release, 1, &command);
+    let ended = in_time(world.supervisor().hook(&asked)).await.unwrap();
+    let file = world.home.path().join("hooks/production/d1-pre_deploy.json");
+    let whole = fs::read(&file).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&file, &whole[..length]).unwrap();
+        let told = in_time(world.supervisor().hook(&asked)).await.unwrap_err();
+        assert!(told.message.contains("was cut off, and is not run twice"), "{length} bytes: {told:?}");
+    }
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(in_time(world.supervisor().hook(&asked)).await.unwrap(), ended);
+    assert_eq!(count(), 1);
+}
+
+#[tokio::test]
 async fn it_runs_where_the_instances_run_and_leaves_them_alone() {
     let _turn = TURN.lock().await;
     let world = World::new().await;

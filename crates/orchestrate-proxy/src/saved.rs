@@ -246,3 +246,6 @@ pub(crate) fn lock(state: &Path) -> Result<File, ProxyError> {
         Err(error) => Err(ProxyError::file("lock", &path)(error.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,13 @@ pub fn read_one(path: &Path) -> Result<SecretKey> {
     check_private(&file.metadata().map_err(|cause| unusable(path, cause))?, path)?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|cause| unusable(path, cause))?;
-    SecretKey::from_bytes(&bytes)
+    SecretKey::from_bytes(&bytes).map_err(|_| {
+        Error::usage(
+            "ORC-0210",
+            format!("the key {} has {} bytes instead of 32", path.display(), bytes.len()),
+        )
+        .hint("restore the file from a backup; without it the sealed secrets cannot be read")
+    })
 }
 
 fn check_private(about: &fs::Metadata, path: &Path) -> Result<()> {

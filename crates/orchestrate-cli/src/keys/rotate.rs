@@ -57,11 +57,15 @@ fn turn(keys: &HomeKeys) -> Result<File> {
 
 /// What a rotation that was cut off has left: a key that is in use by now, or one that never came into use.
 async fn finish_earlier(path: &Path, db: &Database) -> Result<()> {
-    let Ok(coming) = file::read_one(&file::next(path)) else { return Ok(()) };
+    let next = file::next(path);
+    if !file::is_there(&next) {
+        return Ok(());
+    }
+    // What cannot be read may be the key that everything is sealed with: it must not give way to another one.
+    let coming = file::read_one(&next)?;
     if db.sealing_key().await? == Some(coming.fingerprint()) {
         return install(path);
     }
-    let next = file::next(path);
     failpoint!("key/forget", fs::remove_file(&next)).map_err(|cause| file::unusable(&next, cause))
 }
 

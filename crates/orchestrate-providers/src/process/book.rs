@@ -200,3 +200,6 @@ pub(super) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     failpoint!("supervisor/sync-directory", File::open(directory).and_then(|directory| directory.sync_all()))
 }
+
+#[cfg(test)]
+mod tests;

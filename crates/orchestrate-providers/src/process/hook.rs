@@ -139,9 +139,11 @@ fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {
 
 fn read(file: &Path) -> PortResult<Option<Kept>> {
     match fs::read(file) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|cause| unwritable(file, &cause.into()))
-        }
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|cause| {
+            tracing::warn!(file = %file.display(), %cause, "what came of a hook cannot be understood");
+            // It was begun, and nobody knows how far it came.
+            Kept::Begun
+        }))),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(unwritable(file, &cause)),
     }

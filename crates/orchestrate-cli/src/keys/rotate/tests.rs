@@ -129,3 +129,69 @@ async fn two_at_once_are_one_and_a_refusal() {
     let refused = rotate(&scene.keys, &scene.db, false, "ada").await.err().unwrap();
     assert_eq!(refused.code(), "ORC-0215");
 }
+
+/// Cuts a file at every length, and says what becomes of the home each time; then the file is whole again.
+async fn torn(scene: &Scene, path: &Path, mut then: impl AsyncFnMut(&Scene, &str)) {
+    let whole = fs::read(path).unwrap();
+    for length in 0..whole.len() {
+        fs::write(path, &whole[..length]).unwrap();
+        then(scene, &format!("{} cut to {length} bytes", path.display())).await;
+        assert_eq!(fs::read(path).unwrap(), whole[..length], "it was touched");
+    }
+    fs::write(path, whole).unwrap();
+}
+
+async fn refusal(scene: &Scene) -> Error {
+    scene.db.secret(&scene.keys, "environment/p", "A", 1).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn a_torn_key_is_named_and_no_other_one_is_made() {
+    let scene = Scene::new().await;
+    torn(&scene, &scene.path, async |scene: &Scene, when: &str| {
+        let found = [
+            refusal(scene).await,
+            scene.keys.keys(Look::OrMake).await.err().unwrap(),
+            rotate(&scene.keys, &scene.db, false, "ada").await.err().unwrap(),
+        ];
+        for error in found {
+            assert_eq!(error.code(), "ORC-0210", "{when}");
+            assert!(error.message().contains(&scene.path.display().to_string()), "{error}");
+        }
+        assert!(!file::next(&scene.path).exists(), "{when}: a key was prepared");
+    })
+    .await;
+    scene.all_can_be_read("the key is whole again").await;
+}
+
+#[tokio::test]
+async fn a_torn_next_key_is_not_replaced_while_it_may_be_in_use() {
+    for resealed in [false, true] {
+        let scene = Scene::new().await;
+        let fresh = prepare(&scene.path).unwrap();
+        if resealed {
+            let ring = scene.keys.keys(Look::Everywhere).await.unwrap();
+            scene.db.reseal_secrets(&ring, &fresh, false, "ada", SystemClock.now()).await.unwrap();
+        }
+        let next = file::next(&scene.path);
+        torn(&scene, &next, async |scene: &Scene, when: &str| {
+            match resealed {
+                true => assert_eq!(refusal(scene).await.code(), "ORC-0211", "{when}"),
+                false => scene.all_can_be_read(when).await,
+            }
+            for skip in [false, true] {
+                let error = rotate(&scene.keys, &scene.db, skip, "ada").await.err().unwrap();
+                assert_eq!(error.code(), "ORC-0210", "{when}");
+                assert!(error.message().contains("key.next"), "{error}");
+            }
+        })
+        .await;
+        scene.all_can_be_read("the next key is whole again").await;
+        // Nor does one that only cannot be read at the moment.
+        fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(rotate(&scene.keys, &scene.db, true, "ada").await.err().unwrap().code(), "ORC-0205");
+        fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        rotate(&scene.keys, &scene.db, false, "ada").await.unwrap();
+        scene.all_can_be_read("rotated").await;
+    }
+}
