@@ -1,6 +1,6 @@
 # The commands of a developer. `make demo` and `make test` do all their own set-up on a Debian machine with Rust.
 
-.PHONY: demo test bench failpoints sim chaos fmt lint ci
+.PHONY: demo test bench failpoints sim chaos fuzz fmt lint ci
 
 demo: ## Build, and show the main job on a sample service.
 	cargo run --quiet -p orchestrate-cli -- demo
@@ -34,6 +34,10 @@ chaos: ## Real kills of the release program at random instants, in ROUNDS rounds
 sim: ## Play whole histories by chance, SEEDS of them from FIRST on; SEED=N tells the story of one.
 	SIM_SEEDS=$(or $(SEEDS),100000) SIM_FIRST=$(or $(FIRST),0) $(if $(SEED),SIM_SEED=$(SEED)) \
 	cargo test --profile sim -p orchestrate-core --lib simulation -- --nocapture
+
+fuzz: ## Feed every fuzz target for SECONDS (600), or one: `make fuzz TARGET=http SECONDS=3600`.
+	scripts/install-test-tools
+	scripts/fuzz $(or $(SECONDS),600) $(TARGET)
 
 fmt: ## Format everything.
 	cargo fmt --all

@@ -42,6 +42,9 @@ pub mod ports;
 
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

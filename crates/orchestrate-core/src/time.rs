@@ -50,7 +50,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse()
-            .map(Self)
+            .map(|time: jiff::Timestamp| Self::from_millis(time.as_millisecond()))
             .map_err(|error: jiff::Error| format!("`{text}` is not an RFC 3339 time: {error}"))
     }
 }
@@ -189,6 +189,12 @@ mod tests {
         for text in ["", "5", "s", "5 s", "5w", "-1s", "99999999999999999999s", "9999999d", "1.5s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_finer_than_a_millisecond_is_cut_off_where_it_comes_in() {
+        let time: Timestamp = "2026-11-22T03:00:00.0009Z".parse().unwrap();
+        assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub(crate) async fn serve(listener: UnixListener, registry: Arc<Registry>, shutd
     }
 }
 
-async fn converse(stream: UnixStream, registry: &Registry, shutdown: &Notify) -> io::Result<()> {
+/// Answers the lines of one connection, in order.
+pub(crate) async fn converse(stream: UnixStream, registry: &Registry, shutdown: &Notify) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut text = Vec::new();
     loop {

@@ -8,6 +8,9 @@ mod check;
 mod control;
 mod data;
 mod fds;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hold;
 mod http_get;
 mod listeners;

@@ -113,6 +113,17 @@ async fn large_bodies_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_passes_with_every_method() {
+    let (rig, _one) = serving().await;
+    for method in ["GET", "DELETE", "POST", "QUERY"] {
+        let head = format!("{method} /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
+        let answer =
+            raw(rig.listen, format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("body"), "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_streams_part_by_part() {
     let (rig, one) = serving().await;
     let mut tcp = TcpStream::connect(rig.listen).await.unwrap();

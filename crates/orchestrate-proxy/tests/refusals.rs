@@ -70,6 +70,7 @@ async fn an_ambiguous_request_is_refused_and_its_connection_closed() {
         ("an empty name", "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n"),
         ("a space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n"),
         ("a target that is none", "GET a HTTP/1.1\r\nHost: a\r\n"),
+        ("a fragment", "GET /a#/b HTTP/1.1\r\nHost: a\r\n"),
         ("a version that is none", "GET / HTTP/1.2.3\r\nHost: a\r\n"),
         ("an old version", "GET /\r\n"),
     ] {
@@ -97,11 +98,34 @@ async fn a_request_is_refused_behind_good_ones_on_the_same_connection() {
 }
 
 #[tokio::test]
+async fn nothing_follows_a_request_for_another_protocol_whoever_answers_it() {
+    let (rig, one) = serving(&[]).await;
+    let both = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+                0\r\n\r\n";
+    for (asked, expected) in [("", 200), ("Expect: x\r\n", 417), ("Host: b\r\n", 400)] {
+        let head = format!("GET /version HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n{asked}\r\n");
+        let before = one.requests();
+        let answer = raw(rig.listen, format!("{head}{both}")).await;
+        assert_eq!((status(&answer), answer.matches("HTTP/1.").count()), (expected, 1), "{asked}: {answer}");
+        assert_eq!(one.requests() - before, usize::from(expected == 200), "{asked}: {answer}");
+    }
+    let nobody = Rig::start().await;
+    nobody.register(1, &[&one]).await;
+    let head = "GET /version HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n";
+    let answer = raw(nobody.listen, format!("{head}{both}")).await;
+    assert_eq!((status(&answer), answer.matches("HTTP/1.").count()), (503, 1), "{answer}");
+}
+
+#[tokio::test]
 async fn broken_chunks_end_the_request_and_never_become_another() {
     let (rig, one) = serving(&[]).await;
     for chunks in [
         "zz\r\nabc\r\n0\r\n\r\n",
         "3\nabc\r\n0\r\n\r\n",
+        "3 \r\nabc\r\n0\r\n\r\n",
+        "3;a\nabc\r\n0\r\n\r\n",
+        "0\r\nA: b\n\n",
+        "0\r\nA: b\rC: d\r\n\r\n",
         "3\r\nabcd\r\n0\r\n\r\n",
         "-1\r\n\r\n",
         "fffffffffffffffff\r\na",
@@ -109,8 +133,12 @@ async fn broken_chunks_end_the_request_and_never_become_another() {
         let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         let answer = raw(rig.listen, format!("{head}{chunks}GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         assert!(answer.matches("HTTP/1.").count() <= 1 && !answer.contains("hidden"), "{chunks:?}: {answer}");
+        // It is not the release that failed.
+        assert!(matches!(status(&answer), 0 | 200 | 400), "{chunks:?}: {answer}");
     }
     eventually("nothing is in flight", async || rig.in_flight(1).await == 0).await;
+    let stats = rig.router.stats().await.unwrap();
+    assert_eq!(stats.iter().map(|stats| stats.class(5)).sum::<u64>(), 0, "{stats:?}");
     let before = one.requests();
     assert_eq!(get(rig.listen, "/version").await.body, "version 1.0");
     assert_eq!(one.requests(), before + 1);

@@ -1,5 +1,6 @@
 //! Properties of the plan of a rollback, over random histories.
 
+mod any;
 mod histories;
 mod walks;
 

@@ -26,6 +26,8 @@ mod stop;
 mod supervisor;
 mod working_copy;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use book::reopen as reopen_record;
 pub use client::ProcessProvider;
 pub use confine::launch;
 pub use left::running_instances;

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::client::Busy;
 use super::exchange::{Exchange, peek_frame};
 use super::leash::{Leash, Pulled};
+use super::refusal::{self, Refusal};
 use super::worker::Worker;
 use crate::table::{Seat, Ticket};
 
@@ -25,6 +26,9 @@ pub(super) enum BodyError {
     Http(#[from] hyper::Error),
 }
 
+/// What the client did wrong in the middle of its body, which is no failure of the instance.
+pub(super) type Fault = Rc<Cell<Option<Refusal>>>;
+
 /// The body of a request.
 pub(super) enum RequestBody {
     Empty,
@@ -35,18 +39,18 @@ pub(super) struct Upload {
     incoming: Incoming,
     /// Bytes that may still come.
     left: Option<u64>,
-    too_long: Rc<Cell<bool>>,
+    fault: Fault,
     leash: Option<(Rc<Leash>, Option<Duration>)>,
 }
 
 impl RequestBody {
-    /// `too_long` is set if the body turns out to be longer than `most`.
-    pub fn new(incoming: Incoming, most: Option<u64>, too_long: &Rc<Cell<bool>>) -> Self {
+    /// `fault` is set if the body turns out to be longer than `most`, or to be none.
+    pub fn new(incoming: Incoming, most: Option<u64>, fault: &Fault) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
-        let too_long = Rc::clone(too_long);
-        Self::Stream(Box::new(Upload { incoming, left: most, too_long, leash: None }))
+        let fault = Rc::clone(fault);
+        Self::Stream(Box::new(Upload { incoming, left: most, fault, leash: None }))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -68,7 +72,7 @@ impl Upload {
         }
         if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
             let Some(rest) = left.checked_sub(data.len() as u64) else {
-                self.too_long.set(true);
+                self.fault.set(Some(refusal::TOO_LONG));
                 return Err(BodyError::TooLong);
             };
             *left = rest;
@@ -88,7 +92,11 @@ impl Body for RequestBody {
         let Self::Stream(upload) = &mut *self else { return Poll::Ready(None) };
         let polled = Pin::new(&mut upload.incoming).poll_frame(cx);
         polled.map(|frame| {
-            Some(frame?.map_err(BodyError::Http).and_then(|frame| upload.check(&frame).map(|()| frame)))
+            let frame = frame?.map_err(|error| {
+                upload.fault.set(Some(refusal::BROKEN_BODY));
+                BodyError::Http(error)
+            });
+            Some(frame.and_then(|frame| upload.check(&frame).map(|()| frame)))
         })
     }
 

@@ -1,6 +1,5 @@
 //! One request, from the client to an instance and its answer back.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{Download, RequestBody, ResponseBody};
+use super::body::{Download, Fault, RequestBody, ResponseBody};
 use super::client::{Busy, Client};
 use super::exchange::{Exchange, Failure, peek_frame};
 use super::gate::Protocol;
@@ -49,19 +48,30 @@ pub(super) async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let started = Instant::now();
+    let asked_upgrade = visit.protocol == Protocol::Http1 && request.headers().contains_key(header::UPGRADE);
+    let mut answer = enter(&visit, request, started).await.unwrap_or_else(Refusal::response);
+    // Behind a head that asked for another protocol nothing is guarded, so nothing may follow, whoever answers.
+    if asked_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
+}
+
+/// Finds the release that answers, and counts what came of it.
+async fn enter(
+    visit: &Visit,
+    request: Request<Incoming>,
+    started: Instant,
+) -> Result<Response<ResponseBody>, Refusal> {
     let busy = visit.client.begin();
-    let token = &visit.worker.shared.token;
-    let ticket = match visit.site.environment.enter(request.headers(), token) {
-        Ok(ticket) => ticket,
-        Err(Turned::Nobody) => return Ok(refusal::NO_RELEASE.response()),
-        Err(Turned::Unknown) => return Ok(refusal::NO_VERSION.response()),
-    };
+    let entered = visit.site.environment.enter(request.headers(), &visit.worker.shared.token);
+    let ticket = entered.map_err(|turned| match turned {
+        Turned::Nobody => refusal::NO_RELEASE,
+        Turned::Unknown => refusal::NO_VERSION,
+    })?;
     // The counters outlive the ticket, which a body takes with it.
     let placed = std::sync::Arc::clone(&ticket.placed);
-    let answer = match attend(&visit, request, ticket, busy).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.response(),
-    };
+    let answer = attend(visit, request, ticket, busy).await.unwrap_or_else(Refusal::response);
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     placed.load.counters.record(visit.worker.thread, answer.status().as_u16(), micros);
     Ok(answer)
@@ -81,13 +91,15 @@ async fn attend(
     if limits.max_body.is_some_and(|most| incoming.size_hint().lower() > most) {
         return Err(refusal::TOO_LONG);
     }
-    let too_long = Rc::new(Cell::new(false));
-    let body = RequestBody::new(incoming, limits.max_body, &too_long);
-    let asked_upgrade = on_upgrade.is_some() && visit.protocol == Protocol::Http1;
+    let fault = Fault::default();
+    let body = RequestBody::new(incoming, limits.max_body, &fault);
+    if !body.is_empty() && body.size_hint().exact().is_none() {
+        // Unasked, the client's side of the library sends no body of unknown length with GET and HEAD.
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let on_upgrade = on_upgrade.filter(|_| facts.upgrade);
     let answered = deliver(visit, &ticket, Request::from_parts(parts, body), &facts).await;
-    let (response, exchange, seat) =
-        answered.map_err(|refusal| if too_long.get() { refusal::TOO_LONG } else { refusal })?;
+    let (response, exchange, seat) = answered.map_err(|refusal| fault.get().unwrap_or(refusal))?;
     let placement = ticket.placed.placement.clone_if(facts.proof_asked);
     let cookie = ticket.cookie.take();
     let mut response = answer(visit, response, exchange, (ticket, seat, busy), on_upgrade);
@@ -96,10 +108,6 @@ async fn attend(
     }
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    // Behind a head that asked for another protocol nothing is guarded, so nothing may follow.
-    if asked_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }

@@ -41,6 +41,8 @@ enum Refused {
     No,
     Now,
     Done,
+    /// In the middle of a body, where the parser would take poison for a part of it.
+    Broken,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,25 +79,32 @@ impl Gate {
     }
 
     /// Hands bytes to the parser, or poison in place of what must not be parsed.
-    fn pass(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) {
+    fn pass(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) -> io::Result<()> {
         let good = match self.guard.feed(bytes) {
             Ok(()) => bytes,
             Err(Violation { at }) => {
-                self.refused = Refused::Now;
+                self.refused = if self.guard.expects_head() { Refused::Now } else { Refused::Broken };
                 &bytes[..at]
             }
         };
         self.progress.inside_head(self.guard.is_inside_head());
         cursor.put_slice(good);
-        if good.is_empty() {
-            self.poison(cursor);
+        match self.refused {
+            Refused::Now if good.is_empty() => self.poison(cursor),
+            Refused::Broken if good.is_empty() => return Err(broken()),
+            Refused::No | Refused::Now | Refused::Broken | Refused::Done => {}
         }
+        Ok(())
     }
 
     fn poison(&mut self, cursor: &mut ReadBufCursor<'_>) {
         cursor.put_slice(&POISON[..POISON.len().min(cursor.remaining())]);
         self.refused = Refused::Done;
     }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "chunks or trailers that are none")
 }
 
 impl Read for Gate {
@@ -113,22 +122,20 @@ impl Read for Gate {
             }
             // The parser has what it needs to refuse; an end of the stream would cancel the answer before.
             Refused::Done => return Poll::Pending,
+            Refused::Broken => return Poll::Ready(Err(broken())),
         }
         let room = cursor.remaining().min(READ);
         if !this.early.is_empty() {
             let early = std::mem::take(&mut this.early);
             let (now, later) = early.split_at(early.len().min(room));
             this.early = later.to_vec();
-            this.pass(now, &mut cursor);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.pass(now, &mut cursor));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch[..room]);
             ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut buffer))?;
-            if !buffer.filled().is_empty() {
-                this.pass(buffer.filled(), &mut cursor);
-            }
-            Poll::Ready(Ok(()))
+            let filled = buffer.filled();
+            Poll::Ready(if filled.is_empty() { Ok(()) } else { this.pass(filled, &mut cursor) })
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Follows a client's HTTP/1 byte stream from head to head and finds what the parser behind it would forgive: a doubled
-//! Content-Length, a Content-Length beside a Transfer-Encoding, a Transfer-Encoding other than `chunked`.
+//! Content-Length, a Content-Length beside a Transfer-Encoding, a Transfer-Encoding other than `chunked`, a fragment.
 //!
 //! It must agree with the parser on where a message ends only for messages that the parser accepts; at any other the
-//! parser closes the connection.
+//! parser closes the connection. Where the parser is lenient about chunks and trailers, this is not: what they say is where
+//! a message ends.
 
 /// A header line that matters and is longer than this is refused.
 const LINE: usize = 256;
@@ -23,14 +24,34 @@ enum State {
     Body(u64),
     ChunkSize {
         size: u64,
-        digits: bool,
+        part: Part,
     },
     ChunkData(u64),
-    Trailers {
-        empty: bool,
-    },
+    Trailers(Trailer),
     /// What follows is not HTTP/1, or ends with the connection.
     Open,
+}
+
+/// Where in the line of a chunk's size.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Start,
+    Digits,
+    Extension,
+    Return,
+}
+
+/// Where in the lines behind the last chunk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trailer {
+    Start,
+    Line,
+    Return,
+    LastReturn,
+}
+
+impl State {
+    const CHUNK: Self = Self::ChunkSize { size: 0, part: Part::Start };
 }
 
 #[derive(Default)]
@@ -51,6 +72,11 @@ impl Guard {
     /// For a connection that does not speak HTTP/1.
     pub fn open() -> Self {
         Self { state: State::Open, ..Self::default() }
+    }
+
+    /// Whether what comes next belongs to a head, begun or not.
+    pub fn expects_head(&self) -> bool {
+        self.state == State::Head
     }
 
     /// Whether a head has begun and is not complete.
@@ -76,8 +102,10 @@ impl Guard {
                     }
                     step
                 }
-                State::ChunkSize { .. } => self.feed_chunk_size(rest),
-                State::Trailers { .. } => self.feed_trailers(rest),
+                State::ChunkSize { .. } | State::Trailers(_) => {
+                    self.feed_line_of_chunks(rest[0]).ok_or(Violation { at })?;
+                    1
+                }
             };
         }
         Ok(())
@@ -85,7 +113,7 @@ impl Guard {
 
     fn after_data(&mut self) {
         match self.state {
-            State::ChunkData(_) => self.state = State::ChunkSize { size: 0, digits: true },
+            State::ChunkData(_) => self.state = State::CHUNK,
             _ => self.next_message(),
         }
     }
@@ -96,7 +124,9 @@ impl Guard {
     }
 
     fn feed_head(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        self.look_for_fragment(&bytes[..end.unwrap_or(bytes.len())])?;
+        let Some(end) = end else {
             self.keep(bytes);
             return Ok(bytes.len());
         };
@@ -117,6 +147,12 @@ impl Guard {
         Ok(end + 1)
     }
 
+    /// The parser drops a fragment, so an instance would be asked for another target than who looked at it before us saw.
+    fn look_for_fragment(&self, part: &[u8]) -> Result<(), Violation> {
+        let fragment = if self.head.started { None } else { part.iter().position(|byte| *byte == b'#') };
+        fragment.map_or(Ok(()), |at| Err(Violation { at }))
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         let room = LINE - self.line.len();
         self.long |= bytes.len() > room;
@@ -126,42 +162,55 @@ impl Guard {
     fn head_is_complete(&mut self) {
         match (self.head.upgrade, self.head.chunked, self.head.length) {
             (true, ..) => self.state = State::Open,
-            (false, true, _) => self.state = State::ChunkSize { size: 0, digits: true },
+            (false, true, _) => self.state = State::CHUNK,
             (false, false, Some(length)) if length > 0 => self.state = State::Body(length),
             (false, false, _) => self.next_message(),
         }
     }
 
-    fn feed_chunk_size(&mut self, bytes: &[u8]) -> usize {
-        let State::ChunkSize { size, digits } = &mut self.state else { return 0 };
-        for (index, byte) in bytes.iter().enumerate() {
-            match (byte, char::from(*byte).to_digit(16)) {
-                (b'\n', _) => {
-                    let data = State::ChunkData(size.saturating_add(2));
-                    self.state = if *size == 0 { State::Trailers { empty: true } } else { data };
-                    return index + 1;
-                }
-                (_, Some(digit)) if *digits => *size = size.saturating_mul(16).saturating_add(digit.into()),
-                _ => *digits = false,
+    /// The lines between the chunks, and those behind the last. Nothing if the byte must not stand there.
+    fn feed_line_of_chunks(&mut self, byte: u8) -> Option<()> {
+        match &mut self.state {
+            State::ChunkSize { size: 0, part: Part::Return } if byte == b'\n' => {
+                self.state = State::Trailers(Trailer::Start);
             }
+            State::ChunkSize { size, part: Part::Return } if byte == b'\n' => {
+                // The data ends with a line's end of its own.
+                self.state = State::ChunkData(size.checked_add(2)?);
+            }
+            State::ChunkSize { size, part } => *part = part.after(byte, size)?,
+            State::Trailers(Trailer::LastReturn) if byte == b'\n' => self.next_message(),
+            State::Trailers(trailer) => *trailer = trailer.after(byte)?,
+            State::Head | State::Body(_) | State::ChunkData(_) | State::Open => {}
         }
-        bytes.len()
+        Some(())
     }
+}
 
-    fn feed_trailers(&mut self, bytes: &[u8]) -> usize {
-        let State::Trailers { empty } = &mut self.state else { return 0 };
-        for (index, byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' if *empty => {
-                    self.next_message();
-                    return index + 1;
-                }
-                b'\n' => *empty = true,
-                b'\r' => {}
-                _ => *empty = false,
+impl Part {
+    fn after(self, byte: u8, size: &mut u64) -> Option<Self> {
+        match (self, byte) {
+            (Self::Start | Self::Digits, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                *size = size.checked_mul(16)?.checked_add(char::from(byte).to_digit(16)?.into())?;
+                Some(Self::Digits)
             }
+            (Self::Digits, b';') => Some(Self::Extension),
+            (Self::Digits | Self::Extension, b'\r') => Some(Self::Return),
+            (Self::Extension, b'\n') | (Self::Start | Self::Digits | Self::Return, _) => None,
+            (Self::Extension, _) => Some(Self::Extension),
         }
-        bytes.len()
+    }
+}
+
+impl Trailer {
+    fn after(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Start, b'\r') => Some(Self::LastReturn),
+            (Self::Line, b'\r') => Some(Self::Return),
+            (Self::Return, b'\n') => Some(Self::Start),
+            (Self::Start | Self::Line, b'\n') | (Self::Return | Self::LastReturn, _) => None,
+            (Self::Start | Self::Line, _) => Some(Self::Line),
+        }
     }
 }
 

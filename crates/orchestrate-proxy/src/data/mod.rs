@@ -6,6 +6,8 @@ mod client;
 mod clock;
 mod exchange;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gate;
 mod guard;
 mod leash;

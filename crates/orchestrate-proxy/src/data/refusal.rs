@@ -25,6 +25,8 @@ pub(super) const EXPECTATION: Refusal =
     refusal(StatusCode::EXPECTATION_FAILED, "the only expectation known is 100-continue\n");
 pub(super) const TOO_LONG: Refusal =
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than allowed\n");
+pub(super) const BROKEN_BODY: Refusal =
+    refusal(StatusCode::BAD_REQUEST, "the body broke off, or is not what its head says\n");
 pub(super) const NO_RELEASE: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "nothing is deployed here that could answer\n");
 pub(super) const NO_VERSION: Refusal =

@@ -111,7 +111,7 @@ pub(crate) fn start(thread: usize, shared: &Arc<Shared>) -> io::Result<WorkerHan
 }
 
 impl Worker {
-    fn new(thread: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub fn new(thread: usize, shared: Arc<Shared>) -> Rc<Self> {
         let connections = shared.limits.max_connections.div_ceil(shared.threads).max(1);
         Rc::new(Self {
             thread,

@@ -2,6 +2,7 @@
 
 mod bad_luck;
 mod docs;
+mod fuzzed;
 mod refused;
 mod sample;
 mod schema;

@@ -51,6 +51,41 @@ fn the_next_head_is_found_behind_every_kind_of_body() {
 }
 
 #[test]
+fn chunks_and_trailers_end_where_everybody_says_that_they_do() {
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for good in ["3;a=b\r\nabc\r\n0\r\n\r\n", "0003\r\nabc\r\n000;x\r\n\r\n", "0\r\nA: b\r\nC: d\r\n\r\n"] {
+        assert!(judge(&format!("{chunked}{good}{chunked}{good}")), "{good:?}");
+    }
+    for bad in [
+        "3 \r\nabc\r\n0\r\n\r\n",
+        " 3\r\nabc\r\n0\r\n\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+        "3;a\nabc\r\n0\r\n\r\n",
+        "3\rx",
+        "x\r\n",
+        "\r\n",
+        ";\r\n",
+        "10000000000000000\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\nA: b\nC: d\r\n\r\n",
+        "0\r\nA: b\rC: d\r\n\r\n",
+        // The parser goes on to the next empty line, and what stands between them would be a head to nobody but us.
+        "0\r\nA: b\n\nGET / HTTP/1.1\r\nUpgrade: x\r\n\r\n",
+    ] {
+        assert!(!judge(&format!("{chunked}{bad}")), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_fragment_is_found_in_the_first_line_only() {
+    let long = "a".repeat(2 * LINE);
+    for bad in ["GET /a#b HTTP/1.1\r\n", &format!("GET /{long}#"), "\r\nGET /#\r\n"] {
+        assert!(!judge(bad), "{bad:?}");
+    }
+    assert!(judge("GET /a HTTP/1.1\r\nX: #\r\nContent-Length: 1\r\n\r\n#GET /a HTTP/1.1\r\nHost: #\r\n\r\n"));
+}
+
+#[test]
 fn nothing_is_judged_once_the_protocol_may_have_changed() {
     assert!(judge(
         "GET / HTTP/1.1\r\nUpgrade: x\r\n\r\nPOST\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
