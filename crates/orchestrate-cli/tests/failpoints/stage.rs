@@ -8,6 +8,8 @@ use crate::luck::{Load, Ran, Scene, until};
 
 /// How many users there are: as many requests a killed proxy may take along.
 const USERS: u32 = 4;
+/// Between two requests of a user. Several stages share a machine, and what they are for is not load.
+const PAUSE: Duration = Duration::from_millis(40);
 
 pub struct Stage {
     pub scene: Scene,
@@ -23,7 +25,7 @@ impl Stage {
         let panel = Panel::new(&mut scene);
         scene.configure(|settings| settings["strategy"] = deed.strategy());
         scene.deploy("1.0.0").ok();
-        let load = Load::start(scene.address, USERS);
+        let load = Load::at_pace(scene.address, USERS, PAUSE);
         Self { scene, panel, load, versions: 0 }
     }
 
