@@ -113,7 +113,9 @@ fn actions(point: &str) -> &'static [&'static str] {
     match area {
         "database" if point == "database/commit" => &["kill", "kill-after", "full", "lose"],
         "database" => &["kill", "full"],
-        "provider" | "router" | "outbox" | "hook" => &["kill", "kill-after", "error", "lose"],
+        // No answer is asked for again; `full` is an answer, and is taken for one.
+        "provider" | "router" => &["kill", "kill-after", "error", "lose", "full"],
+        "outbox" | "hook" => &["kill", "kill-after", "error", "lose"],
         _ if point == "routes/answer" => &["kill", "kill-after", "error"],
         _ => &["kill", "kill-after", "full"],
     }
