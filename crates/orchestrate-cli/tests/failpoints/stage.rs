@@ -1,9 +1,11 @@
 //! A home with a service, users of it, and failpoints; and the judge of what came of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::deed::{Deed, Way};
 use super::panel::Panel;
+use crate::luck::load::Seen;
 use crate::luck::{Load, Ran, Scene, until};
 
 /// How many users there are: as many requests a killed proxy may take along.
@@ -73,6 +75,14 @@ impl Stage {
         let lost: Vec<_> = self.load.take().into_iter().filter(|seen| seen.answer.is_err()).collect();
         let excused = if proxy_died { USERS as usize } else { 0 };
         assert!(lost.len() <= excused, "{} requests were lost: {:#?}", lost.len(), lost.first());
+    }
+
+    /// The versions that users got since the last time, all of which got one.
+    #[track_caller]
+    pub fn answers(&self) -> BTreeSet<String> {
+        self.load.await_answers(USERS as usize);
+        let version = |seen: &Seen| seen.version().unwrap_or_else(|| panic!("lost: {seen:?}")).to_owned();
+        self.load.take().iter().map(version).collect()
     }
 
     #[track_caller]

@@ -1,5 +1,6 @@
 //! A command falls asleep right before an effect, as on a laptop that is closed, and wakes up after others went on.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -50,12 +51,19 @@ fn asleep_at(stage: &mut Stage, visit: &Visit) {
     // The world moves on, so that whatever the sleeper still did would be seen.
     stage.deploys(&later);
     let before = records(stage);
+    stage.answers();
     signal(sleeper.pid(), Signal::CONT);
     let ran = sleeper.end();
+    // At once, before the daemon could have put anything right.
+    let running: BTreeSet<String> =
+        stage.scene.instances().into_iter().map(|process| process.version).collect();
     if had_begun || had_ended {
         // It may have had nothing left to do but to see that it stayed so.
         assert!(ran.code == 1 || (had_ended && ran.code == 0), "{visit:?}: {ran:?}");
         assert!(had_ended || ran.stderr.contains("took over"), "{visit:?}: {ran:?}");
+        assert_eq!(running, BTreeSet::from([later.clone()]), "{visit:?}: it started something");
+        let answers = stage.answers();
+        assert!(answers.iter().all(|version| *version == later), "{visit:?}: users got {answers:?}");
         assert_eq!(records(stage), before, "{visit:?}");
         assert_eq!(stage.settled(), later, "{visit:?}");
     } else {
