@@ -9,6 +9,7 @@ use super::panel::Visit;
 use super::stage::Stage;
 use crate::luck::Ran;
 use crate::luck::dice::Dice;
+use crate::luck::streams::get;
 
 /// How long a deed is disturbed, unless `ORCHESTRATE_FAILPOINTS_SECONDS` says otherwise; 0 is until all was tried.
 const SECONDS: u64 = 45;
@@ -54,6 +55,12 @@ fn disturbed(stage: &mut Stage, deed: Deed, rules: &[String]) -> bool {
     let way = deed.prepare(stage);
     stage.panel.arm(rules);
     let ran = deed.act(stage, &way);
+    if ran.code == 0 && deed != Deed::Canary {
+        // What was said to be done is so at once, not only after somebody has put it right. A dying proxy takes one along.
+        let ask = || get(stage.scene.address, "/version");
+        let answer = ask().or_else(|_| ask()).unwrap();
+        assert_eq!(answer.trim(), way.to, "{rules:?}: {ran:?}");
+    }
     let met = (0..rules.len()).filter(|number| stage.panel.fires_within(*number, AFTERWARDS)).count() > 0;
     stage.panel.disarm();
     // Who was killed has said nothing, and who was not says what is wrong in a way that a person can act on.
