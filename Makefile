@@ -45,6 +45,7 @@ fmt: ## Format everything.
 lint: ## What CI checks beside the tests.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --features orchestrate-cli/failpoints --lib --bins --test failpoints -- -D warnings
 	cargo deny check bans licenses sources
 
 ci:
