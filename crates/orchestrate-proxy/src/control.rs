@@ -2,27 +2,43 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use orchestrate_core::failpoint;
-use orchestrate_core::ports::{PortError, PortResult};
+use orchestrate_core::ports::{Drain, Drained, PortError, PortResult, Register};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{RwLockReadGuard, mpsc};
+use tokio::task::JoinSet;
 
 use crate::fds::{line, send};
+use crate::handover::Conversation;
 use crate::listeners::News;
 use crate::protocol::{LINE, Reply, Request};
-use crate::registry::Registry;
+use crate::registry::{Registry, ended};
 use crate::unix;
 
-/// Takes connections until the task is dropped; `shutdown` is told when somebody asks for the end.
-pub(crate) async fn serve(listener: UnixListener, registry: Arc<Registry>, shutdown: Arc<Notify>) {
+/// What is asked of the process rather than of its routes.
+pub(crate) enum Order {
+    End,
+    /// Another proxy takes over, on this connection.
+    Yield(Conversation),
+}
+
+/// Takes connections until it is dropped, which ends them; `orders` get what is for the process.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    registry: Arc<Registry>,
+    orders: mpsc::UnboundedSender<Order>,
+) {
+    let mut conversations = JoinSet::new();
     loop {
+        while conversations.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) if unix::may_command(&stream) => {
-                let (registry, shutdown) = (Arc::clone(&registry), Arc::clone(&shutdown));
-                tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &registry, &shutdown).await {
+                let (registry, orders) = (Arc::clone(&registry), orders.clone());
+                conversations.spawn(async move {
+                    if let Err(error) = converse(stream, &registry, &orders).await {
                         tracing::debug!(%error, "a control connection broke");
                     }
                 });
@@ -37,7 +53,11 @@ pub(crate) async fn serve(listener: UnixListener, registry: Arc<Registry>, shutd
 }
 
 /// Answers the lines of one connection, in order.
-pub(crate) async fn converse(stream: UnixStream, registry: &Registry, shutdown: &Notify) -> io::Result<()> {
+pub(crate) async fn converse(
+    stream: UnixStream,
+    registry: &Registry,
+    orders: &mpsc::UnboundedSender<Order>,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut text = Vec::new();
     loop {
@@ -48,8 +68,13 @@ pub(crate) async fn converse(stream: UnixStream, registry: &Registry, shutdown: 
         }
         let reply = match serde_json::from_slice(&text) {
             Ok(Request::Hold) => return hold(stream.into_inner(), registry).await,
+            Ok(Request::Yield) => {
+                // A process that ends already drops the connection, which is an answer.
+                let _ = orders.send(Order::Yield(stream));
+                return Ok(());
+            }
             Ok(Request::Shutdown) => {
-                shutdown.notify_one();
+                let _ = orders.send(Order::End);
                 Reply::Done
             }
             Ok(request) => answer(registry, request).await,
@@ -64,33 +89,88 @@ pub(crate) async fn converse(stream: UnixStream, registry: &Registry, shutdown: 
 }
 
 async fn answer(registry: &Registry, request: Request) -> Reply {
-    let done = |outcome: PortResult<()>| outcome.map(|()| Reply::Done);
-    let token = || registry.token().to_owned();
-    let outcome = match request {
-        Request::Hello => Ok(Reply::Hello(registry.hello())),
-        Request::Observe(name) => Ok(Reply::View { view: registry.observe(&name), token: token() }),
-        Request::Register(request) => done(registry.register(&request).await),
+    match request {
+        Request::Hello => Reply::Hello(registry.hello()),
+        Request::Observe(name) => {
+            let mut view = registry.observe(&name);
+            registry.elders.add_to(&mut view, &name).await;
+            Reply::View { view, token: registry.token().to_owned() }
+        }
+        Request::Persisted => done(registry.persisted().await),
+        Request::Counts(name) => Reply::Counts(registry.counts(&name)),
+        Request::Stats => Reply::Stats(registry.stats()),
+        Request::Quiet => {
+            registry.finish_retired().quiet().await;
+            Reply::Done
+        }
+        Request::DrainRest(request) => Reply::Drained(registry.drain_rest(&request).await),
+        Request::RegisterRest(request) => {
+            registry.register_rest(&request).await;
+            Reply::Done
+        }
+        Request::Drain(request) => {
+            drain(registry, request).await.map_or_else(Reply::Refused, Reply::Drained)
+        }
+        Request::Register(request) => done(register(registry, &request).await),
         Request::Switch(request) => {
+            let _turn = turn(registry).await;
             registry.look_again(&request.placement, &request.needs).await;
-            registry.switch(&request).map(|()| Reply::Switched { token: token() })
+            let token = registry.token().to_owned();
+            registry.switch(&request).map_or_else(Reply::Refused, |()| Reply::Switched { token })
         }
         Request::Shift(request) => {
+            let _turn = turn(registry).await;
             if request.weight > 0 {
                 registry.look_again(&request.placement, &request.needs).await;
             }
             done(registry.shift(&request))
         }
-        Request::Drain(request) => registry.drain(&request).await.map(Reply::Drained),
-        Request::Deregister(request) => done(registry.deregister(&request).await),
-        Request::Close(request) => done(registry.close(&request).await),
-        Request::Persisted => done(registry.persisted().await),
-        Request::Counts(name) => Ok(Reply::Counts(registry.counts(&name))),
-        Request::Stats => Ok(Reply::Stats(registry.stats())),
-        Request::Hold | Request::Shutdown => {
-            Err(PortError::failed("hold and shutdown are not answered here"))
+        Request::Deregister(request) => {
+            let _turn = turn(registry).await;
+            done(registry.deregister(&request).await)
         }
+        Request::Close(request) => {
+            let _turn = turn(registry).await;
+            done(registry.close(&request).await)
+        }
+        Request::Hold | Request::Shutdown | Request::Yield | Request::Retire => {
+            Reply::Refused(PortError::failed("that is not asked here"))
+        }
+    }
+}
+
+fn done(outcome: PortResult<()>) -> Reply {
+    outcome.map_or_else(Reply::Refused, |()| Reply::Done)
+}
+
+/// Whose turn it is knows that no request is routed any more by what was true before.
+async fn turn(registry: &Registry) -> RwLockReadGuard<'_, ()> {
+    let turn = registry.turn().await;
+    registry.elders.quiet().await;
+    turn
+}
+
+async fn register(registry: &Registry, request: &Register) -> PortResult<()> {
+    let leaving = {
+        let _turn = turn(registry).await;
+        registry.register(request).await?
     };
-    outcome.unwrap_or_else(Reply::Refused)
+    // Nobody's turn: it may take long.
+    if let Some(drain) = request.drain {
+        ended(&leaving, drain.duration()).await;
+        registry.elders.registered(request).await;
+    }
+    Ok(())
+}
+
+/// Waits for what those have in flight that retired, too.
+async fn drain(registry: &Registry, request: Drain) -> PortResult<Drained> {
+    let begun = Instant::now();
+    registry.elders.quiet().await;
+    let own = registry.drain(&request).await?;
+    let left = request.deadline.duration().saturating_sub(begun.elapsed());
+    let theirs = registry.elders.drain(&request.placement, request.fence, left).await;
+    Ok(Drained { cut: own.cut + theirs })
 }
 
 /// Sends every listening socket, now and whenever one is opened, until the other end is gone.

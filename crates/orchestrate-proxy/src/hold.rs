@@ -49,6 +49,10 @@ impl ListenerHold {
         self.held.iter().map(|(address, socket)| Ok((*address, socket.try_clone()?))).collect()
     }
 
+    pub(crate) fn into_held(self) -> BTreeMap<SocketAddr, OwnedFd> {
+        self.held
+    }
+
     /// Takes what has arrived; true where the proxy said that it was all.
     async fn step(&mut self) -> io::Result<bool> {
         let mut complete = false;

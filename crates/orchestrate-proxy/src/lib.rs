@@ -11,6 +11,7 @@ mod fds;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handover;
 mod hold;
 mod http_get;
 mod listeners;

@@ -16,6 +16,10 @@ pub struct ProxyOptions {
     pub limits: Limits,
     /// A Unix socket on which the parent sends listening sockets, as [`crate::spawn_proxy`] does.
     pub inherit: Option<OwnedFd>,
+    /// Whether to take over from the proxy that answers at `socket`, which then finishes what it has and ends.
+    pub take_over: bool,
+    /// What [`crate::Hello`] tells as the version of the program.
+    pub version: &'static str,
 }
 
 impl ProxyOptions {
@@ -26,6 +30,8 @@ impl ProxyOptions {
             threads: default_threads(),
             limits: Limits::default(),
             inherit: None,
+            take_over: false,
+            version: env!("CARGO_PKG_VERSION"),
         }
     }
 }
@@ -66,6 +72,10 @@ pub struct Limits {
     pub max_streams: u32,
     /// What requests in flight get to end after SIGTERM. Default 30 s.
     pub shutdown: Duration,
+    /// What they get once another proxy has taken over: nobody waits for them, so it may be long. Default 1 h.
+    pub retire: Duration,
+    /// How long idle connections wait for their next request then, before they are closed. Default 5 s.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
@@ -85,6 +95,8 @@ impl Default for Limits {
             max_body: None,
             max_streams: 256,
             shutdown: Duration::from_secs(30),
+            retire: Duration::from_secs(3600),
+            linger: Duration::from_secs(5),
         }
     }
 }
@@ -103,6 +115,8 @@ pub enum ProxyError {
     },
     #[error("cannot take over the listening sockets of the parent")]
     Inherit(#[source] std::io::Error),
+    #[error("the proxy that runs does not hand over: {why}")]
+    TakeOver { why: String },
     #[error("cannot start {what}")]
     Start {
         what: &'static str,

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::control;
+use crate::control::{self, Order};
 use crate::data::{Shared, WorkerHandle, start};
+use crate::handover::{Heir, Retired, Tenure, retired_socket, yield_to};
 use crate::hold::inherit;
 use crate::options::{ProxyError, ProxyOptions};
 use crate::registry::Registry;
@@ -23,36 +25,44 @@ use crate::unix;
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// Runs a proxy until SIGTERM, SIGINT or a request on its control socket, and then for as long as requests in flight
-/// need, at most `limits.shutdown`.
+/// need, at most `limits.shutdown`; or until another proxy takes over, and then at most `limits.retire`.
 pub fn run(options: ProxyOptions) -> Result<(), ProxyError> {
-    let lock = saved::lock(&options.state)?;
     raise_descriptor_limit();
-    let inherited = match options.inherit {
-        Some(from) => inherit(from).map_err(ProxyError::Inherit)?,
-        None => BTreeMap::new(),
-    };
-    let loaded = saved::load(&options.state)?;
-    let saver = Saver::start(options.state)?;
-    let threads = options.threads.max(1);
-    let token = token().map_err(ProxyError::start("without randomness"))?;
-    let shared = Arc::new(Shared { limits: options.limits, threads, token });
-    let workers = start_workers(&shared)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ProxyError::start("the control's event loop"))?;
-    let mut registry = runtime.block_on(async {
-        let registry = Registry::restore(shared, workers, saver, loaded, inherited);
-        registry.first_look(FIRST_LOOK).await;
-        let listener =
-            unix::listen(&options.socket).map_err(ProxyError::file("listen at", &options.socket))?;
-        serve(Arc::new(registry), listener).await
-    })?;
-    drop(runtime);
-    if let Some(registry) = Arc::get_mut(&mut registry) {
-        registry.workers_mut().iter_mut().for_each(WorkerHandle::join);
+    runtime.block_on(live(options))
+}
+
+async fn live(options: ProxyOptions) -> Result<(), ProxyError> {
+    let mut heir = match options.take_over {
+        true => Some(Heir::ask(&options.socket).await?),
+        false => None,
+    };
+    let tenure = Tenure::take(&options.state)?;
+    let inherited = match (&mut heir, options.inherit) {
+        (Some(heir), _) => std::mem::take(&mut heir.sockets),
+        (None, Some(from)) => inherit(from).map_err(ProxyError::Inherit)?,
+        (None, None) => BTreeMap::new(),
+    };
+    let loaded = saved::load(&options.state)?;
+    if let (Some(_), (_, Some(aside))) = (&heir, &loaded) {
+        let why = format!("its state is not understood, and lies in {}", aside.display());
+        return Err(ProxyError::TakeOver { why });
     }
-    let _ = std::fs::remove_file(&options.socket);
-    drop::<File>(lock);
-    Ok(())
+    let saver = Saver::start(options.state)?;
+    let threads = options.threads.max(1);
+    let token = heir.as_ref().map_or_else(token, |heir| Ok(heir.legacy.token.clone()));
+    let token = token.map_err(ProxyError::start("without randomness"))?;
+    let shared = Arc::new(Shared { limits: options.limits, threads, token, version: options.version });
+    let workers = start_workers(&shared)?;
+    let registry = Arc::new(Registry::restore(Arc::clone(&shared), workers, saver, loaded, inherited));
+    match &heir {
+        Some(heir) => registry.believe(&heir.legacy.healthy),
+        None => registry.first_look(FIRST_LOOK).await,
+    }
+    Process { registry, tenure, socket: options.socket, shutdown: shared.limits.shutdown, linger: shared.limits.linger }
+        .serve(heir)
+        .await
 }
 
 fn start_workers(shared: &Arc<Shared>) -> Result<Vec<WorkerHandle>, ProxyError> {
@@ -60,29 +70,146 @@ fn start_workers(shared: &Arc<Shared>) -> Result<Vec<WorkerHandle>, ProxyError> 
     workers.collect::<io::Result<_>>().map_err(ProxyError::start("a worker thread"))
 }
 
-/// Serves until the end is asked for, then tells the workers to finish.
-async fn serve(registry: Arc<Registry>, listener: UnixListener) -> Result<Arc<Registry>, ProxyError> {
-    let signals = |kind| signal(kind).map_err(ProxyError::start("listening for signals"));
-    let (mut terminate, mut interrupt) =
-        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-    // Taken and ignored: the end of a terminal is not the end of the proxy.
-    let _hangup = signals(SignalKind::hangup())?;
-    let shutdown = Arc::new(Notify::new());
-    let control = tokio::spawn(control::serve(listener, Arc::clone(&registry), Arc::clone(&shutdown)));
-    let binding = tokio::spawn(bind_unbound(Arc::clone(&registry)));
-    tracing::info!(pid = std::process::id(), "the proxy serves");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = shutdown.notified() => {}
+/// A proxy that has everything it needs to serve.
+struct Process {
+    registry: Arc<Registry>,
+    tenure: Tenure,
+    socket: PathBuf,
+    shutdown: Duration,
+    linger: Duration,
+}
+
+/// What ends a proxy's service.
+enum End {
+    Told,
+    Retired(Retired),
+}
+
+impl Process {
+    async fn serve(self, heir: Option<Heir>) -> Result<(), ProxyError> {
+        let mut signals = Signals::listen()?;
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        // Whoever asks for a change before the elder has retired waits until it has.
+        let frozen = match &heir {
+            Some(_) => Some(self.registry.freeze().await),
+            None => None,
+        };
+        let mut control = self.control(&self.socket, &orders)?;
+        let binding = AbortOnDrop(tokio::spawn(bind_unbound(Arc::clone(&self.registry))));
+        if let Some(heir) = heir {
+            heir.take_over().await;
+        }
+        self.registry.elders.find(&self.socket);
+        drop(frozen);
+        tracing::info!(pid = std::process::id(), "the proxy serves");
+        let end = loop {
+            let heir = tokio::select! {
+                () = signals.next() => break End::Told,
+                order = inbox.recv() => match order {
+                    Some(Order::Yield(heir)) => heir,
+                    Some(Order::End) | None => break End::Told,
+                },
+            };
+            let yielded = tokio::select! {
+                () = signals.next() => break End::Told,
+                yielded = yield_to(heir, &self.registry, &self.tenure) => yielded,
+            };
+            match yielded {
+                Some(retired) => break End::Retired(retired),
+                // The heir may have put its own in the place of the socket.
+                None => control = self.control(&self.socket, &orders)?,
+            }
+        };
+        drop((control, binding));
+        match end {
+            End::Told => self.end().await,
+            End::Retired(retired) => self.retire(retired, &mut signals).await,
+        }
+        Ok(())
     }
-    control.abort();
-    binding.abort();
-    registry.finish();
-    if let Err(error) = registry.persisted().await {
-        tracing::error!(%error, "the last state was not written");
+
+    fn control(
+        &self,
+        socket: &Path,
+        orders: &mpsc::UnboundedSender<Order>,
+    ) -> Result<AbortOnDrop, ProxyError> {
+        let listener = unix::listen(socket).map_err(ProxyError::file("listen at", socket))?;
+        let serving = control::serve(listener, Arc::clone(&self.registry), orders.clone());
+        Ok(AbortOnDrop(tokio::spawn(serving)))
     }
-    Ok(registry)
+
+    /// Leaves the state to whoever comes next, and finishes what is under way.
+    async fn end(self) {
+        let ending = self.registry.finish(self.shutdown);
+        if let Err(error) = self.registry.persisted().await {
+            tracing::error!(%error, "the last state was not written");
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        self.tenure.release();
+        ending.ended().await;
+    }
+
+    /// Finishes what is under way; heirs can ask what that is, and another socket is where.
+    async fn retire(self, mut retired: Retired, signals: &mut Signals) {
+        let socket = retired_socket(&self.socket);
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        let control = self.control(&socket, &orders);
+        if let Err(error) = &control {
+            // Its heirs cannot ask what it still has; it finishes that all the same.
+            tracing::warn!(%error, "heirs cannot reach this proxy");
+        }
+        self.registry.retire();
+        retired.confirm().await;
+        tracing::info!("another proxy has taken over");
+        let registry = Arc::clone(&self.registry);
+        let finished = async {
+            tokio::time::sleep(self.linger).await;
+            registry.finish_retired().ended().await;
+        };
+        tokio::select! {
+            () = finished => {}
+            () = signals.next() => self.hurry().await,
+            _ = inbox.recv() => self.hurry().await,
+        }
+        let _ = std::fs::remove_file(&socket);
+    }
+
+    /// Somebody wants it gone.
+    async fn hurry(&self) {
+        let ended = self.registry.finish_retired().ended();
+        let _ = tokio::time::timeout(self.shutdown, ended).await;
+    }
+}
+
+/// What tells a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Taken and ignored: the end of a terminal is not the end of the proxy.
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, ProxyError> {
+        let listen = |kind| signal(kind).map_err(ProxyError::start("listening for signals"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            _hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What holds an address that a route needs may let go of it.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
     Close, Deregister, Drain, Drained, PortError, Register, ReleaseCounts, RouterView, Switch,
 };
+use orchestrate_core::slot::Slot;
 use orchestrate_core::traffic::Shift;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,16 @@ pub(crate) enum Request {
     /// From here on the connection carries [`Held`] messages and listening sockets.
     Hold,
     Shutdown,
+    /// An heir takes over: changes wait, and the state is the heir's, until [`Request::Retire`] or the end of the connection.
+    Yield,
+    /// The heir serves: no connection is taken any more, and what is under way is finished.
+    Retire,
+    /// To one that has retired: idle connections end now.
+    Quiet,
+    /// To one that has retired: a [`Request::Drain`] of what it still has in flight.
+    DrainRest(Drain),
+    /// To one that has retired: waits for what it has in flight to instances that the registration leaves out.
+    RegisterRest(Register),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +56,25 @@ pub(crate) enum Reply {
     Counts(Vec<ReleaseCounts>),
     Done,
     Refused(PortError),
+    Yielded(Legacy),
+}
+
+/// What an heir is told beside the state file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Legacy {
+    /// Proofs hold whichever of the two is asked.
+    pub token: String,
+    /// The instances that were seen ready.
+    pub healthy: Vec<Seen>,
+}
+
+/// An instance, by the release and the slot that it serves in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub environment: EnvironmentName,
+    pub slot: Slot,
+    pub release: ReleaseId,
+    pub instance: String,
 }
 
 /// What the proxy says of itself.

@@ -2,6 +2,7 @@
 //! data path reads, and has every change written down.
 
 mod change;
+mod end;
 mod look;
 mod report;
 mod restore;
@@ -12,14 +13,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
 use orchestrate_core::ports::{Backend, PortError, PortErrorKind, PortResult};
 use orchestrate_core::slot::Slot;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc};
 
 use crate::check::Check;
-use crate::data::{Command, Shared, WorkerHandle};
+use crate::data::{Shared, WorkerHandle};
+use crate::handover::Elders;
 use crate::listeners::{Listeners, News};
 use crate::saved::{Edition, Saved, SavedEnvironment, SavedPlaced, Saver};
 use crate::stats::Counters;
 use crate::table::{Environment, Lane, Placed, Table};
+
+pub(crate) use change::ended;
+pub(crate) use end::Ending;
 
 pub(crate) struct Registry {
     shared: Arc<Shared>,
@@ -28,6 +33,11 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     /// Where a state file was moved that could not be read.
     set_aside: Option<String>,
+    /// Shared by changes, alone for a handover.
+    changes: Arc<RwLock<()>>,
+    /// Those that this proxy took over from, as long as they have something to finish.
+    pub elders: Elders,
+    end: Mutex<Option<Ending>>,
 }
 
 struct State {
@@ -70,14 +80,19 @@ impl Registry {
         self.saver.put(&Saved::new(environments.collect()))
     }
 
-    pub fn workers_mut(&mut self) -> &mut [WorkerHandle] {
-        &mut self.workers
+    /// Has the state written once more: an heir may have written one that nobody uses.
+    pub fn save_again(&self) {
+        self.save(&self.lock());
     }
 
-    /// Listens no more, and has the workers finish what is under way.
-    pub fn finish(&self) {
-        self.workers.iter().for_each(|worker| worker.tell(Command::Finish));
-        self.lock().listeners.leave();
+    /// A change's turn: none is made while another proxy takes over.
+    pub async fn turn(&self) -> RwLockReadGuard<'_, ()> {
+        self.changes.read().await
+    }
+
+    /// Waits for the changes that are under way, and keeps others waiting.
+    pub async fn freeze(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.changes).write_owned().await
     }
 
     pub fn token(&self) -> &str {

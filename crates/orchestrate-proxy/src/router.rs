@@ -31,6 +31,9 @@ pub struct BuiltinRouter {
 
 type Connection = BufReader<UnixStream>;
 
+/// How many proxies may take over from one another while a request is asked.
+const TAKEOVERS: u32 = 3;
+
 impl BuiltinRouter {
     /// Connects at the first call.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
@@ -83,17 +86,25 @@ impl BuiltinRouter {
     }
 
     async fn ask_anew(&self, request: &Request) -> PortResult<(Reply, Connection)> {
-        let answered = async {
-            let connection = BufReader::new(unix::connect(&self.socket).await?);
-            exchange(connection, request).await
-        };
-        answered.await.map_err(|error: io::Error| {
+        let mut answered = self.exchange_anew(request).await;
+        for _ in 0..TAKEOVERS {
+            if !answered.as_ref().is_err_and(hung_up) {
+                break;
+            }
+            answered = self.exchange_anew(request).await;
+        }
+        answered.map_err(|error: io::Error| {
             PortError::unreachable(format!(
                 "the proxy does not answer at `{}`: {error}",
                 self.socket.display()
             ))
             .detail("start it with `orchestrate daemon start`")
         })
+    }
+
+    async fn exchange_anew(&self, request: &Request) -> io::Result<(Reply, Connection)> {
+        let connection = BufReader::new(unix::connect(&self.socket).await?);
+        exchange(connection, request).await
     }
 
     fn learn(&self, token: String) {
@@ -103,6 +114,12 @@ impl BuiltinRouter {
     fn known_token(&self) -> Option<String> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Whether a proxy went away in the middle. Where another one took over from it, that one is there already.
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 async fn exchange(mut connection: Connection, request: &Request) -> io::Result<(Reply, Connection)> {

@@ -35,15 +35,20 @@ fn reachable(path: &Path) -> io::Result<Reachable> {
 
 /// Listens at `path` in place of whatever socket is there; nobody can connect before only the owner can.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
+    // Made beside and put in its place in one step, so that whoever connects meets the old one or the new one.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    match std::fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let reachable = reachable(path)?;
+    let reachable = reachable(&beside)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(&reachable.path)?)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
     socket.listen(128)?;
+    std::fs::rename(&beside, path)?;
     socket.set_nonblocking(true)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket)))
 }

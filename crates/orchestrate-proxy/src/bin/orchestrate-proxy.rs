@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orchestrate_proxy::{ProxyOptions, run};
 
-const USAGE: &str = "usage: orchestrate-proxy --socket FILE --state FILE [--threads N] [--inherit-stdin] \
+const USAGE: &str = "usage: orchestrate-proxy --socket FILE --state FILE [--threads N] [--inherit-stdin] [--take-over] \
                      [--limit NAME=MILLISECONDS-OR-COUNT]...\n";
 
 fn main() -> ExitCode {
@@ -46,6 +46,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<ProxyOptions, St
                 let stdin = std::io::stdin().as_fd().try_clone_to_owned();
                 options.inherit = Some(stdin.map_err(|error| format!("no standard input: {error}"))?);
             }
+            "--take-over" => options.take_over = true,
             other => return Err(format!("unknown argument `{other}`")),
         }
     }
@@ -68,6 +69,8 @@ fn limit(options: &mut ProxyOptions, text: &str) -> Result<(), String> {
         "tunnel_idle" => limits.tunnel_idle = Some(time),
         "upstream_idle" => limits.upstream_idle = time,
         "shutdown" => limits.shutdown = time,
+        "retire" => limits.retire = time,
+        "linger" => limits.linger = time,
         "max_connections" => limits.max_connections = count,
         "max_header_bytes" => limits.max_header_bytes = count,
         "max_headers" => limits.max_headers = count,

@@ -51,6 +51,8 @@ pub(super) struct Client {
     /// Requests that have no whole answer yet.
     busy: Cell<u32>,
     end: Cell<End>,
+    /// It speaks HTTP/2, which has a farewell that loses no request.
+    multiplexed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -66,7 +68,8 @@ enum End {
 impl Client {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         let (progress, busy, end) = (Arc::default(), Cell::new(0), Cell::new(End::No));
-        Self { progress, _permit: permit, busy, end, waker: RefCell::default() }
+        let multiplexed = Cell::new(false);
+        Self { progress, _permit: permit, busy, end, multiplexed, waker: RefCell::default() }
     }
 
     pub fn begin(self: &Rc<Self>) -> Busy {
@@ -78,6 +81,13 @@ impl Client {
     pub fn end_soon(&self) {
         if self.end.get() == End::No {
             self.set_end(End::Soon);
+        }
+    }
+
+    /// Ends the connection as soon as that costs no request: at once with HTTP/2, after the next answer without it.
+    pub fn take_leave(&self) {
+        if self.multiplexed.get() {
+            self.end_soon();
         }
     }
 
@@ -166,6 +176,11 @@ impl Clients {
         self.all.borrow().is_empty()
     }
 
+    /// Whether one waits for its client, or could.
+    pub fn any_idle(&self) -> bool {
+        self.all.borrow().values().any(|client| client.busy.get() == 0)
+    }
+
     pub fn each(&self, act: impl Fn(&Client)) {
         self.all.borrow().values().for_each(|client| act(client));
     }
@@ -199,6 +214,10 @@ async fn converse(
     let sniffed = client.drive(gate.sniff(), |_| {}).await;
     client.progress.inside_head(false);
     let Some(Some(protocol)) = sniffed else { return };
+    client.multiplexed.set(protocol == Protocol::Http2);
+    if worker.is_retired() {
+        client.take_leave();
+    }
     let visit = Rc::new(Visit::new(Rc::clone(worker), Rc::clone(site), Rc::clone(client), peer, protocol));
     let service = service_fn(move |request| forward(Rc::clone(&visit), request));
     // How a connection ended is of no interest to anyone but the client, who knows.

@@ -20,4 +20,4 @@ mod tunnel;
 mod wire;
 mod worker;
 
-pub(crate) use worker::{Command, Shared, WorkerHandle, start};
+pub(crate) use worker::{Command, Finish, Shared, WorkerHandle, start};

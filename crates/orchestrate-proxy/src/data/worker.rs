@@ -6,13 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::client::{Clients, serve};
 use super::exchange::Exchange;
@@ -28,6 +26,8 @@ pub(crate) struct Shared {
     pub threads: usize,
     /// Whoever shows it is told which release answered.
     pub token: String,
+    /// Of the program.
+    pub version: &'static str,
 }
 
 /// What a worker is told.
@@ -41,8 +41,21 @@ pub(crate) enum Command {
     Close(SocketAddr),
     /// Ends what is in flight to the release.
     Cut(Arc<Load>),
+    /// Another proxy has taken over: take no connection more, and close each one after its next answer.
+    Retire,
     /// Take nothing more, finish what is under way, and end.
-    Finish,
+    Finish(Finish),
+}
+
+/// The end of a worker.
+#[derive(Clone)]
+pub(crate) struct Finish {
+    /// What is under way gets so long.
+    pub limit: Duration,
+    /// Dropped once nobody can ask anything more.
+    pub quiet: watch::Sender<()>,
+    /// Dropped once nothing is under way.
+    pub ended: watch::Sender<()>,
 }
 
 /// A listening address and whom it leads to.
@@ -53,6 +66,9 @@ pub(super) struct Site {
     pub name: String,
 }
 
+/// How often idle connections are given their turn to end.
+const HUSH: u32 = 64;
+
 pub(super) struct Worker {
     pub thread: usize,
     pub shared: Arc<Shared>,
@@ -61,28 +77,21 @@ pub(super) struct Worker {
     pub pool: Pool,
     slots: Arc<Semaphore>,
     active: Notify,
+    retired: Cell<bool>,
     finishing: Cell<bool>,
-    listeners: RefCell<HashMap<SocketAddr, AbortHandle>>,
+    /// Dropped, an end lets its listener stop between two connections.
+    listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
 }
 
 /// The control's end of a worker.
 pub(crate) struct WorkerHandle {
     commands: mpsc::UnboundedSender<Command>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl WorkerHandle {
     /// A worker that has ended needs no telling.
     pub fn tell(&self, command: Command) {
         let _ = self.commands.send(command);
-    }
-
-    /// Waits for the thread to end.
-    pub fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A worker that panicked has been reported by the panic itself.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -105,9 +114,9 @@ pub(crate) fn start(thread: usize, shared: &Arc<Shared>) -> io::Result<WorkerHan
             runtime.block_on(Worker::new(thread, shared).run(inbox));
         }
     };
-    let thread = std::thread::Builder::new().name(format!("worker-{thread}")).spawn(body)?;
+    std::thread::Builder::new().name(format!("worker-{thread}")).spawn(body)?;
     start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
-    Ok(WorkerHandle { commands, thread: Some(thread) })
+    Ok(WorkerHandle { commands })
 }
 
 impl Worker {
@@ -121,6 +130,7 @@ impl Worker {
             pool: Pool::default(),
             slots: Arc::new(Semaphore::new(connections)),
             active: Notify::new(),
+            retired: Cell::new(false),
             finishing: Cell::new(false),
             listeners: RefCell::default(),
         })
@@ -128,6 +138,7 @@ impl Worker {
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let reaper = tokio::task::spawn_local(reaper::run(Rc::clone(&self)));
+        let mut finish = None;
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Open { listener, listen, environment, process } => {
@@ -136,10 +147,17 @@ impl Worker {
                 }
                 Command::Close(listen) => self.close(listen),
                 Command::Cut(load) => self.leashes.cut(&load),
-                Command::Finish => break,
+                Command::Retire => self.retire(),
+                Command::Finish(end) => {
+                    finish = Some(end);
+                    break;
+                }
             }
         }
-        self.finish().await;
+        if let Some(Finish { limit, quiet, ended: _ended }) = finish {
+            let inbox = self.obey_to_the_end(inbox);
+            tokio::select! { () = self.finish(limit, quiet) => {}, () = inbox => {} }
+        }
         reaper.abort();
     }
 
@@ -148,27 +166,57 @@ impl Worker {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, %listen, "cannot listen"),
         };
-        let task = tokio::task::spawn_local(accept(Rc::clone(self), listener, site));
-        if let Some(before) = self.listeners.borrow_mut().insert(listen, task.abort_handle()) {
-            before.abort();
-        }
+        let (end, ended) = oneshot::channel();
+        tokio::task::spawn_local(accept(Rc::clone(self), listener, site, ended));
+        self.listeners.borrow_mut().insert(listen, end);
     }
 
     fn close(&self, listen: SocketAddr) {
-        if let Some(task) = self.listeners.borrow_mut().remove(&listen) {
-            task.abort();
-        }
+        self.listeners.borrow_mut().remove(&listen);
     }
 
-    async fn finish(&self) {
-        self.listeners.borrow_mut().drain().for_each(|(_, task)| task.abort());
+    /// Nobody is cut off: who is idle may be sending its next request just now, so it is answered, with a farewell.
+    fn retire(&self) {
+        self.listeners.borrow_mut().clear();
+        self.retired.set(true);
+        self.clients.each(super::client::Client::take_leave);
+    }
+
+    /// What is cut must be cut while the rest is finished, too.
+    async fn obey_to_the_end(&self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            if let Command::Cut(load) = command {
+                self.leashes.cut(&load);
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn finish(&self, limit: Duration, quiet: watch::Sender<()>) {
+        self.listeners.borrow_mut().clear();
         self.finishing.set(true);
         self.pool.clear();
         self.clients.each(super::client::Client::end_soon);
+        self.hushed().await;
+        drop(quiet);
         let all = u32::try_from(self.shared.limits.max_connections.div_ceil(self.shared.threads).max(1));
         let idle = self.slots.acquire_many(all.unwrap_or(u32::MAX));
         // At the limit, what is left is dropped with the event loop.
-        let _ = tokio::time::timeout(self.shared.limits.shutdown, idle).await;
+        let _ = tokio::time::timeout(limit, idle).await;
+    }
+
+    /// Returns once each idle connection was told; one that speaks HTTP/2 may need a little longer to end.
+    async fn hushed(&self) {
+        for _ in 0..HUSH {
+            if !self.clients.any_idle() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     pub fn put_back(&self, instance: &Arc<Instance>, exchange: Box<Exchange>) {
@@ -188,9 +236,19 @@ impl Worker {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, site: Rc<Site>) {
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    site: Rc<Site>,
+    mut ended: oneshot::Receiver<()>,
+) {
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            // A connection that was taken is served; only between two of them a listener ends.
+            _ = &mut ended => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((tcp, peer)) => {
                 // At the limit this one waits here, and the next ones in the backlog.
                 let Ok(permit) = Arc::clone(&worker.slots).acquire_owned().await else { return };

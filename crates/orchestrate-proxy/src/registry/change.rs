@@ -23,18 +23,16 @@ use crate::saved::Edition;
 use crate::table::{Instance, Lane, Load, Placed, Table};
 
 impl Registry {
-    /// Returns once the registration outlives a loss of power.
-    pub async fn register(&self, request: &Register) -> PortResult<()> {
+    /// Returns once the registration outlives a loss of power, with the instances of the release that it leaves out.
+    pub async fn register(&self, request: &Register) -> PortResult<Vec<Arc<Instance>>> {
         let leaving = self.leaving(request);
         let edition = self.register_now(request)?;
-        if let Some(drain) = request.drain {
-            ended(&leaving, drain.duration()).await;
-        }
-        self.saver.durable(edition).await
+        self.saver.durable(edition).await?;
+        Ok(leaving)
     }
 
     /// The instances of the release that the registration leaves out.
-    fn leaving(&self, request: &Register) -> Vec<Arc<Instance>> {
+    pub(super) fn leaving(&self, request: &Register) -> Vec<Arc<Instance>> {
         let state = self.lock();
         let known = state.known.get(&request.placement.environment);
         let placed = known.and_then(|known| known.placed(&request.placement).ok());
@@ -137,15 +135,7 @@ impl Registry {
                 Err(_) => return Ok(Drained { cut: 0 }),
             }
         };
-        if tokio::time::timeout(request.deadline.duration(), load.emptied()).await.is_ok() {
-            return Ok(Drained { cut: 0 });
-        }
-        let cut = load.in_flight.load(Ordering::SeqCst);
-        load.cuts.fetch_add(1, Ordering::SeqCst);
-        self.workers.iter().for_each(|worker| worker.tell(Command::Cut(Arc::clone(&load))));
-        // A release that still gets traffic is never empty for long; the cut was made, and that is what was asked.
-        let _ = tokio::time::timeout(Duration::from_secs(1), load.emptied()).await;
-        Ok(Drained { cut })
+        Ok(drained(&load, request.deadline.duration(), &self.workers).await)
     }
 
     /// Forgets the release; returns once that outlives a loss of power.
@@ -185,6 +175,19 @@ impl Registry {
         }
         Ok(self.save(state))
     }
+}
+
+/// Waits until nothing is in flight, and cuts what is left at the deadline.
+pub(super) async fn drained(load: &Arc<Load>, deadline: Duration, workers: &[WorkerHandle]) -> Drained {
+    if tokio::time::timeout(deadline, load.emptied()).await.is_ok() {
+        return Drained { cut: 0 };
+    }
+    let cut = load.in_flight.load(Ordering::SeqCst);
+    load.cuts.fetch_add(1, Ordering::SeqCst);
+    workers.iter().for_each(|worker| worker.tell(Command::Cut(Arc::clone(load))));
+    // A release that still gets traffic is never empty for long; the cut was made, and that is what was asked.
+    let _ = tokio::time::timeout(Duration::from_secs(1), load.emptied()).await;
+    Drained { cut }
 }
 
 /// Looks whether the release may have its addresses, and makes sockets for those that are not open yet.
@@ -292,7 +295,7 @@ fn lane(backend: &Backend, before: Option<&Placed>, next: &mut u64) -> Lane {
 }
 
 /// Returns once nothing is in flight to the instances, at the latest after `limit`.
-async fn ended(leaving: &[Arc<Instance>], limit: Duration) {
+pub(crate) async fn ended(leaving: &[Arc<Instance>], limit: Duration) {
     let busy = || leaving.iter().any(|one| one.in_flight.load(Ordering::SeqCst) > 0);
     // They are out of the table by now, so there is nobody left to tell of the last request's end.
     let emptied = async {

@@ -17,7 +17,7 @@ impl Registry {
         let state = self.lock();
         Hello {
             pid: std::process::id(),
-            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            program_version: self.shared.version.to_owned(),
             token: self.token().to_owned(),
             threads: self.shared.threads,
             listening: state.listeners.addresses(),

@@ -12,6 +12,7 @@ use orchestrate_core::traffic::TrafficRules;
 
 use super::{Known, Registry, State};
 use crate::data::{Shared, WorkerHandle};
+use crate::handover::Elders;
 use crate::listeners::Listeners;
 use crate::rules::Rules;
 use crate::saved::{Saved, SavedPlaced, Saver};
@@ -33,7 +34,16 @@ impl Registry {
             next_instance: 0,
         };
         let set_aside = set_aside.map(|path| path.display().to_string());
-        let registry = Self { shared, workers, saver, state: Mutex::new(state), set_aside };
+        let registry = Self {
+            shared,
+            workers,
+            saver,
+            state: Mutex::new(state),
+            set_aside,
+            changes: Arc::default(),
+            elders: Elders::default(),
+            end: Mutex::default(),
+        };
         {
             let state = &mut *registry.lock();
             for (name, environment) in saved.environments {

@@ -120,6 +120,21 @@ impl Rig {
         self.ready().await;
     }
 
+    /// A proxy of the same home that is to take over, on its way.
+    pub fn heir(&self) -> Child {
+        proxy_command(&self.home, &self.limits).arg("--take-over").spawn().unwrap()
+    }
+
+    /// Has another proxy take over, and returns the one before.
+    pub async fn hand_over(&mut self) -> Child {
+        let heir = self.heir();
+        eventually("the heir serves", async || {
+            self.router.hello().await.is_ok_and(|hello| hello.pid == heir.id())
+        })
+        .await;
+        std::mem::replace(&mut self.child, heir)
+    }
+
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -1,0 +1,118 @@
+//! The end of this proxy's service: at once, or because another one has taken over.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use orchestrate_core::ports::{Drain, Drained, Register};
+use tokio::sync::watch;
+
+use super::Registry;
+use super::change::{drained, ended};
+use crate::data::{Command, Finish};
+use crate::protocol::Seen;
+
+/// What the workers' end is seen by.
+#[derive(Clone)]
+pub(crate) struct Ending {
+    quiet: watch::Receiver<()>,
+    ended: watch::Receiver<()>,
+}
+
+impl Ending {
+    /// Returns once no request can be begun any more.
+    pub async fn quiet(mut self) {
+        while self.quiet.changed().await.is_ok() {}
+    }
+
+    /// Returns once nothing is under way.
+    pub async fn ended(mut self) {
+        while self.ended.changed().await.is_ok() {}
+    }
+}
+
+impl Registry {
+    /// Listens no more; who has a connection is served once more on it.
+    pub fn retire(&self) {
+        self.workers.iter().for_each(|worker| worker.tell(Command::Retire));
+        self.lock().listeners.leave();
+        // The heir asks them itself, and would count them twice.
+        self.elders.forget_all();
+    }
+
+    /// Listens no more, and has the workers finish what is under way, for so long at most. The first call counts.
+    pub fn finish(&self, limit: Duration) -> Ending {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = end.get_or_insert_with(|| {
+            let ((quiet, is_quiet), (ended, has_ended)) = (watch::channel(()), watch::channel(()));
+            let finish = Finish { limit, quiet, ended };
+            self.workers.iter().for_each(|worker| worker.tell(Command::Finish(finish.clone())));
+            Ending { quiet: is_quiet, ended: has_ended }
+        });
+        self.lock().listeners.leave();
+        ending.clone()
+    }
+
+    /// After [`Registry::retire`]: what is idle ends, and what is under way gets its time.
+    pub fn finish_retired(&self) -> Ending {
+        self.finish(self.shared.limits.retire)
+    }
+
+    /// Waits for what is still in flight to the release, whoever has the traffic by now, and cuts it at the deadline.
+    pub async fn drain_rest(&self, request: &Drain) -> Drained {
+        let placed = {
+            let state = self.lock();
+            let known = state.known.get(&request.placement.environment);
+            known.and_then(|known| known.placed(&request.placement).ok())
+        };
+        match placed {
+            Some(placed) => drained(&placed.load, request.deadline.duration(), &self.workers).await,
+            None => Drained { cut: 0 },
+        }
+    }
+
+    /// Waits for what is still in flight to instances that the registration leaves out.
+    pub async fn register_rest(&self, request: &Register) {
+        if let Some(drain) = request.drain {
+            ended(&self.leaving(request), drain.duration()).await;
+        }
+    }
+
+    /// Every instance that was seen ready.
+    pub fn seen_healthy(&self) -> Vec<Seen> {
+        let state = self.lock();
+        let tables: Vec<_> = state.known.values().map(super::Known::table).collect();
+        let mut seen = Vec::new();
+        for placed in tables.iter().flat_map(|table| &table.placed) {
+            let instances = placed.lanes.iter().flat_map(|lane| &lane.instances);
+            for instance in instances.filter(|instance| instance.healthy.load(Ordering::Relaxed)) {
+                seen.push(Seen {
+                    environment: placed.placement.environment.clone(),
+                    slot: placed.placement.slot,
+                    release: placed.placement.release,
+                    instance: instance.id.clone(),
+                });
+            }
+        }
+        seen
+    }
+
+    /// Takes the word of the proxy before for who is ready.
+    pub fn believe(&self, seen: &[Seen]) {
+        let seen: std::collections::BTreeSet<_> = seen.iter().collect();
+        let state = self.lock();
+        for placed in state.known.values().flat_map(|known| known.table().placed.clone()) {
+            for instance in placed.lanes.iter().flat_map(|lane| &lane.instances) {
+                let one = Seen {
+                    environment: placed.placement.environment.clone(),
+                    slot: placed.placement.slot,
+                    release: placed.placement.release,
+                    instance: instance.id.clone(),
+                };
+                if seen.contains(&one) {
+                    instance.healthy.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
