@@ -39,14 +39,22 @@ impl DaemonClient {
             return Ok(false);
         }
         let client = self.clone();
-        tokio::task::spawn_blocking(move || client.start())
+        tokio::task::spawn_blocking(move || client.start(false))
             .await
             .map_err(|_| Error::bug("a task ended early"))??;
         Ok(true)
     }
 
+    /// Starts a daemon of this program, which has the one that runs end once it is sure that it can go on.
+    pub async fn take_over(&self) -> Result<()> {
+        let client = self.clone();
+        tokio::task::spawn_blocking(move || client.start(true))
+            .await
+            .map_err(|_| Error::bug("a task ended early"))?
+    }
+
     /// Starts it and waits for its word that it is ready; what it says instead is the error.
-    fn start(&self) -> Result<()> {
+    fn start(&self, take_over: bool) -> Result<()> {
         let cannot = |error: std::io::Error| {
             Error::failed("ORC-0502", "the daemon cannot be started")
                 .source(error)
@@ -54,13 +62,14 @@ impl DaemonClient {
         };
         let log = self.home.open_log("daemon.log").map_err(cannot)?;
         let from = log.metadata().map(|found| found.len()).unwrap_or(0);
-        let program = std::env::current_exe().map_err(cannot)?;
+        let program = crate::program::path().map_err(cannot)?;
         let mut command = Command::new(program);
         command
             .arg("--home")
             .arg(self.home.directory())
             .args(self.database.iter().filter(|part| !part.contains("://")))
             .args(["daemon", "run", "--detached"])
+            .args(take_over.then_some("--take-over"))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -134,10 +143,23 @@ impl DaemonClient {
         }
     }
 
+    /// The version of the program that runs as the daemon, if it is another than this one's.
+    pub async fn another_version(&self) -> Option<String> {
+        let named = std::fs::read_to_string(self.home.path("daemon.lock")).ok()?;
+        let other = !named.is_empty() && named != crate::program::version();
+        // Only who runs holds the lock; what is in the file may be of long ago.
+        if other && self.is_running().await { Some(named) } else { None }
+    }
+
+    /// Asks it to end; it may take a moment to do so.
+    pub async fn ask_to_end(&self, all: bool) -> Result<()> {
+        let body = serde_json::json!({ "all": all }).to_string();
+        self.call(Method::POST, "/shutdown", Some(body)).await.map(drop)
+    }
+
     /// Asks it to end, and waits until it has.
     pub async fn shutdown(&self, all: bool) -> Result<()> {
-        let body = serde_json::json!({ "all": all }).to_string();
-        self.call(Method::POST, "/shutdown", Some(body)).await?;
+        self.ask_to_end(all).await?;
         let lock = self.home.path("daemon.lock");
         tokio::task::spawn_blocking(move || {
             if let Ok(file) = std::fs::File::open(lock) {

@@ -10,6 +10,7 @@ mod home;
 mod host;
 mod keys;
 mod printer;
+mod program;
 mod progress;
 mod settings;
 mod signed_head;

@@ -118,7 +118,8 @@ pub fn lease_ttl() -> Span {
     named.filter(|span| *span >= Span::from_secs(1)).unwrap_or(LEASE_TTL)
 }
 
-/// A port behind the daemon: where nobody answers, the daemon is started, once, and asked again.
+/// A port behind the daemon: where nobody answers, the daemon is started, once, and asked again. One that another took
+/// over from in the middle is asked again, too: every request may be made twice.
 struct Starting<P> {
     daemon: DaemonClient,
     port: P,
@@ -131,7 +132,7 @@ impl<P> Starting<P> {
         second: impl Future<Output = PortResult<T>>,
     ) -> PortResult<T> {
         match first {
-            Err(error) if error.kind == PortErrorKind::Unreachable && !self.daemon.is_running().await => {
+            Err(error) if error.kind == PortErrorKind::Unreachable => {
                 self.daemon.ensure().await.map_err(|error| PortError::unreachable(error.full_message()))?;
                 second.await
             }

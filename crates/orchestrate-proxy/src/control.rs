@@ -108,9 +108,7 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
             registry.register_rest(&request).await;
             Reply::Done
         }
-        Request::Drain(request) => {
-            drain(registry, request).await.map_or_else(Reply::Refused, Reply::Drained)
-        }
+        Request::Drain(request) => drain(registry, request).await.map_or_else(Reply::Refused, Reply::Drained),
         Request::Register(request) => done(register(registry, &request).await),
         Request::Switch(request) => {
             let _turn = turn(registry).await;
@@ -152,7 +150,11 @@ async fn turn(registry: &Registry) -> RwLockReadGuard<'_, ()> {
 
 async fn register(registry: &Registry, request: &Register) -> PortResult<()> {
     let leaving = {
-        let _turn = turn(registry).await;
+        let _turn = registry.turn().await;
+        // The daemon says again what is so already whenever a proxy took over; that must end no idle connection.
+        if !registry.is_registered(request) {
+            registry.elders.quiet().await;
+        }
         registry.register(request).await?
     };
     // Nobody's turn: it may take long.

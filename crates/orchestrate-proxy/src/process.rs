@@ -60,9 +60,15 @@ async fn live(options: ProxyOptions) -> Result<(), ProxyError> {
         Some(heir) => registry.believe(&heir.legacy.healthy),
         None => registry.first_look(FIRST_LOOK).await,
     }
-    Process { registry, tenure, socket: options.socket, shutdown: shared.limits.shutdown, linger: shared.limits.linger }
-        .serve(heir)
-        .await
+    Process {
+        registry,
+        tenure,
+        socket: options.socket,
+        shutdown: shared.limits.shutdown,
+        linger: shared.limits.linger,
+    }
+    .serve(heir)
+    .await
 }
 
 fn start_workers(shared: &Arc<Shared>) -> Result<Vec<WorkerHandle>, ProxyError> {

@@ -127,7 +127,10 @@ async fn a_drain_waits_for_what_an_elder_has_and_cuts_it_at_its_deadline() {
     // Two handovers: the one that has the request is not the one before the last.
     let (elder, between) = (rig.hand_over().await, rig.hand_over().await);
     rig.switch(2).await;
-    assert_eq!(within("the drain", rig.router.drain(&drain(1, Span::from_millis(100)))).await.unwrap().cut, 1);
+    assert_eq!(
+        within("the drain", rig.router.drain(&drain(1, Span::from_millis(100)))).await.unwrap().cut,
+        1
+    );
     assert_ne!(within("the answer", waiting).await.unwrap().status, 200);
     ends(elder).await;
     ends(between).await;

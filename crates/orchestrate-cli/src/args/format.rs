@@ -69,7 +69,10 @@ impl DaemonCommand {
     fn output(&self) -> Option<&Output> {
         match self {
             Self::Run { .. } => None,
-            Self::Start(output) | Self::Status(output) | Self::Stop { output, .. } => Some(output),
+            Self::Start(output)
+            | Self::Restart(output)
+            | Self::Status(output)
+            | Self::Stop { output, .. } => Some(output),
         }
     }
 }

@@ -19,9 +19,13 @@ pub enum DaemonCommand {
     Run {
         #[arg(long, hide = true)]
         detached: bool,
+        #[arg(long, hide = true)]
+        take_over: bool,
     },
     /// Starts it in the background.
     Start(Output),
+    /// Has this program take over daemon and proxy; nobody who is served notices.
+    Restart(Output),
     /// Stops it; services and proxy go on.
     Stop {
         /// Stops services and proxy too.
@@ -82,4 +86,7 @@ pub struct Proxy {
     pub state: PathBuf,
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Takes over from the proxy that runs.
+    #[arg(long)]
+    pub take_over: bool,
 }

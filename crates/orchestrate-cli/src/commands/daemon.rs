@@ -8,11 +8,11 @@ use crate::exit::{Ended, Exit};
 use crate::printer::Printer;
 use crate::wiring::Wiring;
 
-pub async fn run(global: &Global, detached: bool) -> Ended {
+pub async fn run(global: &Global, how: crate::daemon::How) -> Ended {
     #[cfg(feature = "failpoints")]
     orchestrate_core::failpoint::this_is("daemon");
     log_to_stderr(global.verbose);
-    crate::daemon::run(global, detached).await?;
+    crate::daemon::run(global, how).await?;
     Ok(Exit::DONE)
 }
 
@@ -74,7 +74,7 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
 }
 
 /// Records who did it. What is done to the processes of a host does not wait for its database.
-async fn note(wiring: &Wiring, action: &'static str, detail: &serde_json::Value) {
+pub(super) async fn note(wiring: &Wiring, action: &'static str, detail: &serde_json::Value) {
     let actor = crate::host::actor();
     let recorded = wiring.db.note(&actor, action, detail, SystemClock.now());
     match tokio::time::timeout(std::time::Duration::from_millis(500), recorded).await {

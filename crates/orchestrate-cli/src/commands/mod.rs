@@ -4,6 +4,7 @@ mod audit;
 mod audit_head;
 mod audit_verify;
 mod daemon;
+mod daemon_restart;
 mod db_backup;
 mod db_check;
 mod db_restore;
@@ -58,6 +59,9 @@ fn runtime() -> Ended<tokio::runtime::Runtime> {
 }
 
 async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended {
+    if !matches!(command, Command::Daemon(_)) {
+        daemon_restart::note_another(global, printer).await;
+    }
     match command {
         Command::Init(args) => init::run(global, &args, printer),
         Command::Demo(args) => demo::run(&args, printer).await,
@@ -68,8 +72,11 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
         },
         Command::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         Command::Daemon(args) => match args.command {
-            DaemonCommand::Run { detached } => daemon::run(global, detached).await,
+            DaemonCommand::Run { detached, take_over } => {
+                daemon::run(global, crate::daemon::How { detached, take_over }).await
+            }
             DaemonCommand::Start(_) => daemon::start(global, printer).await,
+            DaemonCommand::Restart(_) => daemon_restart::run(global, printer).await,
             DaemonCommand::Stop { all, .. } => daemon::stop(global, all, printer).await,
             DaemonCommand::Status(_) => daemon::status(global, printer).await,
         },

@@ -16,6 +16,8 @@ pub fn run(args: &Proxy) -> Ended {
     if let Some(threads) = args.threads {
         options.threads = threads.max(1);
     }
+    options.take_over = args.take_over;
+    options.version = crate::program::version();
     // The daemon sends listening sockets through standard input; started by hand, there is no socket there.
     let input = std::io::stdin();
     if rustix::net::sockopt::socket_type(input.as_fd()).is_ok() {

@@ -2,8 +2,10 @@
 
 mod proxy_keeper;
 
+use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
@@ -21,19 +23,38 @@ use crate::args::Global;
 use crate::daemon_client::{DaemonClient, READY};
 use crate::home::Home;
 use crate::host::ThisHost;
+use crate::program;
 use crate::wiring::{SealedSpecs, Wiring, lease_ttl};
 use proxy_keeper::ProxyKeeper;
 
-/// Runs until it is told to end. `detached`: it leaves the terminal that it was started from.
-pub async fn run(global: &Global, detached: bool) -> Result<()> {
-    if detached {
+/// How a daemon is started.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// It leaves the terminal that it was started from.
+    pub detached: bool,
+    /// One that runs is told to end; without this, there must be none.
+    pub take_over: bool,
+}
+
+/// Runs until it is told to end.
+pub async fn run(global: &Global, how: How) -> Result<()> {
+    if how.detached {
         // A session of its own: what happens to the terminal it was started from is nothing to it.
         let _ = rustix::process::setsid();
     }
     let home = Home::locate(global.home.as_deref())?;
     home.prepare()?;
-    let Some(_lock) = lock(&home)? else { return already_running(&home, detached).await };
+    let free = lock(&home)?;
+    if free.is_none() && !how.take_over {
+        return already_running(&home, how.detached).await;
+    }
     let wiring = Wiring::open_with(global, 4).await?;
+    // The one that runs is not told to end before this one has all that may fail behind it.
+    let lock = match free {
+        Some(lock) => lock,
+        None => take_over(&home).await?,
+    };
+    name_program(&lock);
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let supervisor =
@@ -60,7 +81,7 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
         instances_changed: supervisor.subscribe(),
         router_changed: keeper.changes(),
         router_status: keeper.status(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: program::version(),
     };
     let farewell = tokio::select! {
         farewell = orchestrate_server::run(options, say_ready) => farewell?,
@@ -69,6 +90,8 @@ pub async fn run(global: &Global, detached: bool) -> Result<()> {
     let left = leave(farewell, &supervisor, keeper).await;
     // Who waits for the lock may replace the database then, so nothing is written to it after that.
     db.close().await;
+    // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
+    std::mem::forget(lock);
     left
 }
 
@@ -93,8 +116,40 @@ fn say_ready() {
     let _ = std::io::stdout().flush();
 }
 
+/// Has the daemon that runs end, and returns the home's lock.
+async fn take_over(home: &Home) -> Result<File> {
+    let client = DaemonClient::new(home.clone(), Vec::new());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        // A command may have started another one meanwhile, which is asked as well.
+        let asked = client.ask_to_end(false).await;
+        for _ in 0..200 {
+            if let Some(lock) = lock(home)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if tokio::time::Instant::now() > deadline {
+            let error = Error::failed("ORC-0502", "the daemon that runs does not end")
+                .hint("see what it does: tail daemon.log in the home; its pid: orchestrate daemon status");
+            return Err(match asked {
+                Ok(()) => error,
+                Err(cause) => error.source(cause),
+            });
+        }
+    }
+}
+
+/// Commands of another program see from this who runs.
+fn name_program(mut lock: &File) {
+    let named = lock.set_len(0).and_then(|()| lock.write_all(program::version().as_bytes()));
+    if let Err(error) = named {
+        tracing::warn!(%error, "the version is not in the lock file");
+    }
+}
+
 /// The home's lock, held as long as the daemon lives; none if another one has it.
-pub fn lock(home: &Home) -> Result<Option<std::fs::File>> {
+pub fn lock(home: &Home) -> Result<Option<File>> {
     let path = home.path("daemon.lock");
     let cannot = |error: std::io::Error| {
         Error::failed("ORC-0404", format!("{} cannot be opened", path.display()))
@@ -121,7 +176,7 @@ async fn already_running(home: &Home, detached: bool) -> Result<()> {
             say_ready();
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Err(Error::failed("ORC-0502", "another daemon holds the home but does not answer"))
 }

@@ -10,6 +10,7 @@ pub mod dice;
 pub mod disk;
 pub mod load;
 pub mod processes;
+pub mod programs;
 pub mod scene;
 pub mod service;
 pub mod streams;

@@ -23,6 +23,8 @@ pub struct Scene {
     pub settings: Value,
     pub notifications: Value,
     pub variables: Vec<(String, String)>,
+    /// The program that is tested; `LUCK_PROGRAM` names another build of it.
+    pub program: PathBuf,
 }
 
 /// How a command ended.
@@ -86,7 +88,10 @@ impl Scene {
             "verify": { "version": { "path": "/version", "contains": "{version}" }, "bake": "0s" },
         });
         let notifications = json!([]);
-        let scene = Self { directory, home, address, mark, settings, notifications, variables: Vec::new() };
+        let variables = Vec::new();
+        let program =
+            std::env::var_os("LUCK_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_orchestrate").into()).into();
+        let scene = Self { directory, home, address, mark, settings, notifications, variables, program };
         scene.write_config();
         scene
     }
@@ -129,10 +134,8 @@ impl Scene {
         std::fs::write(self.path("orchestrate.yaml"), config.to_string()).unwrap();
     }
 
-    /// The program that is tested; `LUCK_PROGRAM` names another build of it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let program = std::env::var_os("LUCK_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_orchestrate").into());
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         command.arg("--home").arg(&self.home).arg("--config").arg(self.path("orchestrate.yaml"));
         command.args(args).env(MARK, &self.mark).stdin(Stdio::null()).current_dir("/");
         for name in

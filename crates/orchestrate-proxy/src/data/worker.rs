@@ -236,12 +236,7 @@ impl Worker {
     }
 }
 
-async fn accept(
-    worker: Rc<Worker>,
-    listener: TcpListener,
-    site: Rc<Site>,
-    mut ended: oneshot::Receiver<()>,
-) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, site: Rc<Site>, mut ended: oneshot::Receiver<()>) {
     loop {
         let accepted = tokio::select! {
             // A connection that was taken is served; only between two of them a listener ends.

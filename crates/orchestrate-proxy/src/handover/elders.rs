@@ -58,7 +58,10 @@ impl Elders {
             let asked = self.ask(&elder, &Request::Observe(environment.clone()), ANSWER).await;
             let Some(Reply::View { view: theirs, .. }) = asked else { continue };
             for slot in &mut view.slots {
-                let same = theirs.slots.iter().filter(|other| (other.slot, other.release) == (slot.slot, slot.release));
+                let same = theirs
+                    .slots
+                    .iter()
+                    .filter(|other| (other.slot, other.release) == (slot.slot, slot.release));
                 slot.in_flight += same.map(|other| other.in_flight).sum::<u64>();
             }
         }

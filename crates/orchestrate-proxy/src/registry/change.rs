@@ -14,7 +14,7 @@ use orchestrate_core::ports::{
 use orchestrate_core::slot::Slot;
 use orchestrate_core::traffic::Shift;
 
-use super::{Known, Registry, State};
+use super::{Known, Registry, State, backend};
 use crate::check::Check;
 use crate::data::{Command, WorkerHandle};
 use crate::listeners::Target;
@@ -29,6 +29,14 @@ impl Registry {
         let edition = self.register_now(request)?;
         self.saver.durable(edition).await?;
         Ok(leaving)
+    }
+
+    /// Whether the registration changes nothing about who is asked.
+    pub fn is_registered(&self, request: &Register) -> bool {
+        let state = self.lock();
+        let known = state.known.get(&request.placement.environment);
+        let placed = known.and_then(|known| known.placed(&request.placement).ok());
+        placed.is_some_and(|placed| placed.lanes.iter().map(backend).eq(request.backends.iter().cloned()))
     }
 
     /// The instances of the release that the registration leaves out.
