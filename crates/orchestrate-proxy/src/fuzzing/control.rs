@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
 
 use super::keep_on_loopback;
 use crate::control::converse;
@@ -27,8 +27,8 @@ pub fn control(input: &[u8]) {
     runtime().block_on(async {
         let registry = registry(&state, Saved::default());
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let shutdown = Notify::new();
-        let (conversation, answers) = tokio::join!(converse(theirs, &registry, &shutdown), ask(ours, &lines));
+        let (orders, _inbox) = mpsc::unbounded_channel();
+        let (conversation, answers) = tokio::join!(converse(theirs, &registry, &orders), ask(ours, &lines));
         assert!(conversation.is_ok() || sent.contains(&true), "{conversation:?}");
         let replies: Vec<&[u8]> = answers.split_inclusive(|byte| *byte == b'\n').collect();
         if !sent.contains(&true) {
@@ -78,7 +78,7 @@ pub(super) fn runtime() -> Runtime {
 
 /// The real one, without workers.
 pub(super) fn registry(state: &Path, saved: Saved) -> Registry {
-    let shared = Shared { limits: Limits::default(), threads: 1, token: "f".repeat(32) };
+    let shared = Shared { limits: Limits::default(), threads: 1, token: "f".repeat(32), version: "fuzzing" };
     let saver = Saver::start(state.to_owned()).unwrap();
     Registry::restore(Arc::new(shared), Vec::new(), saver, (saved, None), BTreeMap::new())
 }
