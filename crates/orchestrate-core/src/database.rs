@@ -6,6 +6,8 @@ mod check;
 mod connect;
 mod connection;
 pub(crate) mod deployments;
+#[cfg(test)]
+pub(crate) mod disk;
 pub(crate) mod environments;
 pub(crate) mod holds;
 pub(crate) mod leases;

@@ -67,7 +67,7 @@ pub enum Resumed {
 /// Deploys releases, and finishes what was interrupted.
 #[derive(Clone)]
 pub struct DeploymentExecutor {
-    db: Database,
+    pub(crate) db: Database,
     ports: Ports,
 }
 
@@ -288,7 +288,11 @@ impl DeploymentExecutor {
     }
 
     /// Whether the lease's holder is gone: its process ended, or, where that cannot be seen, its time is up.
-    pub fn is_abandoned(&self, holder: Option<&Holder>, expires_at: Option<crate::time::Timestamp>) -> bool {
+    pub(crate) fn is_abandoned(
+        &self,
+        holder: Option<&Holder>,
+        expires_at: Option<crate::time::Timestamp>,
+    ) -> bool {
         let expired = expires_at.is_none_or(|at| at < self.ports.clock.now());
         match holder.and_then(|holder| self.ports.host.runs(holder)) {
             Some(false) => true,

@@ -3,6 +3,23 @@
 mod crossing;
 mod differences;
 mod preview;
+/// What cannot be had, and what could not be asked about just now: the latter may be well a moment later.
+fn unfetched(plan: &RollbackPlan, error: &PortError) -> Error {
+    let (version, environment) = (&plan.target.version, &plan.deployment.environment);
+    match error.kind {
+        PortErrorKind::Unreachable | PortErrorKind::TimedOut => {
+            Error::refused("ORC-0133", format!("the artifact of {version} could not be looked at: {error}"))
+                .hint("nothing was changed; try again; if it stays so: orchestrate daemon status")
+        }
+        PortErrorKind::Fenced | PortErrorKind::NotReady | PortErrorKind::Missing | PortErrorKind::Failed => {
+            let message = format!("{version} cannot be restored as it was sealed: {error}");
+            Error::refused("ORC-0117", message).hint(format!(
+                "nothing was changed; see what else there is: orchestrate deploy candidates --env {environment}"
+            ))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +38,7 @@ use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{self, Plan};
-use crate::ports::{Fetch, Ports};
+use crate::ports::{Fetch, PortError, PortErrorKind, Ports};
 use crate::rollback_event::{RollbackEvent, RollbackStatus, Trigger};
 use crate::situation::{self, Observed, Question};
 
@@ -213,16 +230,8 @@ impl DeploymentRollback {
         if steps.is_warm() {
             return Ok(());
         }
-        self.ports.provider.fetch(&Fetch::of(&plan.target)).await.map_err(|error| {
-            Error::refused(
-                "ORC-0117",
-                format!("{} cannot be restored as it was sealed: {error}", plan.target.version),
-            )
-            .hint(format!(
-                "nothing was changed; see what else there is: orchestrate deploy candidates --env {}",
-                plan.deployment.environment
-            ))
-        })
+        let fetched = self.ports.provider.fetch(&Fetch::of(&plan.target)).await;
+        fetched.map_err(|error| unfetched(plan, &error))
     }
 
     async fn carry_out(

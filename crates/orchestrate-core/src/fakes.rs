@@ -354,7 +354,7 @@ impl World {
 
     fn apply<T>(&self, effect: impl FnOnce(&mut State) -> PortResult<T>) -> PortResult<T> {
         let mut state = self.lock();
-        let before = state.clone();
+        let before = state.sites.clone();
         let result = effect(&mut state);
         state.count();
         invariants::look(&before, &state);

@@ -34,6 +34,7 @@ pub mod execute;
 pub mod post_deploy_verification;
 pub mod pre_deploy_validation;
 pub mod retention;
+pub mod settle;
 pub mod slot_tending;
 
 pub mod database;

@@ -37,16 +37,13 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
 
 async fn finish_one(daemon: Arc<Daemon>, operation: OperationRecord) {
     let executor = DeploymentExecutor::new(daemon.options.db.clone(), daemon.options.ports.clone());
-    let lease = match daemon.options.db.lease(&operation.environment).await {
-        Ok(Some(lease)) => lease,
-        Ok(None) => return,
+    match executor.is_left_open(&operation).await {
+        Ok(true) => {}
+        Ok(false) => return,
         Err(error) => {
             tracing::warn!("a lease cannot be read: {}", error.full_message());
             return;
         }
-    };
-    if !executor.is_abandoned(lease.holder.as_ref(), lease.expires_at) {
-        return;
     }
     tracing::info!(
         "finishing the {} that was left open in {}",

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestrate_core::deployment::Deployment;
-use orchestrate_core::deployment_executor::{Promotion, failed};
-use orchestrate_core::execute::Limits;
 use orchestrate_core::name::{DeploymentId, Fence};
-use orchestrate_core::rollout::{self, Next, Rollout};
-use orchestrate_core::{Automatic, DeploymentExecutor, DeploymentRollback, Result};
+use orchestrate_core::rollout::Rollout;
+use orchestrate_core::settle::{self, Settled};
+use orchestrate_core::{Automatic, Result};
 use tokio::task::JoinSet;
 
 use crate::Daemon;
@@ -89,11 +88,11 @@ async fn fence(daemon: &Daemon, rollout: &Rollout) -> Result<Fence> {
 
 async fn look_after(daemon: Arc<Daemon>, watched: Arc<Watched>, rollout: Rollout) {
     match settle(&daemon, &rollout).await {
-        Ok(Settled::Done) => {
+        Ok(Watching::Done) => {
             watched.leave(&rollout);
             daemon.bell.ring();
         }
-        Ok(Settled::LeftToPeople(fence)) => watched.leave_to_people(&rollout, fence),
+        Ok(Watching::LeftToPeople(fence)) => watched.leave_to_people(&rollout, fence),
         Err(error) => {
             tracing::warn!("deployment {}: {}", rollout.deployment, error.full_message());
             // What was in the way may be gone by then.
@@ -103,63 +102,30 @@ async fn look_after(daemon: Arc<Daemon>, watched: Arc<Watched>, rollout: Rollout
     }
 }
 
-enum Settled {
+enum Watching {
     Done,
     /// It is bad and stays at its share, which is not looked at again before somebody did something there.
     LeftToPeople(Fence),
 }
 
-async fn settle(daemon: &Daemon, rollout: &Rollout) -> Result<Settled> {
-    let (db, ports) = (&daemon.options.db, &daemon.options.ports);
-    match rollout::watch(db, ports, rollout).await? {
+async fn settle(daemon: &Daemon, rollout: &Rollout) -> Result<Watching> {
+    match settle::settle_rollout(&daemon.options.db, &daemon.options.ports, rollout).await? {
         // Whatever overtook it takes a moment.
-        Next::Overtaken => {
+        Settled::Overtaken => {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            Ok(Settled::Done)
+            Ok(Watching::Done)
         }
-        Next::Bad(deployment) => leave(daemon, rollout, &deployment).await,
-        Next::Promote => promote(daemon, rollout).await,
-    }
-}
-
-async fn promote(daemon: &Daemon, rollout: &Rollout) -> Result<Settled> {
-    let (db, ports) = (&daemon.options.db, &daemon.options.ports);
-    let promotion = Promotion {
-        environment: rollout.environment.clone(),
-        all: false,
-        actor: "orchestrate".into(),
-        by_itself: Some(rollout.deployment),
-        limits: Limits::default(),
-    };
-    let promoted = DeploymentExecutor::new(db.clone(), ports.clone()).promote(&promotion).await?;
-    match failed(&promoted, None) {
-        // What went wrong with all of the traffic is the business of the verdicts.
-        Some(error) if db.open_rollout(&rollout.environment).await?.is_some() => {
-            let error_message = Some(error.message().to_owned());
-            leave(daemon, rollout, &Deployment { error_message, ..promoted.deployment }).await
-        }
-        _ => Ok(Settled::Done),
-    }
-}
-
-/// Back to what is live; or, where something holds that back, not a step further.
-async fn leave(daemon: &Daemon, rollout: &Rollout, deployment: &Deployment) -> Result<Settled> {
-    let (db, ports) = (&daemon.options.db, &daemon.options.ports);
-    let rollback = DeploymentRollback::new(db.clone(), ports.clone());
-    let Deployment { version, environment, error_message, .. } = deployment;
-    match rollback.rollback_by_itself(deployment, false).await? {
-        Automatic::RolledBack(rolled) => {
+        Settled::Good | Settled::Bad(_, Automatic::Overtaken) => Ok(Watching::Done),
+        Settled::Bad(deployment, Automatic::RolledBack(rolled)) => {
+            let Deployment { version, environment, .. } = *deployment;
             tracing::info!("{environment} went back from {version} to {}", rolled.event.target_version);
-            Ok(Settled::Done)
+            Ok(Watching::Done)
         }
-        Automatic::Held(why) => {
+        Settled::Bad(deployment, Automatic::Held(why)) => {
+            let Deployment { version, environment, .. } = *deployment;
             tracing::warn!("{version} in {environment} is bad and stays where it is, because {why}");
-            let because = error_message.as_deref().unwrap_or(&why);
-            let executor = DeploymentExecutor::new(db.clone(), ports.clone());
-            executor.pause_by_itself(rollout, because).await?;
-            Ok(Settled::LeftToPeople(fence(daemon, rollout).await?))
+            Ok(Watching::LeftToPeople(fence(daemon, rollout).await?))
         }
-        Automatic::Overtaken => Ok(Settled::Done),
     }
 }
 

@@ -4,19 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use orchestrate_core::database::Database;
-use orchestrate_core::deployment::{Deployment, DeploymentStatus};
+use orchestrate_core::deployment::Deployment;
 use orchestrate_core::name::DeploymentId;
-use orchestrate_core::post_deploy_verification::{self, Judged, Verdict};
-use orchestrate_core::time::Timestamp;
-use orchestrate_core::{Automatic, DeploymentExecutor, DeploymentRollback, Result};
+use orchestrate_core::settle::{self, Settled};
+use orchestrate_core::{Automatic, Result};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
 use crate::Daemon;
-
-/// How long after it was found bad a live release may still be rolled back by itself, in milliseconds.
-const FRESH_FOR: u64 = 15 * 60 * 1000;
 
 /// Which deployments are being looked after, and a signal for each that ends.
 pub(crate) struct Verdicts {
@@ -71,7 +66,7 @@ pub(crate) async fn watch(daemon: Arc<Daemon>) {
 }
 
 async fn look(daemon: &Arc<Daemon>) -> Result<()> {
-    for deployment in unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await? {
+    for deployment in settle::unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await? {
         if daemon.verdicts.take(deployment.id) {
             let daemon = Arc::clone(daemon);
             let verdicts = Arc::clone(&daemon);
@@ -90,62 +85,25 @@ async fn look(daemon: &Arc<Daemon>) -> Result<()> {
     Ok(())
 }
 
-/// Those that bake, and those that are live although they were found bad and nothing was decided about that.
-async fn unsettled(db: &Database, now: Timestamp) -> Result<Vec<Deployment>> {
-    let mut found = db.list_baking().await?;
-    for environment in db.list_environments().await? {
-        let Some(live) = environment.live else { continue };
-        if let Some(deployment) = db.deployment(live.deployment).await?
-            && deployment.awaits_rollback()
-            && db.rollback_of_deployment(deployment.id).await?.is_none()
-            && is_fresh(&deployment, now)
-        {
-            found.push(deployment);
-        }
-    }
-    Ok(found)
-}
-
-/// A bad release that people left live for longer is theirs.
-fn is_fresh(deployment: &Deployment, now: Timestamp) -> bool {
-    deployment.completed_at.is_some_and(|end| now.millis_since(end) < FRESH_FOR)
-}
-
 /// True if something came of it.
 async fn settle(daemon: &Daemon, deployment: &Deployment) -> Result<bool> {
-    let (db, ports) = (&daemon.options.db, &daemon.options.ports);
-    let rollback = DeploymentRollback::new(db.clone(), ports.clone());
-    if deployment.status != DeploymentStatus::InProgress {
-        return rollback.rollback_by_itself(deployment, false).await.map(|ended| log(deployment, &ended));
+    let settled = settle::settle(&daemon.options.db, &daemon.options.ports, deployment).await?;
+    if let Settled::Bad(bad, came_of_it) = &settled {
+        log(bad, came_of_it);
     }
-    let Judged { verdict, evidence, told } = post_deploy_verification::watch(db, ports, deployment).await?;
-    let verdict = match verdict {
-        Verdict::Overtaken => return Ok(false),
-        Verdict::Good => Ok(()),
-        Verdict::Bad(because) => Err(because),
-    };
-    let executor = DeploymentExecutor::new(db.clone(), ports.clone());
-    match executor.end_bake(deployment.id, verdict, &evidence).await? {
-        Some(bad) if bad.status == DeploymentStatus::Failed => {
-            rollback.rollback_by_itself(&bad, told).await.map(|ended| log(&bad, &ended))
-        }
-        ended => Ok(ended.is_some()),
-    }
+    Ok(settled.changed())
 }
 
-/// True if something came of it.
-fn log(deployment: &Deployment, ended: &Automatic) -> bool {
+fn log(deployment: &Deployment, came_of_it: &Automatic) {
     let Deployment { version, environment, .. } = deployment;
-    match ended {
+    match came_of_it {
         Automatic::RolledBack(rolled) => {
             tracing::info!("{environment} went back from {version} to {}", rolled.event.target_version);
-            true
         }
         Automatic::Held(why) => {
             tracing::warn!("{version} in {environment} is bad and stays live, because {why}");
-            true
         }
-        Automatic::Overtaken => false,
+        Automatic::Overtaken => {}
     }
 }
 

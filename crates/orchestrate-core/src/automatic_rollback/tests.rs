@@ -107,6 +107,20 @@ async fn where_it_is_switched_off_people_are_told_once_and_it_is_on_record() {
 }
 
 #[tokio::test]
+async fn a_provider_that_does_not_answer_once_is_no_reason_to_stay() {
+    let stage = stage(settings()).await;
+    let deployment = bad(&stage, "1.1", &evidence(Consequence::Rollback)).await;
+    stage.world.lose_instances(&v("1.0"));
+    for kind in [PortErrorKind::Unreachable, PortErrorKind::TimedOut] {
+        stage.world.fault(When::Kind(Kind::Fetch), 1, Fault::Fail(kind));
+        let error = stage.rollback().rollback_by_itself(&deployment, false).await.unwrap_err();
+        assert_eq!(error.code(), "ORC-0133");
+    }
+    let Automatic::RolledBack(_) = decided(&stage, &deployment).await else { panic!("not rolled back") };
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
 async fn what_only_notifies_is_held_and_told_unless_it_was_told_before() {
     for told_before in [false, true] {
         let stage = stage(settings()).await;

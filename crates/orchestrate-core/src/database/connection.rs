@@ -29,6 +29,8 @@ struct Shared {
     place: sqlite::Place,
     free: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
+    #[cfg(test)]
+    disk: std::sync::OnceLock<Arc<super::disk::Disk>>,
 }
 
 impl Source {
@@ -36,7 +38,20 @@ impl Source {
     pub(super) fn new(url: DatabaseUrl, connections: u32) -> Self {
         let place = if connections == 1 { sqlite::Place::Here } else { sqlite::Place::Aside };
         let free = Arc::new(Semaphore::new(connections as usize));
-        Self { shared: Arc::new(Shared { url, place, free, idle: Mutex::default() }) }
+        let shared = Shared {
+            url,
+            place,
+            free,
+            idle: Mutex::default(),
+            #[cfg(test)]
+            disk: Default::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn put_on(&self, disk: &Arc<super::disk::Disk>) {
+        self.shared.disk.get_or_init(|| Arc::clone(disk));
     }
 
     /// A connection for the statements of one caller. With only one, others wait until it is dropped.
@@ -55,7 +70,11 @@ impl Source {
             }
             (None, DatabaseUrl::Postgres(url)) => Session::Postgres(postgres::Session::open(url).await?),
         };
-        Ok(Connection { session: Some(session), shared: Arc::clone(&self.shared), _permit: permit })
+        let connection =
+            Connection { session: Some(session), shared: Arc::clone(&self.shared), _permit: permit };
+        #[cfg(test)]
+        let connection = connection.on_its_disk().await?;
+        Ok(connection)
     }
 
     /// Lets the connections go; whoever waits for one is told that the database does not answer.
@@ -80,6 +99,16 @@ pub(crate) struct Connection {
     session: Option<Session>,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
+}
+
+#[cfg(test)]
+impl Connection {
+    async fn on_its_disk(mut self) -> Result<Self, Cause> {
+        if let Some(disk) = self.shared.disk.get().cloned() {
+            disk.bear(&mut self).await?;
+        }
+        Ok(self)
+    }
 }
 
 const THERE: &str = "a connection is there as long as it is used";
@@ -130,7 +159,12 @@ impl Tx {
     pub async fn commit(mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.audit);
         audit::append(&mut self, entries).await?;
-        failpoint!("database/commit", self.end("COMMIT").await).map_err(store_error)
+        #[cfg(test)]
+        let disk = self.connection.shared.disk.get().cloned();
+        failpoint!("database/commit", self.end("COMMIT").await).map_err(store_error)?;
+        #[cfg(test)]
+        disk.map_or(Ok(()), |disk| disk.answer()).map_err(store_error)?;
+        Ok(())
     }
 
     pub async fn rollback(self) -> Result<()> {

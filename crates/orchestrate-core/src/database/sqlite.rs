@@ -15,6 +15,9 @@ use super::sql::{Query, Value};
 const SETTINGS: &str = "PRAGMA busy_timeout = 0; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                         PRAGMA foreign_keys = ON;";
 
+/// So many prepared statements are kept, which is about all that there are: to prepare one takes longer than to run it.
+const STATEMENTS: usize = 128;
+
 /// How long another program's lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause; each next one is twice as long, up to [`LONGEST_PAUSE`].
@@ -43,6 +46,7 @@ impl Session {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let mut session = Self { connection: Some(connection), place };
         session.patiently(|connection| connection.execute_batch(SETTINGS)).await?;
         Ok(session)

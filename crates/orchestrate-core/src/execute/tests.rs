@@ -6,6 +6,7 @@ mod forgetful;
 mod journal;
 mod rolling;
 mod rollouts;
+mod table;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ use crate::slot::SlotState;
 use crate::slot_tending::tend;
 use crate::stage::{Stage, canary, hooked, recreate, rolling, v, with_worker};
 use crate::time::Span;
+use table::{Act, Way};
 
 /// What is done, and what the stage looks like before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +48,19 @@ enum Scene {
     Promote,
     PromoteAll,
     CanaryRollback,
+    /// A canary that is bad at its first share goes back by itself.
+    BadCanary,
     /// With a command of the release at every place.
     HookedDeploy,
     HookedRollback,
+    /// What has no scene of its own.
+    Plain(Way, Act),
 }
 
 impl Scene {
-    async fn stage(self) -> Stage {
-        let settings = match self {
+    fn settings(self) -> EnvironmentSettings {
+        match self {
+            Self::Plain(way, _) => way.settings(),
             Self::RecreateDeploy | Self::RecreateRollback => recreate(),
             Self::HookedDeploy | Self::HookedRollback => {
                 let mut settings = hooked();
@@ -71,21 +78,30 @@ impl Scene {
             | Self::Undo
             | Self::StagedDeploy => with_worker(),
             Self::RollingDeploy => rolling(),
-            Self::CanaryDeploy | Self::Promote | Self::PromoteAll | Self::CanaryRollback => {
-                EnvironmentSettings { strategy: canary().strategy, ..with_worker() }
-            }
-        };
-        let stage = Stage::with(settings, &[]).await;
+            Self::CanaryDeploy
+            | Self::Promote
+            | Self::PromoteAll
+            | Self::CanaryRollback
+            | Self::BadCanary => EnvironmentSettings { strategy: canary().strategy, ..with_worker() },
+        }
+    }
+
+    async fn stage(self) -> Stage {
+        let stage = Stage::with(self.settings(), &[]).await;
+        if let Self::Plain(way, act) = self {
+            act.prepare(&stage, way).await;
+            return stage;
+        }
         stage
             .deploy_all(match self {
-                Self::FirstDeploy => &[],
+                Self::FirstDeploy | Self::Plain(..) => &[],
                 Self::Deploy
                 | Self::RecreateDeploy
                 | Self::RollingDeploy
                 | Self::CanaryDeploy
                 | Self::StagedDeploy
                 | Self::HookedDeploy => &["1.0"],
-                Self::Promote | Self::PromoteAll | Self::CanaryRollback => &["1.0", "1.1"],
+                Self::Promote | Self::PromoteAll | Self::CanaryRollback | Self::BadCanary => &["1.0", "1.1"],
                 Self::WarmRollback
                 | Self::SickRollback
                 | Self::RecreateRollback
@@ -135,10 +151,12 @@ impl Scene {
             | Self::SickRollback
             | Self::RecreateRollback
             | Self::CanaryRollback
-            | Self::BadLive => (Some("1.1"), "1.0"),
+            | Self::BadCanary
+            | Self::BadLive
+            | Self::Plain(_, Act::Rollback | Act::Automatic) => (Some("1.1"), "1.0"),
             Self::ColdRollback => (Some("1.2"), "1.0"),
             Self::SickLive => (Some("1.1"), "1.1"),
-            Self::Undo => (Some("1.0"), "1.1"),
+            Self::Undo | Self::Plain(_, Act::Deploy | Act::Undo) => (Some("1.0"), "1.1"),
         }
     }
 
@@ -150,7 +168,12 @@ impl Scene {
                 | Self::RecreateDeploy
                 | Self::RollingDeploy
                 | Self::HookedDeploy
+                | Self::Plain(_, Act::Deploy)
         )
+    }
+
+    const fn is_undo(self) -> bool {
+        matches!(self, Self::Undo | Self::Plain(_, Act::Undo))
     }
 
     /// What is made to go wrong by the scene itself.
@@ -178,7 +201,8 @@ impl Scene {
             | Self::RecreateDeploy
             | Self::RollingDeploy
             | Self::CanaryDeploy
-            | Self::HookedDeploy => {
+            | Self::HookedDeploy
+            | Self::Plain(_, Act::Deploy) => {
                 DeploymentExecutor::new(db, ports).deploy(&stage.to_deploy(target)).await.map(drop)
             }
             Self::WarmRollback
@@ -186,10 +210,16 @@ impl Scene {
             | Self::RecreateRollback
             | Self::SickLive
             | Self::CanaryRollback
-            | Self::HookedRollback => {
+            | Self::HookedRollback
+            | Self::Plain(_, Act::Rollback) => {
                 rollback.rollback_as(&stage.forced(), &Asking::by("ada")).await.map(drop)
             }
-            Self::BadLive => {
+            Self::BadCanary => {
+                let canary = db.open_rollout(&stage.environment).await?.unwrap().deployment;
+                let bad = db.deployment(canary).await?.unwrap();
+                rollback.rollback_by_itself(&bad, false).await.map(drop)
+            }
+            Self::BadLive | Self::Plain(_, Act::Automatic) => {
                 let live = db.environment(&stage.environment).await?.live.map(|live| live.deployment);
                 let bad = db.deployment(live.unwrap()).await?.unwrap();
                 rollback.rollback_by_itself(&bad, false).await.map(drop)
@@ -197,7 +227,7 @@ impl Scene {
             Self::ColdRollback => {
                 rollback.rollback_as(&stage.back_to(target), &Asking::by("ada")).await.map(drop)
             }
-            Self::Undo => {
+            Self::Undo | Self::Plain(_, Act::Undo) => {
                 let asking = Asking { undo: true, ..Asking::by("ada") };
                 rollback.rollback_as(&stage.back(), &asking).await.map(drop)
             }
@@ -264,7 +294,7 @@ impl Scene {
                 .first()
                 .is_some_and(|newest| newest.version == v(to) && newest.status == DeploymentStatus::Completed)
         } else {
-            let before = usize::from(self == Self::Undo);
+            let before = usize::from(self.is_undo());
             assert!(events.len() <= before + 1, "{what}: more than one event: {events:?}");
             events.len() > before && events[0].status == RollbackStatus::Completed
         };

@@ -1,8 +1,10 @@
 //! What must hold at every call, as DESIGN says it; a test in which it does not hold ends here.
 
+use std::collections::BTreeMap;
+
 use super::{Kind, Routed, Site, State, World};
 use crate::execute::journal::{StepState, fold};
-use crate::name::Fence;
+use crate::name::{EnvironmentName, Fence};
 use crate::ports::{Placement, Switch};
 use crate::release::Release;
 use crate::slot::SlotState;
@@ -26,18 +28,18 @@ fn carries(state: &State, site: &Site, routed: &Routed) -> bool {
 }
 
 /// Traffic is never moved to a release that has too few ready instances for it, and they are never taken from under it.
-pub(super) fn look(before: &State, after: &State) {
+pub(super) fn look(before: &BTreeMap<EnvironmentName, Site>, after: &State) {
     if after.gaps_allowed || after.calls.last().is_some_and(|call| call.kind == Kind::Close) {
         return;
     }
-    for (name, site) in &before.sites {
+    for (name, site) in before {
         let Some(now) = after.sites.get(name) else { continue };
         let served = |site: &Site| site.routed.values().filter(|there| there.weight > 0).cloned().collect();
         let (was, is): (Vec<Routed>, Vec<Routed>) = (served(site), served(now));
         let Some(first) = was.first() else { continue };
         assert!(!is.is_empty(), "{} lost its traffic and nobody has it", first.placement.version);
         assert_eq!(is.iter().map(|there| u32::from(there.weight)).sum::<u32>(), 100, "the shares");
-        let was_well = was.iter().all(|there| carries(before, site, there));
+        let was_well = was.iter().all(|there| carries(after, site, there));
         let overloaded = is.iter().find(|there| !carries(after, now, there));
         assert!(
             !was_well || overloaded.is_none(),

@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use super::Program;
-use crate::database::OperationStatus;
-use crate::deployment::DeploymentStatus;
-use crate::deployment_executor::{DeploymentExecutor, Promotion, failed};
-use crate::deployment_rollback::DeploymentRollback;
+use crate::deployment_executor::DeploymentExecutor;
 use crate::error::Result;
-use crate::execute::Limits;
-use crate::post_deploy_verification::{self, Verdict};
-use crate::rollout::{self, Next, Rollout};
+use crate::settle::{self, Settled};
 use crate::slot_tending::{self, Told};
 
 /// Those that are started with it.
@@ -41,9 +36,7 @@ async fn finish(program: Program) {
 async fn finish_all(program: &Program) -> Result<()> {
     let executor = DeploymentExecutor::new(program.db.clone(), program.ports.clone());
     for operation in program.db.list_open_operations().await? {
-        let Some(lease) = program.db.lease(&operation.environment).await? else { continue };
-        let abandoned = executor.is_abandoned(lease.holder.as_ref(), lease.expires_at);
-        if operation.status == OperationStatus::Open && abandoned {
+        if executor.is_left_open(&operation).await? {
             program.tell("resumes");
             let resumed = executor.resume(&operation.environment, "daemon").await?;
             program.tell(format!("resumed: {}", super::brief(&resumed)));
@@ -77,27 +70,8 @@ async fn bakes(program: Program) {
 
 async fn settle_bakes(program: &Program) -> Result<()> {
     let (db, ports) = (&program.db, &program.ports);
-    let rollback = DeploymentRollback::new(db.clone(), ports.clone());
-    if let Some(live) = db.environment(&program.environment).await?.live
-        && let Some(deployment) = db.deployment(live.deployment).await?
-        && deployment.awaits_rollback()
-        && db.rollback_of_deployment(deployment.id).await?.is_none()
-    {
-        rollback.rollback_by_itself(&deployment, false).await?;
-    }
-    for deployment in db.list_baking().await? {
-        let judged = post_deploy_verification::watch(db, ports, &deployment).await?;
-        let verdict = match judged.verdict {
-            Verdict::Overtaken => continue,
-            Verdict::Good => Ok(()),
-            Verdict::Bad(because) => Err(because),
-        };
-        let executor = DeploymentExecutor::new(db.clone(), ports.clone());
-        let ended = executor.end_bake(deployment.id, verdict, &judged.evidence).await?;
-        if let Some(bad) = ended.filter(|ended| ended.status == DeploymentStatus::Failed) {
-            program.tell(format!("{} is bad", bad.version));
-            rollback.rollback_by_itself(&bad, judged.told).await?;
-        }
+    for deployment in settle::unsettled(db, ports.clock.now()).await? {
+        tell(program, &settle::settle(db, ports, &deployment).await?);
     }
     Ok(())
 }
@@ -108,30 +82,17 @@ async fn rollouts(program: Program) {
     }
 }
 
+/// What is staged is watched for as long as it waits; with one task for all of them, others would wait for it.
 async fn settle_rollouts(program: &Program) -> Result<()> {
     let (db, ports) = (&program.db, &program.ports);
     for rollout in db.list_open_rollouts().await?.into_iter().filter(|rollout| rollout.weight > 0) {
-        let bad = match rollout::watch(db, ports, &rollout).await? {
-            Next::Overtaken => None,
-            Next::Bad(bad) => Some(bad),
-            Next::Promote => promote(program, &rollout).await?.map(Box::new),
-        };
-        if let Some(bad) = bad {
-            DeploymentRollback::new(db.clone(), ports.clone()).rollback_by_itself(&bad, false).await?;
-        }
+        tell(program, &settle::settle_rollout(db, ports, &rollout).await?);
     }
     Ok(())
 }
 
-async fn promote(program: &Program, rollout: &Rollout) -> Result<Option<crate::deployment::Deployment>> {
-    let promotion = Promotion {
-        environment: rollout.environment.clone(),
-        all: false,
-        actor: "orchestrate".into(),
-        by_itself: Some(rollout.deployment),
-        limits: Limits::default(),
-    };
-    let executor = DeploymentExecutor::new(program.db.clone(), program.ports.clone());
-    let promoted = executor.promote(&promotion).await?;
-    Ok(failed(&promoted, None).is_some().then_some(promoted.deployment))
+fn tell(program: &Program, settled: &Settled) {
+    if let Settled::Bad(deployment, came_of_it) = settled {
+        program.tell(format!("{} is bad: {}", deployment.version, super::brief(came_of_it)));
+    }
 }

@@ -5,43 +5,47 @@ use std::time::Duration;
 
 use super::fate::Message;
 use super::people::Command;
+use super::storage::Storage;
+use super::trouble::{get_well, misfortune};
 use super::{Scene, Task, daemon, look};
 use crate::database::OperationStatus;
 use crate::deployment_executor::DeployRequest;
-use crate::ports::InstanceState;
-use crate::stage::v;
 use crate::time::Span;
 
-const TURNS: u64 = 1500;
+/// Most histories are short, so that there can be many; in some of them what went wrong early has time to matter.
+const TURNS: [u64; 2] = [300, 1500];
 const TURNS_TO_REST: u64 = 6000;
 const COMPUTERS: [&str; 2] = ["here", "there"];
 
 /// A running program: a command, or a daemon with its tasks.
-struct Process {
-    pid: u32,
+pub(super) struct Process {
+    pub pid: u32,
     host: &'static str,
     daemon: bool,
     tasks: Vec<Task>,
     /// Stopped, as by SIGSTOP, until that turn.
-    stopped_until: u64,
+    pub stopped_until: u64,
 }
 
 #[derive(Default)]
-struct Running {
-    processes: Vec<Process>,
+pub(super) struct Running {
+    pub processes: Vec<Process>,
     /// What killed programs had sent and has not arrived yet.
-    late: Vec<Message>,
+    pub late: Vec<Message>,
+    pub storage: Storage,
 }
 
 pub(super) async fn play(scene: &mut Scene) {
     let mut running = Running::default();
-    for turn in 0..TURNS {
+    let turns = TURNS[usize::from(scene.fate.once_in(8))];
+    for turn in 0..turns {
         if scene.fate.once_in(25) {
             begin(scene, &mut running).await;
         }
         if scene.fate.once_in(60) {
             misfortune(scene, &mut running, turn).await;
         }
+        running.storage.recover(scene, turn);
         go_on(scene, &mut running, turn);
         let pause = match scene.fate.below(200) {
             0 => 60_000,
@@ -85,73 +89,11 @@ async fn start_daemon(scene: &mut Scene, running: &mut Running, host: &'static s
     running.processes.push(Process { pid: program.pid, host, daemon: true, tasks, stopped_until: 0 });
 }
 
-async fn misfortune(scene: &mut Scene, running: &mut Running, turn: u64) {
-    let victim = match running.processes.len() {
-        0 => return,
-        all => scene.fate.below(all),
-    };
-    let world = scene.stage.world.clone();
-    let version = v(&format!("1.{}", scene.fate.below(scene.versions.max(1))));
-    match scene.fate.below(20) {
-        0..7 => kill(scene, running, victim),
-        7..11 => {
-            let process = &mut running.processes[victim];
-            process.stopped_until = turn + 20 + scene.fate.below(300) as u64;
-            scene.fate.tell(format!("{} is stopped until turn {}", process.pid, process.stopped_until));
-        }
-        11..14 => {
-            if let Some(at) = (!running.late.is_empty()).then(|| scene.fate.below(running.late.len())) {
-                scene.fate.tell("a request of a dead program arrives");
-                running.late.swap_remove(at).await;
-            }
-        }
-        14 => jump(scene),
-        15 | 16 => {
-            scene.fate.tell(format!("{version} turns sick"));
-            world.put_instances(&version, InstanceState::Unhealthy);
-        }
-        17 => {
-            scene.fate.tell("everything is well again");
-            get_well(scene);
-        }
-        18 => {
-            if let Some(saved) = scene.fate.saved() {
-                scene.fate.tell("the proxy is killed; what it had not written down is lost");
-                world.put_routes(&saved);
-            }
-        }
-        _ => {
-            scene.fate.tell(format!("the instances of {version} end"));
-            world.lose_instances(&version);
-        }
-    }
-}
-
-fn get_well(scene: &Scene) {
-    for number in 0..scene.versions {
-        let version = v(&format!("1.{number}"));
-        scene.stage.world.recover(&version);
-        scene.stage.world.answers_rightly(&version);
-    }
-}
-
-fn kill(scene: &Scene, running: &mut Running, victim: usize) {
+pub(super) fn kill(scene: &Scene, running: &mut Running, victim: usize) {
     let process = running.processes.swap_remove(victim);
     scene.fate.tell(format!("{} is killed", process.pid));
     running.late.extend(scene.fate.left_by(process.pid));
     scene.machines.end(process.pid);
-}
-
-/// Only the time of day: what has passed stays what it was.
-fn jump(scene: &Scene) {
-    let clock = &scene.stage.world.clock;
-    let far = Duration::from_secs(60 + 30 * scene.fate.below(240) as u64);
-    let now = clock.read();
-    let back = scene.fate.once_in(2);
-    let millis = i64::try_from(far.as_millis()).unwrap_or(0);
-    let to = if back { now.as_millis() - millis } else { now.as_millis() + millis };
-    clock.set(crate::time::Timestamp::from_millis(to));
-    scene.fate.tell(format!("the clock jumps {} {far:?}", if back { "back" } else { "on" }));
 }
 
 /// One task of one program goes on to its next request.
@@ -186,6 +128,7 @@ async fn pass_time(scene: &Scene, millis: u64) {
 async fn bring_to_rest(scene: &mut Scene, mut running: Running) {
     scene.fate.tell("--- all trouble ends");
     scene.fate.end_trouble();
+    running.storage.recover(scene, u64::MAX);
     while !running.processes.is_empty() {
         kill(scene, &mut running, 0);
     }
@@ -196,7 +139,7 @@ async fn bring_to_rest(scene: &mut Scene, mut running: Running) {
         for _ in 0..5 {
             go_on(scene, &mut running, turn);
         }
-        if turn % 50 != 0 {
+        if turn % 25 != 0 {
             pass_time(scene, 50).await;
             continue;
         }
@@ -209,7 +152,7 @@ async fn bring_to_rest(scene: &mut Scene, mut running: Running) {
             quiet = 0;
         }
         // A daemon that was just started looks after everything once.
-        if quiet > 3 {
+        if quiet > 2 {
             return;
         }
         if stuck(scene).await && running.processes.len() == 1 {

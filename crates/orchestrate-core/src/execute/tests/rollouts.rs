@@ -12,7 +12,12 @@ impl Scene {
     pub(super) const fn is_rollout(self) -> bool {
         matches!(
             self,
-            Self::CanaryDeploy | Self::StagedDeploy | Self::Promote | Self::PromoteAll | Self::CanaryRollback
+            Self::CanaryDeploy
+                | Self::StagedDeploy
+                | Self::Promote
+                | Self::PromoteAll
+                | Self::CanaryRollback
+                | Self::BadCanary
         )
     }
 
@@ -22,7 +27,7 @@ impl Scene {
             Self::CanaryDeploy => (Some(10), None),
             Self::StagedDeploy => (Some(0), None),
             Self::Promote => (Some(25), Some(10)),
-            Self::PromoteAll | Self::CanaryRollback => (None, Some(10)),
+            Self::PromoteAll | Self::CanaryRollback | Self::BadCanary => (None, Some(10)),
             _ => (None, None),
         }
     }
@@ -64,7 +69,7 @@ impl Scene {
             Some(_) => DeploymentStatus::InProgress,
             None => match (self, end) {
                 (Self::PromoteAll, _) => DeploymentStatus::Completed,
-                (Self::CanaryRollback, _) => DeploymentStatus::RolledBack,
+                (Self::CanaryRollback | Self::BadCanary, _) => DeploymentStatus::RolledBack,
                 _ => DeploymentStatus::Failed,
             },
         };
