@@ -50,6 +50,14 @@ impl Signed {
     }
 }
 
+/// What `deploy validate` says of the signature.
+fn signature(signed: &Signed, version: &str, code: i32) -> serde_json::Value {
+    let checks =
+        signed.scene.json(&format!("deploy validate --env production --version {version}")).ends(code).json();
+    let found = checks.as_array().unwrap().iter().find(|check| check["name"] == "signature");
+    found.cloned().unwrap_or_default()
+}
+
 fn key(scene: &Scene, name: &str) -> String {
     let (public, secret) = (format!("{name}.pub"), format!("{name}.sec"));
     minisign(scene, &["-G", "-W", "-p", &public, "-s", &secret]);
@@ -69,9 +77,11 @@ fn what_is_signed_is_deployed_and_a_rollback_to_what_was_sealed_before_says_that
     let mut signed = Signed::new();
     signed.pack("1.0.0");
     signed.deploy("1.0.0").ok();
+    assert_eq!(signature(&signed, "1.0.0", 0), json!(null), "nobody asks for one");
     signed.ask_for_signatures();
     signed.pack("1.1.0");
     signed.sign("1.1.0", "ours", &[]);
+    assert_eq!(signature(&signed, "1.1.0", 0)["passed"], true);
     signed.deploy("1.1.0").ok();
 
     let candidates = signed.scene.json("deploy candidates --env production").ok().json();
@@ -95,6 +105,8 @@ fn what_is_not_signed_or_was_changed_is_refused_before_anything_is_touched() {
 
     let archive = signed.pack("1.1.0");
     signed.deploy("1.1.0").ends(1).says("[ORC-0308]").says("minisign -Sm");
+    let told = signature(&signed, "1.1.0", 1);
+    assert!(told["passed"] == false && told["hint"].as_str().unwrap().contains("minisign -Sm"), "{told}");
 
     key(&signed.scene, "theirs");
     signed.sign("1.1.0", "theirs", &[]);
@@ -105,6 +117,8 @@ fn what_is_not_signed_or_was_changed_is_refused_before_anything_is_touched() {
     bytes.push(0);
     fs::write(&archive, &bytes).unwrap();
     signed.deploy("1.1.0").ends(1).says("[ORC-0309]").says("not of this file");
+    let told = signature(&signed, "1.1.0", 1);
+    assert!(told["message"].as_str().unwrap().contains("not of this file"), "{told}");
 
     let signature = archive.with_file_name("sample-1.1.0.tar.gz.minisig");
     fs::write(&signature, "untrusted comment: none\nAAAA\n").unwrap();

@@ -43,6 +43,11 @@ async fn every_earlier_schema_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn every_earlier_schema_is_brought_up_to_date_under_load() {
+    database_suite::it_is_brought_up_to_date_under_load(fresh().await, fresh).await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_without_the_password() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();

@@ -29,6 +29,11 @@ async fn every_earlier_schema_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn every_earlier_schema_is_brought_up_to_date_under_load() {
+    database_suite::it_is_brought_up_to_date_under_load(fresh().await, fresh).await;
+}
+
+#[tokio::test]
 async fn its_files_are_readable_by_their_owner_only() {
     let fresh = fresh().await;
     let db = fresh.open().await;

@@ -26,7 +26,10 @@ const SPARE: u64 = 64 << 20;
 pub async fn run(global: &Global, args: Validate, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
-    let results = results(&wiring, &intended, &args.env, args.version.as_ref()).await?;
+    let mut results = results(&wiring, &intended, &args.env, args.version.as_ref()).await?;
+    if let Some(signature) = signature(&wiring, &intended, args.version.as_ref()).await {
+        results.insert(1, signature);
+    }
     let all_passed = results.iter().all(|result| result.passed);
     printer.result(&results, || {
         let rows = results.iter().map(|result| {
@@ -41,6 +44,22 @@ pub async fn run(global: &Global, args: Validate, printer: &Printer) -> Ended {
         printer.table(&["", "CHECK", "FOUND", "WHAT TO DO"], rows.collect())
     });
     Ok(if all_passed { Exit::DONE } else { Exit(1) })
+}
+
+/// Whether the artifact has the signature that `signing` asks for. A deployment looks itself, at the copy that it takes in.
+async fn signature(wiring: &Wiring, intended: &Intended, version: Option<&Version>) -> Option<CheckResult> {
+    let (signing, path) = (intended.signing(version?)?, artifact_path(intended, version)?);
+    let store = wiring.store(intended.config.as_ref().and_then(|config| config.max_artifact_size));
+    let checked = tokio::task::spawn_blocking(move || store.check_signature(&path, &signing)).await;
+    let checked = checked.unwrap_or_else(|_| Err(Error::bug("a task ended early")));
+    let name = "signature".to_owned();
+    Some(match checked {
+        Ok(()) => CheckResult { name, passed: true, message: "by the key in `signing`".into(), hint: None },
+        Err(error) => {
+            let hint = error.hint_text().map(str::to_owned);
+            CheckResult { name, passed: false, message: error.full_message(), hint }
+        }
+    })
 }
 
 /// Runs the checks; the first that failed is the refusal, and all that failed are named.

@@ -100,12 +100,17 @@ impl Intended {
         })
     }
 
+    /// Whose signature the version's artifact must have.
+    pub fn signing(&self, version: &Version) -> Option<Signing> {
+        let key = self.config.as_ref().and_then(|config| config.signing.clone());
+        key.map(|public_key| Signing { public_key, version: version.to_string() })
+    }
+
     /// Copies the artifact into the home, once, and says what it is.
     pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
         let most = self.config.as_ref().and_then(|config| config.max_artifact_size);
         let (store, source) = (wiring.store(most), self.source_for(version)?);
-        let key = self.config.as_ref().and_then(|config| config.signing.clone());
-        let signing = key.map(|public_key| Signing { public_key, version: version.to_string() });
+        let signing = self.signing(version);
         tokio::task::spawn_blocking(move || match source {
             ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path), signing.as_ref()),
             ReleaseSource::Git { repository, r#ref } => store.take_in_git(&repository, &r#ref),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::processes::{alive, kill};
+use rustix::process::Signal;
+
+use super::processes::{self, alive, kill};
 use super::{scene::free_address, until, within};
 
 pub struct Cluster {
@@ -40,6 +42,22 @@ impl Cluster {
         family.iter().for_each(|pid| kill(*pid));
         until("the server is gone", || family.iter().chain([&server]).all(|pid| !alive(*pid)).then_some(()));
         self.run();
+    }
+
+    /// Stops the server; `fast` and `immediate` are PostgreSQL's words for it.
+    pub fn stop(&self, how: &str) {
+        self.as_owner("pg_ctl", &["stop", "--wait", "--silent", "--mode", how]);
+    }
+
+    pub fn start_again(&self) {
+        self.run();
+    }
+
+    /// Sends it to every process of the server, e.g. SIGSTOP.
+    pub fn signal(&self, signal: Signal) {
+        let server = self.server().expect("the server runs");
+        let family = children(server);
+        [server].into_iter().chain(family).for_each(|pid| processes::signal(pid, signal));
     }
 
     /// What the server says to a statement, without any decoration.

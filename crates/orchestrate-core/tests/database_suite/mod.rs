@@ -32,7 +32,7 @@ pub use rollouts::a_canary_is_kept_paused_and_promoted;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
 pub use secrets::secrets_keep_their_versions;
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
-pub use upgrade::every_earlier_schema_is_brought_up_to_date;
+pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_to_date_under_load};
 
 macro_rules! run_suite {
     ($fresh:path) => {

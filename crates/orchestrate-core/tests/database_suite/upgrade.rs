@@ -1,6 +1,7 @@
 //! From the schema of each earlier migration, with data in it, to today's: everything is there, and a rollback works.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use orchestrate_core::fakes::World;
 use orchestrate_core::{Database, RollbackStatus};
@@ -115,6 +116,68 @@ pub async fn every_earlier_schema_is_brought_up_to_date(today: Fresh, another: i
         let event = upgraded.rollback().rollback(&back).await.unwrap();
         assert_eq!((event.status, event.target_version), (RollbackStatus::Completed, v("1.0")));
         upgraded.end(old).await;
+    }
+    scene.end(today).await;
+}
+
+/// An older program: writes and reads what its schema has, until it is told to stop; how many rows it wrote.
+async fn older_program(of: &Fresh, tables: &[(&str, Vec<String>)], stop: &AtomicBool) -> u64 {
+    let (mut connection, mut written) = (of.connect().await, 0);
+    while !stop.load(Ordering::Relaxed) {
+        for (table, columns) in tables {
+            let all = columns.join(", ");
+            let rest = columns.iter().filter(|name| *name != "id").cloned().collect::<Vec<_>>().join(", ");
+            let write =
+                format!("INSERT INTO {table} ({rest}) SELECT {rest} FROM {table} ORDER BY id LIMIT 1");
+            sqlx::query(sqlx::AssertSqlSafe(write)).execute(&mut connection).await.unwrap();
+            let read = format!("SELECT {all} FROM {table} ORDER BY id DESC LIMIT 5");
+            assert!(
+                !sqlx::query(sqlx::AssertSqlSafe(read)).fetch_all(&mut connection).await.unwrap().is_empty()
+            );
+            written += 1;
+        }
+    }
+    connection.close().await.unwrap();
+    written
+}
+
+/// Four newer programs bring every earlier schema up to date at the same instant, while two older ones work on it.
+pub async fn it_is_brought_up_to_date_under_load(today: Fresh, another: impl AsyncFn() -> Fresh) {
+    let scene = Scene::new(&today).await;
+    scene.deploy("1.0").await;
+    scene.deploy("1.1").await;
+    scene.rollback().rollback(&scene.forced()).await.unwrap();
+    let known: Vec<i64> =
+        SQLITE.iter().map(|migration| migration.version).filter(|one| *one >= FIRST).collect();
+    for version in &known[..known.len() - 1] {
+        let old = another().await;
+        migrate(&old, *version).await;
+        copy(&today, &old).await;
+        if old.dir.is_some() {
+            // As the older program had it.
+            old.sql("PRAGMA journal_mode = wal").await;
+        }
+        let mut tables = Vec::new();
+        for table in ["deployments", "deployment_rollback_events"] {
+            tables.push((table, columns(&old, table).await));
+        }
+        let stop = AtomicBool::new(false);
+        let newer = async {
+            let opened = tokio::join!(old.open(), old.open(), old.open(), old.open());
+            stop.store(true, Ordering::Relaxed);
+            opened
+        };
+        let (opened, one, two) =
+            tokio::join!(newer, older_program(&old, &tables, &stop), older_program(&old, &tables, &stop));
+        assert!(one + two > 0, "from {version}: nobody wrote meanwhile");
+        let rows = opened.0.list_deployments(&scene.environment, 1_000_000).await.unwrap().len();
+        let events =
+            opened.0.list_deployment_rollback_events(&scene.environment, 1_000_000).await.unwrap().len();
+        assert_eq!((rows + events) as u64, 2 + 1 + one + two, "from {version}: what was written is there");
+        for db in [opened.1, opened.2, opened.3] {
+            db.close().await;
+        }
+        old.clear_up(opened.0).await;
     }
     scene.end(today).await;
 }

@@ -80,6 +80,12 @@ impl ArtifactStore {
         Ok(Artifact { signed_by: signing.map(|signing| signing.public_key.clone()), ..artifact })
     }
 
+    /// Whether the file has the signature that it must have to be taken in. Keeps nothing. Blocks.
+    pub fn check_signature(&self, path: &Path, signing: &Signing) -> Result<()> {
+        let incoming = Incoming::begin(&self.directory)?;
+        signature::verified_copy(path, signing, &incoming.scratch(), self.limits.bytes).map(drop)
+    }
+
     /// Takes in the tree of a tag or commit of a git repository, by means of the `git` command. Blocks.
     ///
     /// `repository` is a local path, or anything that `git clone` takes.
