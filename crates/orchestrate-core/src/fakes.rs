@@ -223,6 +223,11 @@ impl World {
         self.lock().missing.insert(digest.clone());
     }
 
+    /// It is here again, as after it was taken in anew.
+    pub fn take_in(&self, digest: &Digest) {
+        self.lock().missing.remove(digest);
+    }
+
     /// Puts every instance of a version into a state, e.g. unhealthy.
     pub fn put_instances(&self, version: &Version, to: InstanceState) {
         for running in self.lock().sites.values_mut().flat_map(|site| site.instances.values_mut()) {

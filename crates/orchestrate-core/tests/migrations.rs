@@ -25,8 +25,8 @@ fn statements(text: &str) -> Vec<Statement> {
         sql.push_str(&code.to_uppercase());
         sql.push(' ');
         let words = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-        let inside =
-            quoted || (words.contains(" TRIGGER ") && words.contains(" BEGIN ") && !words.ends_with("END;"));
+        let is_trigger = words.contains(" TRIGGER ") && words.contains(" BEGIN ") && !words.contains("$$");
+        let inside = quoted || (is_trigger && !words.ends_with("END;"));
         if code.trim_end().ends_with(';') && !inside {
             all.push(Statement { agreed, sql: words });
             (sql, agreed) = (String::new(), false);

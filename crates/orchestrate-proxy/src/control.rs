@@ -66,6 +66,7 @@ pub(crate) async fn converse(
         if text.is_empty() {
             return Ok(());
         }
+        let asked = registry.asked();
         let reply = match serde_json::from_slice(&text) {
             Ok(Request::Hold) => return hold(stream.into_inner(), registry).await,
             Ok(Request::Yield) => {
@@ -85,6 +86,7 @@ pub(crate) async fn converse(
         let mut line = serde_json::to_vec(&reply)?;
         line.push(b'\n');
         failpoint!("routes/answer", stream.write_all(&line).await)?;
+        drop(asked);
     }
 }
 
@@ -100,6 +102,7 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
         Request::Counts(name) => Reply::Counts(registry.counts(&name)),
         Request::Stats => Reply::Stats(registry.stats()),
         Request::Quiet => {
+            registry.lingered().await;
             registry.finish_retired().quiet().await;
             Reply::Done
         }
@@ -144,7 +147,7 @@ fn done(outcome: PortResult<()>) -> Reply {
 /// Whose turn it is knows that no request is routed any more by what was true before.
 async fn turn(registry: &Registry) -> RwLockReadGuard<'_, ()> {
     let turn = registry.turn().await;
-    registry.elders.quiet().await;
+    registry.quiet_elders().await;
     turn
 }
 
@@ -153,7 +156,7 @@ async fn register(registry: &Registry, request: &Register) -> PortResult<()> {
         let _turn = registry.turn().await;
         // The daemon says again what is so already whenever a proxy took over; that must end no idle connection.
         if !registry.is_registered(request) {
-            registry.elders.quiet().await;
+            registry.quiet_elders().await;
         }
         registry.register(request).await?
     };
@@ -168,7 +171,7 @@ async fn register(registry: &Registry, request: &Register) -> PortResult<()> {
 /// Waits for what those have in flight that retired, too.
 async fn drain(registry: &Registry, request: Drain) -> PortResult<Drained> {
     let begun = Instant::now();
-    registry.elders.quiet().await;
+    registry.quiet_elders().await;
     let own = registry.drain(&request).await?;
     let left = request.deadline.duration().saturating_sub(begun.elapsed());
     let theirs = registry.elders.drain(&request.placement, request.fence, left).await;

@@ -74,7 +74,7 @@ pub struct Limits {
     pub shutdown: Duration,
     /// What they get once another proxy has taken over: nobody waits for them, so it may be long. Default 1 h.
     pub retire: Duration,
-    /// How long idle connections wait for their next request then, before they are closed. Default 5 s.
+    /// How long idle connections wait for their next request then, before they are closed; a change waits for that. Default 2 s.
     pub linger: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Default for Limits {
             max_streams: 256,
             shutdown: Duration::from_secs(30),
             retire: Duration::from_secs(3600),
-            linger: Duration::from_secs(5),
+            linger: Duration::from_secs(2),
         }
     }
 }

@@ -60,15 +60,7 @@ async fn live(options: ProxyOptions) -> Result<(), ProxyError> {
         Some(heir) => registry.believe(&heir.legacy.healthy),
         None => registry.first_look(FIRST_LOOK).await,
     }
-    Process {
-        registry,
-        tenure,
-        socket: options.socket,
-        shutdown: shared.limits.shutdown,
-        linger: shared.limits.linger,
-    }
-    .serve(heir)
-    .await
+    Process { registry, tenure, socket: options.socket, shutdown: shared.limits.shutdown }.serve(heir).await
 }
 
 fn start_workers(shared: &Arc<Shared>) -> Result<Vec<WorkerHandle>, ProxyError> {
@@ -82,8 +74,10 @@ struct Process {
     tenure: Tenure,
     socket: PathBuf,
     shutdown: Duration,
-    linger: Duration,
 }
+
+/// How long the last answers to heirs may take.
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// What ends a proxy's service.
 enum End {
@@ -169,8 +163,9 @@ impl Process {
         tracing::info!("another proxy has taken over");
         let registry = Arc::clone(&self.registry);
         let finished = async {
-            tokio::time::sleep(self.linger).await;
+            registry.lingered().await;
             registry.finish_retired().ended().await;
+            let _ = tokio::time::timeout(ANSWERS, registry.answered()).await;
         };
         tokio::select! {
             () = finished => {}

@@ -37,7 +37,7 @@ pub(crate) enum Request {
     Yield,
     /// The heir serves: no connection is taken any more, and what is under way is finished.
     Retire,
-    /// To one that has retired: idle connections end now.
+    /// To one that has retired: answered once idle connections had their time and have ended.
     Quiet,
     /// To one that has retired: a [`Request::Drain`] of what it still has in flight.
     DrainRest(Drain),

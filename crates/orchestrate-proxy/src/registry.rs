@@ -8,12 +8,13 @@ mod report;
 mod restore;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
 use orchestrate_core::ports::{Backend, PortError, PortErrorKind, PortResult};
 use orchestrate_core::slot::Slot;
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::check::Check;
 use crate::data::{Shared, WorkerHandle};
@@ -37,6 +38,10 @@ pub(crate) struct Registry {
     changes: Arc<RwLock<()>>,
     /// Those that this proxy took over from, as long as they have something to finish.
     pub elders: Elders,
+    /// Set once another proxy has taken over: when idle connections end.
+    lingers_until: OnceLock<Instant>,
+    /// How many questions are not answered yet.
+    asked: watch::Sender<u32>,
     end: Mutex<Option<Ending>>,
 }
 

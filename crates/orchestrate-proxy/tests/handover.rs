@@ -102,7 +102,6 @@ async fn no_request_goes_by_the_elders_table_once_the_heir_has_switched() {
         idle.push(client);
     }
     let elder = rig.hand_over().await;
-    // The elder would keep them for its linger, five seconds.
     let answer = idle[0].get("/version").await.unwrap();
     assert_eq!(answer.headers["connection"], "close", "it is told to come again");
     rig.switch(2).await;

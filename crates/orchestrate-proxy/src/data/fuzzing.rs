@@ -79,7 +79,8 @@ impl Bench {
         let theirs = Rc::clone(&record);
         let worker = runtime.block_on(async {
             tokio::task::spawn_local(accept(backend, theirs));
-            let shared = Shared { limits: Limits::default(), threads: 1, token: "f".repeat(32), version: "fuzzing" };
+            let shared =
+                Shared { limits: Limits::default(), threads: 1, token: "f".repeat(32), version: "fuzzing" };
             Worker::new(0, Arc::new(shared))
         });
         let environment = Arc::new(environment(entrance.local_addr().unwrap(), instance));

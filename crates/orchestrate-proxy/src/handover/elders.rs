@@ -42,10 +42,11 @@ impl Elders {
         self.lock().clear();
     }
 
-    /// Has their idle connections ended, so that no request is routed by what was true before a change.
-    pub async fn quiet(&self) {
+    /// Returns once their idle connections have ended, so that no request is routed by what was true before a change. They
+    /// get their `linger`: closed at once, one could have a request on its way.
+    pub async fn quiet(&self, linger: Duration) {
         for elder in self.known() {
-            if !elder.quiet && self.ask(&elder, &Request::Quiet, ANSWER).await.is_some() {
+            if !elder.quiet && self.ask(&elder, &Request::Quiet, linger + ANSWER).await.is_some() {
                 let mut all = self.lock();
                 all.iter_mut().filter(|one| one.socket == elder.socket).for_each(|one| one.quiet = true);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use orchestrate_core::ports::{Drain, Drained, Register};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Registry;
 use super::change::{drained, ended};
@@ -17,6 +18,15 @@ use crate::protocol::Seen;
 pub(crate) struct Ending {
     quiet: watch::Receiver<()>,
     ended: watch::Receiver<()>,
+}
+
+/// A question that is not answered yet.
+pub(crate) struct Asked(watch::Sender<u32>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.send_modify(|asked| *asked -= 1);
+    }
 }
 
 impl Ending {
@@ -34,10 +44,35 @@ impl Ending {
 impl Registry {
     /// Listens no more; who has a connection is served once more on it.
     pub fn retire(&self) {
+        let _ = self.lingers_until.set(Instant::now() + self.shared.limits.linger);
         self.workers.iter().for_each(|worker| worker.tell(Command::Retire));
         self.lock().listeners.leave();
         // The heir asks them itself, and would count them twice.
         self.elders.forget_all();
+    }
+
+    /// A question counts until this is dropped.
+    pub fn asked(&self) -> Asked {
+        self.asked.send_modify(|asked| *asked += 1);
+        Asked(self.asked.clone())
+    }
+
+    /// Returns once nobody waits for an answer, for instance to a drain that ended with the last request.
+    pub async fn answered(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.asked.subscribe().wait_for(|asked| *asked == 0).await;
+    }
+
+    /// After [`Registry::retire`]: returns once idle connections had the time in which their next request was to come.
+    pub async fn lingered(&self) {
+        if let Some(until) = self.lingers_until.get() {
+            tokio::time::sleep_until(*until).await;
+        }
+    }
+
+    /// Returns once no elder routes a new request any more.
+    pub async fn quiet_elders(&self) {
+        self.elders.quiet(self.shared.limits.linger).await;
     }
 
     /// Listens no more, and has the workers finish what is under way, for so long at most. The first call counts.

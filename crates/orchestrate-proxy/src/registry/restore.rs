@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use tokio::sync::watch;
 
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::Placement;
@@ -42,6 +43,8 @@ impl Registry {
             set_aside,
             changes: Arc::default(),
             elders: Elders::default(),
+            lingers_until: OnceLock::new(),
+            asked: watch::Sender::new(0),
             end: Mutex::default(),
         };
         {
