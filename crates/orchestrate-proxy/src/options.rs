@@ -46,6 +46,8 @@ pub fn default_threads() -> usize {
 pub struct Limits {
     /// To connect to an instance. Default 2 s.
     pub connect: Duration,
+    /// How long a request waits where no instance of its release can be reached, each having been tried. Default 1 s.
+    pub unreachable: Duration,
     /// For a client to send the whole head of a request, from its first byte. Default 10 s.
     pub header_read: Duration,
     /// How long a client's connection may lie idle between requests. Default 75 s.
@@ -82,6 +84,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(2),
+            unreachable: Duration::from_secs(1),
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             response_header: Some(Duration::from_secs(300)),

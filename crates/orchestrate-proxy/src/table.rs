@@ -110,11 +110,17 @@ impl Environment {
                 (Arc::clone(placed), cookie)
             };
             placed.load.in_flight.fetch_add(1, Ordering::SeqCst);
-            let ticket = Ticket { cuts: placed.load.cuts.load(Ordering::Relaxed), placed, cookie };
+            let cuts = placed.load.cuts.load(Ordering::Relaxed);
+            let ticket = Ticket { placed, cookie, cuts, edition };
             if self.edition.load(Ordering::SeqCst) == edition {
                 return Ok(ticket);
             }
         }
+    }
+
+    /// Whether the table is still the one that the ticket was picked from.
+    pub fn is_current(&self, ticket: &Ticket) -> bool {
+        self.edition.load(Ordering::SeqCst) == ticket.edition
     }
 
     /// Every point once in a hundred requests, and spread within them: 37 has no divisor in common with 100.
@@ -301,6 +307,7 @@ pub(crate) struct Ticket {
     /// Goes with the answer, so that the user is known again.
     pub cookie: Option<HeaderValue>,
     cuts: u64,
+    edition: u64,
 }
 
 impl Ticket {

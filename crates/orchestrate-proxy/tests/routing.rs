@@ -11,6 +11,7 @@ use orchestrate_core::ports::{PortErrorKind, Router};
 use orchestrate_core::slot::Slot;
 use rig::client::{Client, get};
 use rig::{Instance, Rig, eventually, placement, shop, switch, within};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_registered_release_gets_traffic_only_once_it_is_switched_to() {
@@ -138,6 +139,42 @@ async fn an_instance_that_refuses_connections_is_passed_over_without_an_error() 
     eventually("the instance is out", async || healthy().await == 1).await;
     drop(one);
     eventually("no instance is left", async || get(rig.listen, "/version").await.status == 502).await;
+}
+
+/// Returns once a request is under way in the first slot.
+async fn until_one_waits(rig: &Rig) {
+    let in_flight = async || rig.router.observe(&shop()).await.unwrap().slots[0].in_flight;
+    eventually("a request waits", async || in_flight().await == 1).await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_an_instance_that_is_being_started_again() {
+    let rig = Rig::with_limits(&["unreachable=20000"]).await;
+    let only = Instance::start("1.0").await;
+    rig.serve(1, &[&only]).await;
+    assert_eq!(get(rig.listen, "/version").await.status, 200);
+    let (address, listen) = (only.address, rig.listen);
+    drop(only);
+    let waiting = tokio::spawn(async move { get(listen, "/version").await });
+    until_one_waits(&rig).await;
+    let back = Instance::on(TcpListener::bind(address).await.unwrap(), "1.0");
+    assert_eq!(waiting.await.unwrap().status, 200);
+    assert_eq!(back.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_answered_by_who_gets_the_traffic() {
+    let rig = Rig::with_limits(&["unreachable=20000"]).await;
+    let (crashed, good) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&crashed]).await;
+    rig.register(2, &[&good]).await;
+    drop(crashed);
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/version").await });
+    until_one_waits(&rig).await;
+    rig.switch(2).await;
+    let answer = waiting.await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (200, "version 2.0"));
 }
 
 #[tokio::test]

@@ -26,7 +26,11 @@ pub fn lost_with_reason(seen: &[Seen], strikes: &[Strike], users: usize) -> usiz
         );
     }
     let kills = strikes.iter().filter(|strike| takes_requests_along(strike)).count();
-    assert!(failed.len() <= kills * users, "{} requests were lost by {kills} kills", failed.len());
+    assert!(
+        failed.len() <= kills * users,
+        "{} requests were lost by {kills} kills: {failed:#?}, {strikes:#?}",
+        failed.len()
+    );
     failed.len()
 }
 

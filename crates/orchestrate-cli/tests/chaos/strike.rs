@@ -38,7 +38,8 @@ pub struct Strike {
 pub const LEASE: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_millis(3_500);
 
-/// Whom it hits next, and how. Daemon and proxy are never killed together: nobody would hold the sockets.
+/// Whom it hits next, and how. Daemon and proxy are never killed together: nobody would hold the sockets. Nor is a second
+/// instance where the daemon is hit: nobody would start either of them again before the round ends.
 pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
     let mut victims = vec![
         Victim::Command,
@@ -66,7 +67,11 @@ pub fn choose(dice: &mut Dice, with_postgres: bool) -> Vec<(Victim, Blow)> {
             (Victim::Proxy, Victim::Proxy) | (Victim::Instance, Victim::Instance) => true,
             (before, victim) => *before != victim,
         };
-        if chosen.iter().all(goes_well_with) {
+        let instances = |victim: &Victim| usize::from(*victim == Victim::Instance);
+        let victims = || chosen.iter().map(|(victim, _)| victim).chain([&victim]);
+        let nobody_left =
+            victims().any(|one| *one == Victim::Daemon) && victims().map(instances).sum::<usize>() > 1;
+        if chosen.iter().all(goes_well_with) && !nobody_left {
             chosen.push((victim, blow));
         }
     }

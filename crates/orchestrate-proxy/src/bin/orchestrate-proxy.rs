@@ -62,6 +62,7 @@ fn limit(options: &mut ProxyOptions, text: &str) -> Result<(), String> {
     let limits = &mut options.limits;
     match name {
         "connect" => limits.connect = time,
+        "unreachable" => limits.unreachable = time,
         "header_read" => limits.header_read = time,
         "keep_alive" => limits.keep_alive = time,
         "response_header" => limits.response_header = Some(time),

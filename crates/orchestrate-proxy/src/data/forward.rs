@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
@@ -19,7 +20,7 @@ use super::refusal::{self, Refusal};
 use super::request::{Facts, Peer, prepare};
 use super::worker::{Site, Worker};
 use super::{response, tunnel};
-use crate::table::{Instance, Lane, Seat, Ticket, Turned};
+use crate::table::{Instance, Lane, Placed, Seat, Ticket, Turned};
 
 /// A client's connection at one listening address.
 pub(super) struct Visit {
@@ -66,17 +67,20 @@ async fn enter(
     started: Instant,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let busy = visit.client.begin();
-    let entered = visit.site.environment.enter(request.headers(), &visit.worker.shared.token);
-    let ticket = entered.map_err(|turned| match turned {
+    let ticket = admit(visit, request.headers())?;
+    // The counters outlive the ticket, which a body takes with it.
+    let mut counted = Arc::clone(&ticket.placed);
+    let answer = attend(visit, request, ticket, busy, &mut counted).await.unwrap_or_else(Refusal::response);
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    counted.load.counters.record(visit.worker.thread, answer.status().as_u16(), micros);
+    Ok(answer)
+}
+
+fn admit(visit: &Visit, headers: &HeaderMap) -> Result<Ticket, Refusal> {
+    visit.site.environment.enter(headers, &visit.worker.shared.token).map_err(|turned| match turned {
         Turned::Nobody => refusal::NO_RELEASE,
         Turned::Unknown => refusal::NO_VERSION,
-    })?;
-    // The counters outlive the ticket, which a body takes with it.
-    let placed = std::sync::Arc::clone(&ticket.placed);
-    let answer = attend(visit, request, ticket, busy).await.unwrap_or_else(Refusal::response);
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    placed.load.counters.record(visit.worker.thread, answer.status().as_u16(), micros);
-    Ok(answer)
+    })
 }
 
 async fn attend(
@@ -84,6 +88,7 @@ async fn attend(
     mut request: Request<Incoming>,
     mut ticket: Ticket,
     busy: Busy,
+    counted: &mut Arc<Placed>,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let limits = &visit.worker.shared.limits;
     let on_upgrade =
@@ -100,7 +105,8 @@ async fn attend(
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let on_upgrade = on_upgrade.filter(|_| facts.upgrade);
-    let answered = deliver(visit, &ticket, Request::from_parts(parts, body), &facts).await;
+    let answered = deliver(visit, &mut ticket, Request::from_parts(parts, body), &facts).await;
+    *counted = Arc::clone(&ticket.placed);
     let (response, exchange, seat) = answered.map_err(|refusal| fault.get().unwrap_or(refusal))?;
     let placement = ticket.placed.placement.clone_if(facts.proof_asked);
     let cookie = ticket.cookie.take();
@@ -124,18 +130,34 @@ impl CloneIf for orchestrate_core::ports::Placement {}
 
 type Answered = (Response<Incoming>, Box<Exchange>, Seat);
 
-/// Sends the request to an instance of the release; to another one, as long as nothing of it was sent.
+/// Sends the request to an instance of the release; to another one, as long as nothing of it was sent. Where none can be
+/// reached it waits a little: one that ended is being started again, or another release is about to get the traffic.
 async fn deliver(
     visit: &Visit,
-    ticket: &Ticket,
+    ticket: &mut Ticket,
     mut request: Request<RequestBody>,
     facts: &Facts,
 ) -> Result<Answered, Refusal> {
-    let lane = ticket.placed.lane(&visit.site.process).ok_or(refusal::NO_RELEASE)?;
     let limits = &visit.worker.shared.limits;
+    // Who asks for a proof wants to know how it is now.
+    let mut patience = Patience::new(if facts.proof_asked { Duration::ZERO } else { limits.unreachable });
     let (mut tried, mut fresh) = (Vec::new(), false);
     loop {
-        let seat = Seat::take(choose(lane, &tried)?);
+        let lane = ticket.placed.lane(&visit.site.process).ok_or(refusal::NO_RELEASE)?;
+        let Some(instance) = lane.choose(&tried) else {
+            if tried.is_empty() {
+                return Err(refusal::NO_RELEASE);
+            }
+            if !patience.pause().await {
+                return Err(refusal::UNREACHABLE);
+            }
+            if !visit.site.environment.is_current(ticket) {
+                *ticket = admit(visit, request.headers())?;
+            }
+            tried.clear();
+            continue;
+        };
+        let seat = Seat::take(instance);
         let pooled = if fresh { None } else { visit.worker.pool.take(seat.instance()) };
         let mut exchange = match pooled {
             Some(exchange) => exchange,
@@ -171,9 +193,29 @@ async fn deliver(
     }
 }
 
-fn choose<'a>(lane: &'a Lane, tried: &[u64]) -> Result<&'a std::sync::Arc<Instance>, Refusal> {
-    let none = if tried.is_empty() { refusal::NO_RELEASE } else { refusal::UNREACHABLE };
-    lane.choose(tried).ok_or(none)
+/// Ever longer pauses, until a time is over that begins with the first of them.
+struct Patience {
+    limit: Duration,
+    ends: Option<Instant>,
+    next: Duration,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, ends: None, next: Duration::from_millis(5) }
+    }
+
+    /// False, and at once, where the time is over.
+    async fn pause(&mut self) -> bool {
+        let now = Instant::now();
+        let left = self.ends.get_or_insert(now + self.limit).saturating_duration_since(now);
+        if left.is_zero() {
+            return false;
+        }
+        tokio::time::sleep(self.next.min(left)).await;
+        self.next = (self.next * 2).min(Duration::from_millis(80));
+        true
+    }
 }
 
 async fn connect(worker: &Worker, lane: &Lane, instance: &Instance) -> Option<Box<Exchange>> {
