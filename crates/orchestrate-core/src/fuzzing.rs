@@ -77,29 +77,3 @@ fn understood<T: Serialize + DeserializeOwned>(input: &[u8]) {
         assert_eq!(again.ok().as_deref(), Some(written.as_slice()), "{}", written.escape_ascii());
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{messages, words};
-
-    fn replay(target: &str, run: impl Fn(&[u8])) {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/");
-        let seeds = std::fs::read_dir(format!("{corpus}{target}")).unwrap();
-        let seeds: Vec<_> = seeds.map(|seed| seed.unwrap().path()).collect();
-        assert!(seeds.len() >= 10, "{} seeds of {target}", seeds.len());
-        for seed in seeds {
-            println!("{}", seed.display());
-            run(&std::fs::read(seed).unwrap());
-        }
-    }
-
-    #[test]
-    fn every_word_is_refused_or_reads_back() {
-        replay("words", words);
-    }
-
-    #[test]
-    fn every_message_is_refused_or_reads_back() {
-        replay("messages", messages);
-    }
-}

@@ -43,7 +43,7 @@ pub mod ports;
 
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(test)]

@@ -93,18 +93,9 @@ pub fn instances(input: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{archive, instances};
+    use orchestrate_testkit::replay;
 
-    fn replay(target: &str, run: impl Fn(&[u8])) {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/");
-        let seeds = std::fs::read_dir(format!("{corpus}{target}")).unwrap();
-        let seeds: Vec<_> = seeds.map(|seed| seed.unwrap().path()).collect();
-        assert!(seeds.len() >= 10, "{} seeds of {target}", seeds.len());
-        for seed in seeds {
-            println!("{}", seed.display());
-            run(&std::fs::read(seed).unwrap());
-        }
-    }
+    use super::{archive, instances};
 
     #[test]
     fn every_archive_is_refused_or_stays_inside_and_comes_back() {

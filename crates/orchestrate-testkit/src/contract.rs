@@ -7,8 +7,37 @@ pub mod router;
 
 use std::time::Duration;
 
+use orchestrate_core::name::{EnvironmentName, ReleaseId, Version};
+use orchestrate_core::ports::Placement;
+use orchestrate_core::slot::Slot;
+
 /// Nothing in a suite takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A test for each of these cases of a suite, each on a stage of its own.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_tests {
+    ($suite:ident, $way:ident, $stage:ty: $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let stage = <$stage as $crate::contract::$suite::$way>::new().await;
+                $crate::contract::$suite::$case(stage).await;
+            }
+        )*
+    };
+}
+
+/// Release `number`, of version `1.number.0`; odd ones are in the blue slot.
+fn placement(environment: &EnvironmentName, number: i64) -> Placement {
+    Placement {
+        environment: environment.clone(),
+        slot: if number % 2 == 1 { Slot::Blue } else { Slot::Green },
+        release: ReleaseId(number),
+        version: Version::new(format!("1.{number}.0")).unwrap(),
+    }
+}
 
 /// Fails the test rather than hang.
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {

@@ -7,10 +7,12 @@
 )]
 
 pub mod contract;
+pub mod corpus;
 pub mod sample;
 pub mod user;
 pub mod webhook_receiver;
 
+pub use corpus::replay;
 pub use sample::SampleInstance;
 pub use user::User;
 pub use webhook_receiver::{Answer, Received, WebhookReceiver};

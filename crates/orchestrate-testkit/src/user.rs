@@ -32,9 +32,10 @@ impl User {
         }
         let request = Request::get(path).header("host", self.address.to_string()).body(Empty::new());
         let request = request.map_err(|error| error.to_string())?;
-        let answer = open.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
+        let answer = open.send_request(request).await.map_err(|error| format!("no answer: {error:?}"))?;
         let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.map_err(|error| format!("half an answer: {error}"))?;
+        let body =
+            answer.into_body().collect().await.map_err(|error| format!("half an answer: {error:?}"))?;
         self.open = Some(open);
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     }

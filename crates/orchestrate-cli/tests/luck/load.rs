@@ -5,12 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::Request;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use orchestrate_testkit::User;
 use tokio::sync::watch;
 
 /// A user gives up after this long.
@@ -140,49 +135,16 @@ async fn client(
     into: Arc<Mutex<Vec<Seen>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut connection = None;
+    let mut user = User::new(address);
     while !*stopped.borrow() {
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(GIVES_UP, ask(address, &mut connection)).await {
-            Ok(answer) => answer,
+        let answer = match tokio::time::timeout(GIVES_UP, user.get("/")).await {
+            Ok(Ok((200, text))) => Ok(text),
+            Ok(Ok((status, text))) => Err(format!("{status}: {text}")),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(format!("no answer within {GIVES_UP:?}")),
         };
-        if answer.is_err() {
-            connection = None;
-        }
         into.lock().unwrap().push(Seen { asked, answered: Instant::now(), answer });
         let _ = tokio::time::timeout(pause, stopped.wait_for(|stopped| *stopped)).await;
     }
-}
-
-type Connection = SendRequest<Empty<Bytes>>;
-
-async fn ask(address: SocketAddr, connection: &mut Option<Connection>) -> Result<String, String> {
-    // A server may close between two requests; that is no failure.
-    let usable = match connection.as_mut() {
-        Some(open) => open.ready().await.is_ok(),
-        None => false,
-    };
-    let mut open = match connection.take() {
-        Some(open) if usable => open,
-        _ => connect(address).await?,
-    };
-    let request = Request::get("/").header("host", address.to_string()).body(Empty::new()).unwrap();
-    let answer = open.send_request(request).await.map_err(|error| format!("no answer: {error:?}"))?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.map_err(|error| format!("half an answer: {error:?}"))?;
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    if status != 200 {
-        return Err(format!("{status}: {text}"));
-    }
-    *connection = Some(open);
-    Ok(text)
-}
-
-async fn connect(address: SocketAddr) -> Result<Connection, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
-    let _ = stream.set_nodelay(true);
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
-    Ok(sender)
 }

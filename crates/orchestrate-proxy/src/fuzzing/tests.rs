@@ -1,19 +1,9 @@
 //! The corpora of `fuzz/corpus/`, on the compiler and in the tests that everybody runs.
 
+use orchestrate_testkit::replay;
+
 use super::strict::{End, Lines, requests};
 use super::{control, http, saved};
-
-fn replay(target: &str, run: impl Fn(&[u8])) {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/");
-    let mut seeds: Vec<_> =
-        std::fs::read_dir(format!("{corpus}{target}")).unwrap().map(|seed| seed.unwrap().path()).collect();
-    seeds.sort();
-    assert!(seeds.len() >= 10, "{} seeds of {target}", seeds.len());
-    for seed in seeds {
-        println!("{}", seed.display());
-        run(&std::fs::read(seed).unwrap());
-    }
-}
 
 #[test]
 fn no_seed_becomes_another_request() {

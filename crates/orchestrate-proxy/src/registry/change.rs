@@ -33,17 +33,13 @@ impl Registry {
 
     /// Whether the registration changes nothing about who is asked.
     pub fn is_registered(&self, request: &Register) -> bool {
-        let state = self.lock();
-        let known = state.known.get(&request.placement.environment);
-        let placed = known.and_then(|known| known.placed(&request.placement).ok());
+        let placed = self.lock().placed(&request.placement);
         placed.is_some_and(|placed| placed.lanes.iter().map(backend).eq(request.backends.iter().cloned()))
     }
 
     /// The instances of the release that the registration leaves out.
     pub(super) fn leaving(&self, request: &Register) -> Vec<Arc<Instance>> {
-        let state = self.lock();
-        let known = state.known.get(&request.placement.environment);
-        let placed = known.and_then(|known| known.placed(&request.placement).ok());
+        let placed = self.lock().placed(&request.placement);
         let stays = |one: &Arc<Instance>| {
             request.backends.iter().any(|backend| backend.instances.get(&one.id) == Some(&one.address))
         };
@@ -330,6 +326,13 @@ fn enough(placed: &Placed, needs: &BTreeMap<String, u32>) -> PortResult<()> {
         }
     }
     Ok(())
+}
+
+impl State {
+    /// The release, if it is registered.
+    pub(super) fn placed(&self, placement: &Placement) -> Option<Arc<Placed>> {
+        self.known.get(&placement.environment)?.placed(placement).ok()
+    }
 }
 
 impl Known {

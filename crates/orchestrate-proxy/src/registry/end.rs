@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use orchestrate_core::ports::{Drain, Drained, Register};
+use orchestrate_core::ports::{Drain, Drained, Placement, Register};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use super::Registry;
 use super::change::{drained, ended};
 use crate::data::{Command, Finish};
 use crate::protocol::Seen;
+use crate::table::Instance;
 
 /// What the workers' end is seen by.
 #[derive(Clone)]
@@ -95,11 +96,7 @@ impl Registry {
 
     /// Waits for what is still in flight to the release, whoever has the traffic by now, and cuts it at the deadline.
     pub async fn drain_rest(&self, request: &Drain) -> Drained {
-        let placed = {
-            let state = self.lock();
-            let known = state.known.get(&request.placement.environment);
-            known.and_then(|known| known.placed(&request.placement).ok())
-        };
+        let placed = self.lock().placed(&request.placement);
         match placed {
             Some(placed) => drained(&placed.load, request.deadline.duration(), &self.workers).await,
             None => Drained { cut: 0 },
@@ -121,12 +118,7 @@ impl Registry {
         for placed in tables.iter().flat_map(|table| &table.placed) {
             let instances = placed.lanes.iter().flat_map(|lane| &lane.instances);
             for instance in instances.filter(|instance| instance.healthy.load(Ordering::Relaxed)) {
-                seen.push(Seen {
-                    environment: placed.placement.environment.clone(),
-                    slot: placed.placement.slot,
-                    release: placed.placement.release,
-                    instance: instance.id.clone(),
-                });
+                seen.push(Seen::of(&placed.placement, instance));
             }
         }
         seen
@@ -138,16 +130,21 @@ impl Registry {
         let state = self.lock();
         for placed in state.known.values().flat_map(|known| known.table().placed.clone()) {
             for instance in placed.lanes.iter().flat_map(|lane| &lane.instances) {
-                let one = Seen {
-                    environment: placed.placement.environment.clone(),
-                    slot: placed.placement.slot,
-                    release: placed.placement.release,
-                    instance: instance.id.clone(),
-                };
-                if seen.contains(&one) {
+                if seen.contains(&Seen::of(&placed.placement, instance)) {
                     instance.healthy.store(true, Ordering::Relaxed);
                 }
             }
+        }
+    }
+}
+
+impl Seen {
+    fn of(placement: &Placement, instance: &Instance) -> Self {
+        Self {
+            environment: placement.environment.clone(),
+            slot: placement.slot,
+            release: placement.release,
+            instance: instance.id.clone(),
         }
     }
 }

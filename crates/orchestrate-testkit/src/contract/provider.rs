@@ -9,16 +9,15 @@ pub use faults::*;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
+use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{
     AwaitHealthy, Counts, Fetch, Instance, InstanceState, Placement, PortResult, Processes, Provider,
     StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
-use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 
-use super::{in_time, until};
+use super::{in_time, placement, until};
 
 /// Long enough for anything that is going to be ready at all.
 const SOON: Span = Span::from_secs(30);
@@ -92,7 +91,7 @@ impl Sample {
 #[macro_export]
 macro_rules! provider_contract {
     ($stage:ty) => {
-        $crate::provider_contract! { $stage:
+        $crate::contract_tests! { provider, ProviderStage, $stage:
             a_started_release_gets_ready_and_answers
             starting_again_changes_nothing
             so_many_of_each_are_started_and_left
@@ -111,25 +110,6 @@ macro_rules! provider_contract {
             what_is_none_of_ours_is_never_touched
         }
     };
-    ($stage:ty: $($case:ident)*) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                let stage = <$stage as $crate::contract::provider::ProviderStage>::new().await;
-                $crate::contract::provider::$case(stage).await;
-            }
-        )*
-    };
-}
-
-/// Release `number`, of version `1.number.0`; odd ones are in the blue slot.
-fn placement(environment: &EnvironmentName, number: i64) -> Placement {
-    Placement {
-        environment: environment.clone(),
-        slot: if number % 2 == 1 { Slot::Blue } else { Slot::Green },
-        release: ReleaseId(number),
-        version: Version::new(format!("1.{number}.0")).unwrap(),
-    }
 }
 
 /// The calls as the cases need them.

@@ -14,16 +14,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use orchestrate_core::environment::HealthCheck;
-use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
+use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{
     Backend, Close, Deregister, Drain, Drained, Placement, PortResult, Proof, Prove, Register, Router,
     RouterView, Switch,
 };
-use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 use orchestrate_core::traffic::{Shift, TrafficRules};
 
-use super::in_time;
+use super::{in_time, placement};
 
 /// Instances of `web`, as a router is told of them.
 pub type Instances = BTreeMap<String, SocketAddr>;
@@ -51,7 +50,7 @@ pub trait RouterStage: Sized {
 #[macro_export]
 macro_rules! router_contract {
     ($stage:ty) => {
-        $crate::router_contract! { $stage:
+        $crate::contract_tests! { router, RouterStage, $stage:
             what_is_registered_has_no_traffic
             a_switch_moves_all_traffic
             telling_it_again_changes_nothing
@@ -65,22 +64,13 @@ macro_rules! router_contract {
             what_has_traffic_is_neither_replaced_nor_forgotten
         }
     };
-    ($stage:ty: $($case:ident)*) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                let stage = <$stage as $crate::contract::router::RouterStage>::new().await;
-                $crate::contract::router::$case(stage).await;
-            }
-        )*
-    };
 }
 
 /// One test for each case about requests, for routers that have some.
 #[macro_export]
 macro_rules! traffic_contract {
     ($stage:ty) => {
-        $crate::router_contract! { $stage:
+        $crate::contract_tests! { router, RouterStage, $stage:
             no_request_is_lost_by_switches
             shares_are_exact
             a_drain_ends_with_the_last_request
@@ -88,16 +78,6 @@ macro_rules! traffic_contract {
             answers_are_counted_by_release
         }
     };
-}
-
-/// Release `number`, of version `1.number.0`; odd ones are in the blue slot.
-fn placement(environment: &EnvironmentName, number: i64) -> Placement {
-    Placement {
-        environment: environment.clone(),
-        slot: if number % 2 == 1 { Slot::Blue } else { Slot::Green },
-        release: ReleaseId(number),
-        version: Version::new(format!("1.{number}.0")).unwrap(),
-    }
 }
 
 /// How many instances of each release there are in the cases.

@@ -25,11 +25,5 @@ pub fn config(input: &[u8]) {
 
 #[test]
 fn every_config_is_taken_or_refused_with_a_code() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/config");
-    let seeds: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|seed| seed.unwrap().path()).collect();
-    assert!(seeds.len() >= 10, "{} seeds", seeds.len());
-    for seed in seeds {
-        println!("{}", seed.display());
-        config(&std::fs::read(seed).unwrap());
-    }
+    orchestrate_testkit::replay("config", config);
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use orchestrate_core::ports::Placement;
 use orchestrate_core::time::Span;
+use tokio::task::JoinHandle;
 
 use super::{Actor, RouterStage};
 use crate::contract::{in_time, until};
@@ -19,6 +20,16 @@ pub trait TrafficStage: RouterStage {
     fn waiting(&self, placement: &Placement) -> usize;
     /// Answers them.
     fn let_go(&self, placement: &Placement);
+}
+
+impl<S: TrafficStage> Actor<S> {
+    /// A user's request that waits in the release.
+    async fn request_in_flight(&self, placement: &Placement) -> JoinHandle<Result<(u16, String), String>> {
+        let mut user = User::new(self.stage.listen());
+        let request = tokio::spawn(async move { user.get("/wait").await });
+        until("it waits", async || (self.stage.waiting(placement) == 1).then_some(())).await;
+        request
+    }
 }
 
 pub async fn no_request_is_lost_by_switches(stage: impl TrafficStage) {
@@ -76,9 +87,7 @@ pub async fn shares_are_exact(stage: impl TrafficStage) {
 pub async fn a_drain_ends_with_the_last_request(stage: impl TrafficStage) {
     let mut actor = Actor { stage };
     let (first, second) = actor.one_serves().await;
-    let mut user = User::new(actor.stage.listen());
-    let request = tokio::spawn(async move { user.get("/wait").await });
-    until("it waits", async || (actor.stage.waiting(&first) == 1).then_some(())).await;
+    let request = actor.request_in_flight(&first).await;
     actor.switch(&second, 2).await.unwrap();
     {
         let drain = actor.drain(&first, Span::from_secs(50), 2);
@@ -101,9 +110,7 @@ pub async fn a_drain_ends_with_the_last_request(stage: impl TrafficStage) {
 pub async fn a_drain_cuts_at_its_deadline(stage: impl TrafficStage) {
     let mut actor = Actor { stage };
     let (first, second) = actor.one_serves().await;
-    let mut user = User::new(actor.stage.listen());
-    let request = tokio::spawn(async move { user.get("/wait").await });
-    until("it waits", async || (actor.stage.waiting(&first) == 1).then_some(())).await;
+    let request = actor.request_in_flight(&first).await;
     actor.switch(&second, 2).await.unwrap();
     assert_eq!(actor.drain(&first, Span::from_millis(300), 2).await.unwrap().cut, 1);
     let answer = in_time("the end of the request", request).await.unwrap();
