@@ -1,6 +1,6 @@
 # The commands of a developer. `make demo` and `make test` do all their own set-up on a Debian machine with Rust.
 
-.PHONY: demo test bench failpoints sim chaos fuzz fmt lint ci
+.PHONY: demo test bench failpoints sim chaos fuzz mutate fmt lint ci
 
 demo: ## Build, and show the main job on a sample service.
 	cargo run --quiet -p orchestrate-cli -- demo
@@ -38,6 +38,10 @@ sim: ## Play whole histories by chance, SEEDS of them from FIRST on; SEED=N tell
 fuzz: ## Feed every fuzz target for SECONDS (600), or one: `make fuzz TARGET=http SECONDS=3600`.
 	scripts/install-test-tools
 	scripts/fuzz $(or $(SECONDS),600) $(TARGET)
+
+mutate: ## Break the code at one place after another and see its tests fail; PART=proxy for those of mutations/proxy.
+	scripts/install-test-tools
+	scripts/with-postgres scripts/mutate $(PART)
 
 fmt: ## Format everything.
 	cargo fmt --all
