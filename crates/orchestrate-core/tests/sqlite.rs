@@ -232,3 +232,22 @@ async fn a_torn_file_is_said_to_be_damaged_and_a_backup_takes_its_place() {
     assert!(whole_ones <= 4, "only within the last page");
     drop(whole);
 }
+
+#[tokio::test]
+async fn a_file_whose_references_lead_nowhere_is_no_backup() {
+    let fresh = fresh().await;
+    let db = fresh.open().await;
+    let place = EnvironmentName::new("production").unwrap();
+    db.apply_environment(&place, "shop", &Default::default(), &[], "ada", database_time()).await.unwrap();
+    db.close().await;
+    let path = fresh.dir.as_ref().unwrap().path().join("orchestrate.db");
+    assert!(backup::inspect(&path).is_ok());
+    let mut raw = fresh.connect().await;
+    for statement in ["PRAGMA foreign_keys = OFF", "DELETE FROM environments"] {
+        sqlx::query(statement).execute(&mut raw).await.unwrap();
+    }
+    drop(raw);
+    let error = backup::inspect(&path).unwrap_err();
+    assert_eq!(error.code(), "ORC-0415");
+    assert!(error.message().contains("a row of leases refers to one of environments"), "{error:?}");
+}

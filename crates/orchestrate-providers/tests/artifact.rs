@@ -343,6 +343,12 @@ fn what_is_cut_off_anywhere_is_refused() {
             assert_eq!(error.code(), "ORC-0302", "{name} cut to {length} of {}: {error}", whole.len());
         }
     }
+    // Behind an entry, where only the mark of the end is missing.
+    for (name, cut) in
+        [("a.tar", tar[..tar.len() - 1024].to_vec()), ("a.tar.gz", gzip(&tar[..tar.len() - 1024]))]
+    {
+        assert_eq!(place.refusal(name, &cut).code(), "ORC-0302", "{name} without its end");
+    }
     let mut flipped = gzip(&tar);
     let middle = flipped.len() / 2;
     flipped[middle] ^= 0x55;

@@ -209,6 +209,7 @@ async fn an_heir_that_dies_on_the_way_leaves_everything_to_the_elder() {
         assert_eq!(after.unwrap().0, round);
     }
     // The state is its own again.
+    rig.refuses_a_second().await;
     rig.router.persisted().await.unwrap();
     let before = rig.router.observe(&shop()).await.unwrap();
     rig.kill();

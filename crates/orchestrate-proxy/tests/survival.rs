@@ -51,6 +51,28 @@ async fn a_torn_state_is_set_aside_and_the_proxy_starts_empty() {
 }
 
 #[tokio::test]
+async fn where_the_state_is_torn_whoever_waits_is_answered() {
+    let (mut rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    rig.serve(1, &[&one]).await;
+    let hold = within("the sockets", ListenerHold::take(&rig.socket())).await.unwrap();
+    rig.kill();
+    std::fs::write(rig.state(), "{").unwrap();
+    let mut early = TcpStream::connect(rig.listen).await.unwrap();
+    early.write_all(b"GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut command = proxy_command(&rig.home, &[]);
+    command.arg("--inherit-stdin");
+    rig.child = spawn_proxy(command, &hold.held().unwrap()).unwrap();
+    rig.ready().await;
+    // From here on only the proxy itself keeps the client's connection.
+    drop(hold);
+    rig.serve(1, &[&one]).await;
+    let mut answer = String::new();
+    within("the answer", early.read_to_string(&mut answer)).await.unwrap();
+    // Between the registration and the switch, that nothing serves.
+    assert!([200, 503].contains(&status(&answer)), "{answer}");
+}
+
+#[tokio::test]
 async fn a_state_that_cannot_be_written_is_reported_and_tried_again() {
     let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
     let in_the_way = rig.home.path().join("proxy.json.new");
@@ -66,9 +88,7 @@ async fn a_state_that_cannot_be_written_is_reported_and_tried_again() {
 #[tokio::test]
 async fn two_proxies_never_work_on_one_state() {
     let rig = Rig::start().await;
-    let second = proxy_command(&rig.home, &[]).stderr(std::process::Stdio::piped()).output().unwrap();
-    assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another proxy"));
+    rig.refuses_a_second().await;
     rig.router.hello().await.unwrap();
 }
 

@@ -120,6 +120,15 @@ impl Rig {
         self.ready().await;
     }
 
+    /// Asserts that no other proxy of the same home begins beside this one.
+    pub async fn refuses_a_second(&self) {
+        let mut second = tokio::process::Command::from(proxy_command(&self.home, &self.limits));
+        let refused = second.kill_on_drop(true).stderr(std::process::Stdio::piped()).output();
+        let second = within("the refusal", refused).await.unwrap();
+        assert!(!second.status.success());
+        assert!(String::from_utf8_lossy(&second.stderr).contains("another proxy"));
+    }
+
     /// A proxy of the same home that is to take over, on its way.
     pub fn heir(&self) -> Child {
         proxy_command(&self.home, &self.limits).arg("--take-over").spawn().unwrap()

@@ -1,12 +1,15 @@
 //! How an operation ends early: out of time, interrupted, or in need of a person.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use crate::deployment::DeploymentStatus;
-use crate::deployment_executor::Resumed;
+use crate::deployment_executor::{DeploymentExecutor, Resumed};
 use crate::error::ErrorKind;
 use crate::execute::{FailureKind, Limits, Outcome};
 use crate::fakes::{Fault, Gate, Kind, When};
+use crate::ports::Ports;
 use crate::rollback_event::RollbackStatus;
 use crate::stage::{Stage, v};
 use crate::time::Span;
@@ -175,4 +178,27 @@ async fn a_program_that_lost_its_lease_stops_at_once() {
     assert_eq!(paused.unwrap_err().code(), "ORC-0107");
     assert_eq!(stage.live().await.as_deref(), Some("1.0"));
     assert_eq!(stage.rollback().list_rollbacks(&stage.environment, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_at_work_renews_its_lease_and_ends_once_another_has_it() {
+    let stage = Stage::new().await;
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Start), 1, Fault::Hold(gate.clone()));
+    let ports = Ports { lease_ttl: Span::from_millis(60), ..stage.world.ports() };
+    let (executor, request) = (DeploymentExecutor::new(stage.db.clone(), ports), stage.to_deploy("1.0"));
+    let another = async {
+        gate.reached().await;
+        stage.world.clock.advance(Span::from_secs(3600));
+        let now = Some(stage.world.clock.read());
+        let expires = async || stage.db.lease(&stage.environment).await.unwrap().unwrap().expires_at;
+        while expires().await <= now {
+            tokio::task::yield_now().await;
+        }
+        // Nothing is journaled while the start is waited for, so only the renewal can tell.
+        stage.sql("UPDATE leases SET fence = fence + 1").await;
+    };
+    let both = async { tokio::join!(executor.deploy(&request), another).0 };
+    let deployed = tokio::time::timeout(Duration::from_secs(20), both).await;
+    assert_eq!(deployed.expect("it waits for its start, without a lease").unwrap_err().code(), "ORC-0107");
 }

@@ -71,6 +71,17 @@ async fn whatever_it_depends_on_must_be_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_hold_that_was_set_since_stops_also_who_named_its_version_with_force() {
+    let stage = two().await;
+    let preview = shown(&stage, &stage.back_to("1.0")).await;
+    let now = stage.world.clock.read();
+    stage.db.hold(&stage.environment, &v("1.0"), "ada", "leaks", now).await.unwrap();
+    let rollback = stage.rollback();
+    let error = rollback.rollback_as(&stage.back_to("1.0"), &exactly(&preview)).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0141");
+}
+
+#[tokio::test]
 async fn a_warm_target_that_turns_sick_is_not_started_anew_against_the_plan() {
     let stage = two().await;
     let preview = shown(&stage, &stage.forced()).await;
