@@ -68,7 +68,7 @@ pub enum Resumed {
 #[derive(Clone)]
 pub struct DeploymentExecutor {
     pub(crate) db: Database,
-    ports: Ports,
+    pub(crate) ports: Ports,
 }
 
 impl DeploymentExecutor {

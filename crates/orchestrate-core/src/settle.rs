@@ -16,6 +16,9 @@ use crate::time::{Span, Timestamp};
 /// How long after it was found bad a live release may still be rolled back by itself.
 const FRESH_FOR: Span = Span::from_secs(15 * 60);
 
+/// At the soonest.
+const TRIED_AGAIN_AFTER: Span = Span::from_secs(5);
+
 /// How it went with a release that was watched.
 #[derive(Clone, Debug)]
 pub enum Settled {
@@ -127,13 +130,24 @@ async fn leave(db: &Database, ports: &Ports, rollout: &Rollout, bad: Deployment)
 }
 
 impl DeploymentExecutor {
-    /// Whether nobody carries the operation out any more, so that whoever sees it may [resume](Self::resume) it. One that needs
-    /// attention waits for a person.
+    /// Whether nobody carries the operation out any more, so that whoever sees it may [resume](Self::resume) it.
     pub async fn is_left_open(&self, operation: &OperationRecord) -> Result<bool> {
-        if operation.status != OperationStatus::Open {
-            return Ok(false);
+        match operation.status {
+            OperationStatus::Open => {
+                let lease = self.db.lease(&operation.environment).await?;
+                Ok(lease.is_some_and(|lease| self.is_abandoned(lease.holder.as_ref(), lease.expires_at)))
+            }
+            OperationStatus::NeedsAttention => Ok(is_due_again(operation, self.ports.clock.now())),
+            OperationStatus::Completed | OperationStatus::Undone => Ok(false),
         }
-        let lease = self.db.lease(&operation.environment).await?;
-        Ok(lease.is_some_and(|lease| self.is_abandoned(lease.holder.as_ref(), lease.expires_at)))
     }
+}
+
+/// What needs attention is tried again by itself after as long as it has lasted so far: what it lacked may be back, as a
+/// proxy that did not answer. A person may do so at any time.
+fn is_due_again(operation: &OperationRecord, now: Timestamp) -> bool {
+    operation.ended_at.is_some_and(|stuck| {
+        let lasted = stuck.millis_since(operation.started_at).max(TRIED_AGAIN_AFTER.as_millis());
+        now.millis_since(stuck) >= lasted
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrate_core::DeploymentExecutor;
-use orchestrate_core::database::{OperationRecord, OperationStatus};
+use orchestrate_core::database::OperationRecord;
 
 use crate::Daemon;
 use crate::lanes::Lanes;
@@ -19,10 +19,7 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
         match daemon.options.db.list_open_operations().await {
             Ok(operations) => {
                 for operation in operations {
-                    if operation.status == OperationStatus::Open {
-                        lanes
-                            .start(operation.environment.clone(), finish_one(Arc::clone(&daemon), operation));
-                    }
+                    lanes.start(operation.environment.clone(), finish_one(Arc::clone(&daemon), operation));
                 }
             }
             Err(error) => tracing::warn!("open operations cannot be read: {}", error.full_message()),

@@ -185,6 +185,12 @@ async fn record_needs_attention(
     let (name, action) = (&record.environment, "operation_needs_attention");
     let entry = Audit { at: now, environment: name, actor: "orchestrate", action, reason: None, detail };
     audit::record(tx, entry);
+    // It was tried again and is where it was: people know.
+    if record.status == OperationStatus::NeedsAttention
+        && record.error_message.as_ref() == Some(&failure.message)
+    {
+        return Ok(());
+    }
     tell(tx, environment, NoticeKind::NeedsAttention, told, record.rollback, now).await
 }
 

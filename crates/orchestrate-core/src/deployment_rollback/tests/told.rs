@@ -1,8 +1,9 @@
 //! What is written to the outbox, and when a rollback counts as told.
 
-use crate::database::{OutboxRecord, OutboxStatus};
+use crate::database::{OperationStatus, OutboxRecord, OutboxStatus};
 use crate::notification::NoticeKind;
 use crate::stage::{Stage, hook, settings, v};
+use crate::time::Span;
 
 use super::super::Asking;
 
@@ -114,4 +115,33 @@ async fn every_effect_is_in_the_audit_trail() {
             "rollback_completed",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_needs_attention_is_tried_again_by_itself_ever_less_often_and_told_once() {
+    let stage = Stage::with(settings(), &[hook("http://all", &[])]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.answers_wrongly(&v("1.0"));
+    stage.rollback().rollback(&stage.forced()).await.unwrap_err();
+    let executor = stage.executor();
+    let open = async || stage.db.open_operation(&stage.environment).await.unwrap().unwrap();
+    let mut waited = Vec::new();
+    for _ in 0..4 {
+        let mut seconds = 0;
+        while !executor.is_left_open(&open().await).await.unwrap() {
+            stage.world.clock.advance(Span::from_secs(1));
+            seconds += 1;
+        }
+        waited.push(seconds);
+        executor.resume(&stage.environment, "daemon").await.unwrap();
+        assert_eq!(open().await.status, OperationStatus::NeedsAttention);
+    }
+    assert!(waited[0] <= 5 && waited.is_sorted() && waited[3] >= 4 * waited[0], "{waited:?}");
+    let told: Vec<_> = of_rollbacks(&stage).await.into_iter().map(|record| record.notice.kind).collect();
+    assert_eq!(told, [NoticeKind::NeedsAttention]);
+
+    stage.world.answers_rightly(&v("1.0"));
+    executor.resume(&stage.environment, "daemon").await.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+    assert_eq!(stage.db.open_operation(&stage.environment).await.unwrap(), None);
 }
