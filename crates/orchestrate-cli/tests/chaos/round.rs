@@ -139,6 +139,7 @@ impl Arena {
             if operation["status"] == "needs_attention" {
                 self.tally.by_a_person += 1;
                 self.story.add(format!("needs attention: {operation}"));
+                eprintln!("chaos: a person was needed\n  {}", self.story.0.join("\n  "));
                 let resumed = self.scene.run(&["deploy", "resume", "--env", "production"]);
                 self.story.add(format!("resume ended with {}: {}", resumed.code, resumed.stderr));
             }

@@ -119,7 +119,8 @@ pub fn carry_out(
     }?;
     let from = Instant::now();
     match blow {
-        Blow::Kill => processes::kill(pid),
+        // Its connections end with it, and on a busy machine that takes a while.
+        Blow::Kill => processes::kill_and_wait(&[pid]),
         Blow::Sleep(span) => {
             processes::signal(pid, Signal::STOP);
             pause(span);
