@@ -1,23 +1,26 @@
 //! The only place that names adapters: puts core's ports and the programs behind them together.
 
+mod by_provider;
+mod by_router;
+mod sealed_specs;
+mod starting;
+
+pub use by_provider::ByProvider;
+pub use by_router::ByRouter;
+pub use sealed_specs::SealedSpecs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use orchestrate_core::database::{Database, DatabaseUrl};
-use orchestrate_core::name::{EnvironmentName, ReleaseId};
-use orchestrate_core::ports::{
-    AwaitHealthy, Close, Deregister, Drain, Drained, Elsewhere, Ended, Fetch, HookRequest, Instance,
-    PortError, PortErrorKind, PortResult, Ports, Progress, Proof, Prove, Provider, Register, ReleaseCounts,
-    Router, RouterView, StartRequest, StopRequest, Switch, SystemClock,
-};
-use orchestrate_core::release::Digest;
-use orchestrate_core::secrets::KeySource;
+use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{Elsewhere, Ports, Progress, Router, SystemClock};
+use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
-use orchestrate_core::traffic::Shift;
-use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Result};
+use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
-use orchestrate_providers::process::{ProcessProvider, RunSpec, RunSpecs};
+use orchestrate_providers::process::ProcessProvider;
 use orchestrate_proxy::BuiltinRouter;
 
 use crate::args::Global;
@@ -25,6 +28,7 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
+use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
 const LEASE_TTL: Span = Span::from_secs(15);
@@ -60,7 +64,10 @@ impl Wiring {
         let router = BuiltinRouter::new(self.home.proxy_socket());
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
-            router: Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
+            router: Arc::new(ByRouter::new(
+                self.db.clone(),
+                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+            )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost),
@@ -95,6 +102,17 @@ impl Wiring {
     }
 }
 
+/// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
+pub fn routers(builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>> {
+    BTreeMap::from([(RouterKind::Builtin, builtin)])
+}
+
+/// What the reference means now, by the engine that will run it.
+pub async fn resolve_image(settings: &EnvironmentSettings, reference: &str) -> Result<Artifact> {
+    let provider = settings.provider;
+    Err(Error::refused("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
+}
+
 /// Which database, and how it is passed on to the daemon.
 pub fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String>)> {
     match (&global.database_url, &global.db_path) {
@@ -116,139 +134,6 @@ fn sqlite(path: &std::path::Path) -> (DatabaseUrl, Vec<String>) {
 pub fn lease_ttl() -> Span {
     let named = std::env::var("ORCHESTRATE_LEASE_TTL").ok().and_then(|text| text.parse::<Span>().ok());
     named.filter(|span| *span >= Span::from_secs(1)).unwrap_or(LEASE_TTL)
-}
-
-/// A port behind the daemon: where nobody answers, the daemon is started, once, and asked again. One that another took
-/// over from in the middle is asked again, too: every request may be made twice.
-struct Starting<P> {
-    daemon: DaemonClient,
-    port: P,
-}
-
-impl<P> Starting<P> {
-    async fn again<T>(
-        &self,
-        first: PortResult<T>,
-        second: impl Future<Output = PortResult<T>>,
-    ) -> PortResult<T> {
-        match first {
-            Err(error) if error.kind == PortErrorKind::Unreachable => {
-                self.daemon.ensure().await.map_err(|error| PortError::unreachable(error.full_message()))?;
-                second.await
-            }
-            result => result,
-        }
-    }
-}
-
-#[async_trait]
-impl<P: Provider> Provider for Starting<P> {
-    async fn fetch(&self, request: &Fetch) -> PortResult<()> {
-        self.again(self.port.fetch(request).await, self.port.fetch(request)).await
-    }
-
-    async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
-        self.again(self.port.start(request).await, self.port.start(request)).await
-    }
-
-    async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
-        self.again(self.port.await_healthy(request).await, self.port.await_healthy(request)).await
-    }
-
-    async fn stop(&self, request: &StopRequest) -> PortResult<()> {
-        self.again(self.port.stop(request).await, self.port.stop(request)).await
-    }
-
-    async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
-        self.again(self.port.hook(request).await, self.port.hook(request)).await
-    }
-
-    async fn discard(&self, artifact: &Digest) -> PortResult<bool> {
-        self.again(self.port.discard(artifact).await, self.port.discard(artifact)).await
-    }
-
-    async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
-        self.again(self.port.instances(environment).await, self.port.instances(environment)).await
-    }
-}
-
-#[async_trait]
-impl<P: Router> Router for Starting<P> {
-    async fn register(&self, request: &Register) -> PortResult<()> {
-        self.again(self.port.register(request).await, self.port.register(request)).await
-    }
-
-    async fn switch(&self, request: &Switch) -> PortResult<()> {
-        self.again(self.port.switch(request).await, self.port.switch(request)).await
-    }
-
-    async fn shift(&self, request: &Shift) -> PortResult<()> {
-        self.again(self.port.shift(request).await, self.port.shift(request)).await
-    }
-
-    async fn persisted(&self) -> PortResult<()> {
-        self.port.persisted().await
-    }
-
-    async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
-        self.again(self.port.observe(environment).await, self.port.observe(environment)).await
-    }
-
-    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
-        self.port.counts(environment).await
-    }
-
-    async fn prove(&self, request: &Prove) -> PortResult<Proof> {
-        self.again(self.port.prove(request).await, self.port.prove(request)).await
-    }
-
-    async fn drain(&self, request: &Drain) -> PortResult<Drained> {
-        self.again(self.port.drain(request).await, self.port.drain(request)).await
-    }
-
-    async fn close(&self, request: &Close) -> PortResult<()> {
-        self.again(self.port.close(request).await, self.port.close(request)).await
-    }
-
-    async fn deregister(&self, request: &Deregister) -> PortResult<()> {
-        self.again(self.port.deregister(request).await, self.port.deregister(request)).await
-    }
-}
-
-/// How a sealed release runs, read from the database whenever an instance of it is started.
-pub struct SealedSpecs {
-    pub db: Database,
-    /// Asked when a release has secrets: a key that is put back is used at once.
-    pub keys: Arc<dyn KeySource>,
-}
-
-#[async_trait]
-impl RunSpecs for SealedSpecs {
-    async fn run_spec(&self, release: ReleaseId) -> PortResult<RunSpec> {
-        let told = |error: orchestrate_core::Error| PortError::failed(error.full_message());
-        let found = self.db.release(release).await.map_err(told)?;
-        let release = found.ok_or_else(|| {
-            PortError::new(PortErrorKind::Missing, format!("release {release} is not recorded"))
-        })?;
-        let scope = secret_scope(&release.environment);
-        let secrets = match release.contents.secrets.is_empty() {
-            true => BTreeMap::new(),
-            false => {
-                let versions = &release.contents.secrets;
-                self.db.open_secrets(&*self.keys, &scope, versions).await.map_err(told)?
-            }
-        };
-        Ok(RunSpec {
-            version: release.version,
-            digest: release.contents.artifact.digest,
-            processes: release.contents.processes,
-            confinement: *release.contents.settings.confinement,
-            health_check: release.contents.settings.health_check,
-            stop_timeout: release.contents.settings.stop_timeout,
-            variables: release.contents.variables,
-            secrets,
-        })
-    }
 }
 
 /// Under which name an environment's secrets are kept.

@@ -1,7 +1,9 @@
 //! Where a service runs: the settings of one environment, as the config file writes them and a release seals them.
 
+mod engine;
 mod verify;
 
+pub use engine::{Custom, Docker, Engine, Kubernetes, RouterSettings, Static, Swarm};
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
     OnNoData, Prometheus, SmokeTest, Verify,
@@ -15,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Confinement;
-use crate::deployment_strategy::Strategy;
+use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::hooks::Hooks;
 use crate::name::EnvironmentName;
 use crate::time::{Span, Timestamp};
@@ -31,7 +33,9 @@ pub enum EnvironmentType {
 }
 
 /// What puts the instances somewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderKind {
     /// Processes of this machine, behind the built-in proxy.
@@ -65,6 +69,33 @@ impl ProviderKind {
             Self::Custom => "custom",
         }
     }
+
+    /// Whether its engine replaces instances batch by batch itself, and moves the traffic with them.
+    pub const fn rolls_by_itself(self) -> bool {
+        match self {
+            Self::Swarm | Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
+        }
+    }
+
+    /// Whether a release is an image of a registry, which brings its own command.
+    pub const fn runs_images(self) -> bool {
+        match self {
+            Self::Docker | Self::Swarm | Self::Kubernetes => true,
+            Self::Process | Self::Static | Self::Custom => false,
+        }
+    }
+}
+
+/// Who decides about the traffic of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterKind {
+    /// The proxy of this program.
+    Builtin,
+    Haproxy,
+    /// What routes in the cluster.
+    Kubernetes,
 }
 
 impl fmt::Display for EnvironmentType {
@@ -83,7 +114,9 @@ impl fmt::Display for ProviderKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessType {
-    /// The program and its arguments, run without a shell in the release's own directory.
+    /// The program and its arguments, run without a shell in the release's own directory. Empty where the release brings
+    /// its own, as an image does.
+    #[serde(default)]
     pub command: Vec<String>,
     /// How many of it run.
     #[serde(default = "one")]
@@ -306,6 +339,9 @@ pub struct EnvironmentSettings {
     /// Without it, every release is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// What only its provider or its router has to know.
+    #[serde(default, skip_serializing_if = "Engine::is_none")]
+    pub engine: Box<Engine>,
 }
 
 fn default_drain() -> Span {
@@ -327,6 +363,22 @@ impl EnvironmentSettings {
             stop_timeout: self.stop_timeout,
             verify: self.verify.clone(),
             confinement: self.confinement.clone(),
+            engine: self.sealed_engine(),
+        }
+    }
+
+    /// How a release is run is sealed with it; who routes is a matter of the day.
+    fn sealed_engine(&self) -> Box<Engine> {
+        let rolls = self.provider.rolls_by_itself() && self.strategy.kind == StrategyKind::Rolling;
+        Box::new(Engine { rolls, router: None, ..(*self.engine).clone() })
+    }
+
+    /// Who decides about the traffic.
+    pub fn router(&self) -> RouterKind {
+        match (self.provider, &self.engine.router) {
+            (ProviderKind::Kubernetes, _) => RouterKind::Kubernetes,
+            (_, None) => RouterKind::Builtin,
+            (_, Some(_)) => RouterKind::Haproxy,
         }
     }
 }
@@ -342,6 +394,8 @@ pub struct SealedSettings {
     pub verify: Verify,
     #[serde(default, skip_serializing_if = "Confinement::is_none")]
     pub confinement: Box<Confinement>,
+    #[serde(default, skip_serializing_if = "Engine::is_none")]
+    pub engine: Box<Engine>,
 }
 
 /// An environment as the database knows it.

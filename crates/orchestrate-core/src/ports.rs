@@ -52,6 +52,10 @@ pub trait Provider: Send + Sync {
     async fn discard(&self, artifact: &Digest) -> PortResult<bool>;
     /// What runs in the environment now.
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>>;
+    /// What somebody else changed of what runs for the release, in words for people; where only we can change it, nothing.
+    async fn drift(&self, _placement: &Placement) -> PortResult<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Decides who gets traffic. Refuses a fence older than it has seen in the environment.

@@ -81,6 +81,20 @@ pub struct Artifact {
     /// The public key whose signature it had when it was taken in, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// Where the release is an image of a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Box<Image>>,
+}
+
+/// An image as it was resolved when the release was sealed; its tag may mean another one by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// As it was written, with the version filled in: `registry.internal/shop:1.4.0`.
+    pub reference: String,
+    /// By its digest in its registry: `registry.internal/shop@sha256:…`. None where no registry has it: it is on this machine only,
+    /// or nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// Everything that decides what runs. Two releases with equal contents have the same content digest.

@@ -148,6 +148,7 @@ impl Stage {
                 size: 1,
                 commit: None,
                 signed_by: None,
+                image: None,
             },
             processes: self.settings.processes.clone(),
             settings: self.settings.sealed(),

@@ -1,8 +1,13 @@
-//! Where releases run: the artifact store, and the `process` provider that runs them on this machine.
+//! Where releases run: the artifact store, and the providers that run them.
 
 pub mod artifact;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hosted;
 pub mod process;
+mod spec;
 pub mod witness;
+
+pub use hosted::Hosted;
+pub use spec::{RunSpec, RunSpecs};

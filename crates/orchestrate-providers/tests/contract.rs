@@ -17,7 +17,7 @@ use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Instance, Placement, Provider};
 use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
-use orchestrate_providers::process::RunSpec;
+use orchestrate_providers::RunSpec;
 use orchestrate_testkit::contract::provider::{Manner, ProviderStage, Sample};
 use orchestrate_testkit::{User, provider_contract};
 use tempfile::TempDir;
@@ -78,6 +78,11 @@ impl ProviderStage for Processes {
             ("work", process("./work", sample.work, None)),
         ];
         let spec = RunSpec {
+            service: "shop".into(),
+            environment: placement.environment.clone(),
+            engine: Default::default(),
+            image: None,
+            drain: Span::from_secs(30),
             version: placement.version.clone(),
             digest: artifact.digest.clone(),
             processes: types.into_iter().map(|(name, process)| (name.to_owned(), process)).collect(),

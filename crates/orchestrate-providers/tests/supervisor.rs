@@ -12,6 +12,7 @@ use orchestrate_core::ports::{
     AwaitHealthy, InstanceState, PortErrorKind, Processes, Provider as _, StartRequest, StopRequest,
 };
 use orchestrate_core::time::Span;
+use orchestrate_providers::Hosted as _;
 
 const SOON: Span = Span::from_secs(15);
 const SLEEPER: &str = "#!/bin/sh\necho up\nexec sleep 1000\n";

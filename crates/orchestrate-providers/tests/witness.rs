@@ -11,6 +11,7 @@ use orchestrate_core::ports::{
     CountLines, OneOff, Placement, PortErrorKind, Probe, Provider as _, Witness as _,
 };
 use orchestrate_core::time::Span;
+use orchestrate_providers::Hosted as _;
 use orchestrate_providers::witness::ReleaseWitness;
 
 fn one_off(placement: &Placement, command: &[&str], timeout: Span) -> OneOff {

@@ -9,7 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use orchestrate_core::name::{DeploymentId, EnvironmentName};
-use orchestrate_core::ports::{AwaitHealthy, Fetch, HookRequest, PortResult, StartRequest, StopRequest};
+use orchestrate_core::ports::{
+    AwaitHealthy, Fetch, HookRequest, Placement, PortResult, StartRequest, StopRequest,
+};
 use orchestrate_core::release::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/provider/await_healthy", post(await_healthy))
         .route("/provider/stop", post(stop))
         .route("/provider/instances", post(instances))
+        .route("/provider/drift", post(drift))
         .route("/poke", post(poke))
         .route("/settle/{deployment}", post(settle))
         .route("/shutdown", post(shutdown))
@@ -75,6 +78,10 @@ async fn stop(State(daemon): Shared, Json(request): Json<StopRequest>) -> Respon
 
 async fn instances(State(daemon): Shared, Json(environment): Json<EnvironmentName>) -> Response {
     answer(daemon.options.ports.provider.instances(&environment).await)
+}
+
+async fn drift(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {
+    answer(daemon.options.ports.provider.drift(&placement).await)
 }
 
 async fn poke(State(daemon): Shared) -> StatusCode {

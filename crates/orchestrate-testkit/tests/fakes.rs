@@ -46,6 +46,7 @@ impl Fakes {
                 size: 1,
                 commit: None,
                 signed_by: None,
+                image: None,
             },
             processes: types.into_iter().map(|(name, process)| (name.to_owned(), process)).collect(),
             settings: EnvironmentSettings::default().sealed(),

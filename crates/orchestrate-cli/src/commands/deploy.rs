@@ -78,7 +78,7 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     progress.finished();
     let artifact = artifact?;
     intended.apply(&wiring, &environment).await?;
-    let contents = intended.seal(&wiring, &environment, artifact).await?;
+    let contents = intended.seal(&wiring, &environment, artifact, args.strategy).await?;
     let request = DeployRequest {
         environment: environment.clone(),
         version: version.clone(),

@@ -132,7 +132,7 @@ async fn results(
 fn artifact_path(intended: &Intended, version: Option<&Version>) -> Option<PathBuf> {
     match intended.source_for(version?).ok()? {
         ReleaseSource::Artifact(path) => Some(PathBuf::from(path)),
-        ReleaseSource::Git { .. } => None,
+        ReleaseSource::Git { .. } | ReleaseSource::Image(_) => None,
     }
 }
 
@@ -177,6 +177,8 @@ impl PreDeployCheck for Readable {
                 }
                 Ok(path.display().to_string())
             }
+            // Its engine says so when the image is resolved.
+            ReleaseSource::Image(reference) => Ok(reference.clone()),
             ReleaseSource::Git { repository, r#ref } => {
                 let output = tokio::process::Command::new("git")
                     .args(["ls-remote", "--exit-code", "--", repository])

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use orchestrate_core::data_change::DataChange;
+use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
@@ -96,7 +97,7 @@ impl Intended {
                 repository: self.directory.join(repository).display().to_string(),
                 r#ref,
             },
-            git @ ReleaseSource::Git { .. } => git,
+            other @ (ReleaseSource::Git { .. } | ReleaseSource::Image(_)) => other,
         })
     }
 
@@ -108,12 +109,16 @@ impl Intended {
 
     /// Copies the artifact into the home, once, and says what it is.
     pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
+        if let ReleaseSource::Image(reference) = self.source_for(version)? {
+            return crate::wiring::resolve_image(&self.settings, &reference).await;
+        }
         let most = self.config.as_ref().and_then(|config| config.max_artifact_size);
         let (store, source) = (wiring.store(most), self.source_for(version)?);
         let signing = self.signing(version);
         tokio::task::spawn_blocking(move || match source {
             ReleaseSource::Artifact(path) => store.take_in_path(Path::new(&path), signing.as_ref()),
             ReleaseSource::Git { repository, r#ref } => store.take_in_git(&repository, &r#ref),
+            ReleaseSource::Image(_) => Err(Error::bug("an image is not taken in")),
         })
         .await
         .map_err(|_| Error::bug("a task ended early"))?
@@ -133,7 +138,10 @@ impl Intended {
         wiring: &Wiring,
         environment: &EnvironmentName,
         artifact: Artifact,
+        strategy: Option<StrategyKind>,
     ) -> Result<Contents> {
+        let mut settings = self.settings.clone();
+        settings.strategy.kind = strategy.unwrap_or(settings.strategy.kind);
         let secrets = match (&self.config, self.secrets.is_empty()) {
             (Some(_), true) => BTreeMap::new(),
             (Some(_), false) => keep(wiring, &secret_scope(environment), &self.secrets).await?,
@@ -144,7 +152,7 @@ impl Intended {
         Ok(Contents {
             artifact,
             processes: self.settings.processes.clone(),
-            settings: self.settings.sealed(),
+            settings: settings.sealed(),
             variables: self.settings.variables.clone(),
             secrets,
             data,
@@ -154,6 +162,9 @@ impl Intended {
 
     /// What the release says of its data: here, in a file of its artifact, or in both with the same words.
     pub fn data_change(&self, wiring: &Wiring, artifact: &Artifact) -> Result<DataChange> {
+        if artifact.image.is_some() {
+            return Ok(self.data.clone());
+        }
         let text = wiring.store(None).read(&artifact.digest, IN_ARTIFACT)?;
         let inside = match text {
             Some(text) => settings::data_change_in_artifact(&artifact.origin, &text)?,

@@ -2,16 +2,19 @@
 
 mod proxy_keeper;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrate_core::environment::ProviderKind;
 use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
+use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
 use orchestrate_providers::witness::ReleaseWitness;
@@ -24,7 +27,7 @@ use crate::daemon_client::{DaemonClient, READY};
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::program;
-use crate::wiring::{SealedSpecs, Wiring, lease_ttl};
+use crate::wiring::{ByProvider, ByRouter, SealedSpecs, Wiring, lease_ttl, routers};
 use proxy_keeper::ProxyKeeper;
 
 /// How a daemon is started.
@@ -59,11 +62,14 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let supervisor =
         Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
+    let providers =
+        ByProvider::new(wiring.db.clone(), BTreeMap::from([(ProviderKind::Process, supervisor as _)]));
     let keeper = ProxyKeeper::start(&home).await?;
+    let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())));
     let ports = Ports {
-        provider: Arc::clone(&supervisor) as _,
-        router: Arc::new(BuiltinRouter::new(home.proxy_socket())),
-        witness: Arc::new(ReleaseWitness::new(Arc::clone(&supervisor))),
+        provider: Arc::clone(&providers) as _,
+        router: Arc::new(ByRouter::new(wiring.db.clone(), routers)),
+        witness: Arc::new(ReleaseWitness::new(Arc::clone(&providers) as _)),
         clock: Arc::new(SystemClock),
         host: Arc::new(ThisHost),
         progress: Arc::new(Logged),
@@ -78,7 +84,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         notifier: Arc::new(WebhookNotifier::new()),
         keys: wiring.keys,
         backoff,
-        instances_changed: supervisor.subscribe(),
+        instances_changed: providers.subscribe(),
         router_changed: keeper.changes(),
         router_status: keeper.status(),
         version: program::version(),
@@ -87,7 +93,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         farewell = orchestrate_server::run(options, say_ready) => farewell?,
         () = ended_by_signal() => Farewell::LeaveRunning,
     };
-    let left = leave(farewell, &supervisor, keeper).await;
+    let left = leave(farewell, &*providers, keeper).await;
     // Who waits for the lock may replace the database then, so nothing is written to it after that.
     db.close().await;
     // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
@@ -95,12 +101,12 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     left
 }
 
-async fn leave(farewell: Farewell, supervisor: &Supervisor, keeper: ProxyKeeper) -> Result<()> {
+async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {
     match farewell {
         Farewell::LeaveRunning => keeper.leave(),
         Farewell::StopAll => {
             // The proxy last, so that users are answered for as long as there is something to answer.
-            let stopped = supervisor.stop_everything().await;
+            let stopped = providers.stop_everything().await;
             keeper.stop().await?;
             stopped.map_err(|error| {
                 Error::failed("ORC-0504", "not everything could be stopped").source(error)

@@ -14,7 +14,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, confinement, hooks, keys, release, strategy, verify};
+use super::{ConfiguredEnvironment, confinement, engine, hooks, keys, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -45,7 +45,9 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("provider", &mut settings.provider, |field| field.word(PROVIDERS))?;
     section.set("url", &mut settings.url, |field| web_address(field).map(Some))?;
     settings.confinement = Box::new(confinement::read(&section, None)?);
-    settings.processes = processes(section.required("processes")?, &settings.confinement, listeners)?;
+    let needs_command = !brings_its_own_command(settings.provider);
+    let general = Types { confinement: &settings.confinement, needs_command };
+    settings.processes = processes(section.required("processes")?, general, listeners)?;
     section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;
     section.set("drain", &mut settings.drain, span)?;
@@ -63,11 +65,31 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("windows", &mut settings.windows, windows)?;
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
+    *settings.engine = engine::read(&section, &settings)?;
     let mut secrets = BTreeMap::new();
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
     let mut release = None;
     section.set("release", &mut release, |field| release::read(field).map(Some))?;
     Ok(ConfiguredEnvironment { settings, secrets, release })
+}
+
+/// What holds for every process type of an environment.
+#[derive(Clone, Copy)]
+struct Types<'a> {
+    confinement: &'a Confinement,
+    needs_command: bool,
+}
+
+/// An image has a command, a site needs none, and commands of the user's are written elsewhere.
+pub(super) const fn brings_its_own_command(provider: ProviderKind) -> bool {
+    match provider {
+        ProviderKind::Process => false,
+        ProviderKind::Docker
+        | ProviderKind::Swarm
+        | ProviderKind::Kubernetes
+        | ProviderKind::Static
+        | ProviderKind::Custom => true,
+    }
 }
 
 /// Core's own defaults, so that they are written down only once.
@@ -78,7 +100,7 @@ fn defaults(field: &Field<'_>) -> Read<EnvironmentSettings> {
 
 fn processes<'a>(
     field: &Field<'a>,
-    general: &Confinement,
+    general: Types<'_>,
     listeners: &mut Listeners<'a>,
 ) -> Read<BTreeMap<String, ProcessType>> {
     let entries = field.entries()?;
@@ -97,13 +119,16 @@ fn processes<'a>(
     Ok(processes)
 }
 
-fn process<'a>(field: &Field<'a>, general: &Confinement, listeners: &mut Listeners<'a>) -> Read<ProcessType> {
+fn process<'a>(field: &Field<'a>, general: Types<'_>, listeners: &mut Listeners<'a>) -> Read<ProcessType> {
     let section = field.section(keys::PROCESS)?;
     let mut process = ProcessType {
-        command: command(section.required("command")?)?,
+        command: match section.get("command") {
+            None if !general.needs_command => Vec::new(),
+            _ => command(section.required("command")?)?,
+        },
         instances: 1,
         listen: None,
-        confinement: confinement::read(&section, Some(general))?,
+        confinement: confinement::read(&section, Some(general.confinement))?,
     };
     section.set("instances", &mut process.instances, |field| field.whole_number(1..=MOST_INSTANCES))?;
     if let Some(field) = section.get("listen") {

@@ -30,6 +30,12 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "user",
     "limits",
     "no_new_privs",
+    "docker",
+    "swarm",
+    "kubernetes",
+    "static",
+    "custom",
+    "router",
 ];
 pub(super) const PROCESS: &[&str] = &["command", "instances", "listen", "user", "limits", "no_new_privs"];
 pub(super) const LIMITS: &[&str] = &["memory", "files", "processes"];

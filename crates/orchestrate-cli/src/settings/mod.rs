@@ -5,6 +5,7 @@
 //! password of production.
 
 mod confinement;
+mod engine;
 mod environment;
 mod error;
 mod file;
@@ -33,7 +34,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use orchestrate_core::data_change::DataChange;
-use orchestrate_core::environment::EnvironmentSettings;
+use orchestrate_core::environment::{EnvironmentSettings, ProviderKind};
 use orchestrate_core::name::{EnvironmentName, is_plain_name};
 use orchestrate_core::secrets::SecretText;
 
@@ -156,6 +157,7 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
     let mut key = None;
     section.set("signing", &mut key, |field| signing::read(field).map(Some))?;
     let (environments, environment_names) = environments(section.required("environments")?, only)?;
+    refuse_what_cannot_run(section.required("release")?, &release, environments.values())?;
     refuse_unsigned_git(&section, &release, environments.values())?;
     let mut channels = Vec::new();
     section.set("notifications", &mut channels, notifications::read)?;
@@ -175,6 +177,32 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
         environment_names,
         notifications: channels,
     })
+}
+
+/// Images need an engine that runs images, and such an engine needs an image.
+fn refuse_what_cannot_run<'a>(
+    field: &Field<'_>,
+    release: &ReleaseSource,
+    environments: impl IntoIterator<Item = &'a ConfiguredEnvironment>,
+) -> Read<()> {
+    for environment in environments {
+        let source = environment.release.as_ref().map_or(release, |(source, _)| source);
+        let provider = environment.settings.provider;
+        match (source.is_image(), provider.runs_images()) {
+            (true, false) if provider != ProviderKind::Custom => {
+                return Err(field.bad_key(&format!(
+                    "`provider: {provider}` runs no images; write an `artifact` or `git`, or `provider: docker`"
+                )));
+            }
+            (false, true) => {
+                return Err(field.bad_key(&format!(
+                    "`provider: {provider}` runs images; write for example `image: registry.internal/shop:{{version}}`"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The tree of a git tag has no file whose signature could be verified.

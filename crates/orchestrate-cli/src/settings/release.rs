@@ -13,11 +13,17 @@ pub enum ReleaseSource {
     Artifact(String),
     /// The tree of a tag, a branch or a commit.
     Git { repository: String, r#ref: String },
+    /// An image of a registry, or of the engine itself.
+    Image(String),
 }
 
 impl ReleaseSource {
     pub fn is_git(&self) -> bool {
         matches!(self, Self::Git { .. })
+    }
+
+    pub fn is_image(&self) -> bool {
+        matches!(self, Self::Image(_))
     }
 
     /// With `{version}` filled in.
@@ -26,6 +32,7 @@ impl ReleaseSource {
         let fill = |text: &str| text.replace("{version}", version.as_str());
         match self {
             Self::Artifact(path) => Self::Artifact(fill(path)),
+            Self::Image(reference) => Self::Image(fill(reference)),
             Self::Git { repository, r#ref } => Self::Git { repository: fill(repository), r#ref: fill(r#ref) },
         }
     }
@@ -63,23 +70,30 @@ fn schema(field: &Field<'_>) -> Read<Schema> {
 }
 
 fn source(field: &Field<'_>, section: &Section<'_>) -> Read<ReleaseSource> {
-    match (section.get("artifact"), section.get("git")) {
-        (Some(artifact), None) => Ok(ReleaseSource::Artifact(template(artifact)?)),
-        (None, Some(git)) => {
-            let section = git.section(keys::GIT)?;
-            let repository = template(section.required("repository")?)?;
-            let reference = section.required("ref")?;
-            let r#ref = template(reference)?;
-            if r#ref.starts_with('-') {
-                return Err(reference.bad_value("a ref does not start with `-`"));
-            }
-            Ok(ReleaseSource::Git { repository, r#ref })
+    const SOURCES: [&str; 3] = ["artifact", "image", "git"];
+    let there: Vec<(&str, &Field<'_>)> =
+        SOURCES.iter().filter_map(|key| Some((*key, section.get(key)?))).collect();
+    match there[..] {
+        [] => Err(field.bad_key("it needs one of `artifact`, `image` and `git`")),
+        [("artifact", artifact)] => Ok(ReleaseSource::Artifact(template(artifact)?)),
+        [("image", image)] => Ok(ReleaseSource::Image(template(image)?)),
+        [(_, git)] => git_source(git),
+        [(first, _), (second, field), ..] => {
+            Err(field
+                .bad_key(&format!("there is an `{first}` already; keep one of `{first}` and `{second}`")))
         }
-        (Some(_), Some(git)) => {
-            Err(git.bad_key("there is an `artifact` already; keep one of `artifact` and `git`"))
-        }
-        (None, None) => Err(field.bad_key("it needs one of `artifact` and `git`")),
     }
+}
+
+fn git_source(git: &Field<'_>) -> Read<ReleaseSource> {
+    let section = git.section(keys::GIT)?;
+    let repository = template(section.required("repository")?)?;
+    let reference = section.required("ref")?;
+    let r#ref = template(reference)?;
+    if r#ref.starts_with('-') {
+        return Err(reference.bad_value("a ref does not start with `-`"));
+    }
+    Ok(ReleaseSource::Git { repository, r#ref })
 }
 
 /// Text in which `{version}` is the only placeholder.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{environment, notifications, strategy};
+use super::{engine, environment, notifications, strategy};
 
 pub(super) const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
 const ADDRESS: &str = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}";
@@ -68,7 +68,24 @@ fn release() -> Value {
     release
 }
 
+/// What brings its own command needs none here.
 fn environment() -> Value {
+    let mut environment = common();
+    for (key, schema) in engine::schemas() {
+        if super::unbuilt::refusal(key, None).is_none() {
+            environment["properties"][key] = schema;
+        }
+    }
+    let own = environment::PROVIDERS.iter().filter(|(_, kind)| environment::brings_its_own_command(*kind));
+    let own: Vec<&str> = own.map(|(name, _)| *name).collect();
+    environment["if"] = json!({ "properties": { "provider": { "enum": own } }, "required": ["provider"] });
+    environment["else"] = json!({
+        "properties": { "processes": { "additionalProperties": { "required": ["command"] } } },
+    });
+    environment
+}
+
+fn common() -> Value {
     mapping(
         "One environment.",
         &["processes"],
@@ -157,7 +174,7 @@ fn hooks() -> Value {
 fn process() -> Value {
     mapping(
         "One process type.",
-        &["command"],
+        &[],
         json!({
             "command": command(),
             "instances": number("How many of it run.", 1, environment::MOST_INSTANCES),

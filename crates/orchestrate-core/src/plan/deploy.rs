@@ -48,6 +48,10 @@ pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
             }
             (steps, Afterwards::Retire)
         }
+        // One call says what is wanted, and the engine goes there batch by batch.
+        StrategyKind::Rolling if situation.release.contents.settings.engine.rolls => {
+            (beside(&target, situation.release, routed), Afterwards::Retire)
+        }
         StrategyKind::Rolling => match situation.live.filter(|_| routed) {
             Some((before, slot)) => {
                 canary::must_share(situation.release, before)?;

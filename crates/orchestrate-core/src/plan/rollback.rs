@@ -380,7 +380,11 @@ impl Way {
             steps.insert(1, Step::Stop(live.clone(), Processes::All));
         }
         make_room(&mut steps, &place, &situation.slots, routed);
-        let afterwards = after(situation, live.as_ref(), terms);
+        let afterwards = match target.contents.settings.engine.rolls {
+            // The engine put the target in its place.
+            true => Afterwards::Retire,
+            false => after(situation, live.as_ref(), terms),
+        };
         Self { path: RollbackPath::Cold, plan: Some(rollback(place, live, steps, afterwards)), remarks }
     }
 }

@@ -43,6 +43,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
             size: 0,
             commit: None,
             signed_by: None,
+            image: None,
         },
         processes: BTreeMap::new(),
         settings: EnvironmentSettings::default().sealed(),

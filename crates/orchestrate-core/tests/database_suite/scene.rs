@@ -47,6 +47,7 @@ pub fn contents(version: &str) -> Contents {
             size: 1,
             commit: None,
             signed_by: None,
+            image: None,
         },
         processes: settings().processes,
         settings: settings().sealed(),

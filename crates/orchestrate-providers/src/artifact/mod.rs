@@ -124,7 +124,8 @@ impl ArtifactStore {
         commit: Option<String>,
     ) -> Result<Artifact> {
         let digest = listing.digest();
-        let artifact = Artifact { digest, origin, size: listing.size(), commit, signed_by: None };
+        let artifact =
+            Artifact { digest, origin, size: listing.size(), commit, signed_by: None, image: None };
         let place = self.directory.join(artifact.digest.as_str());
         if self.touch(&artifact.digest).map_err(|cause| error::store(&place, cause))? {
             return Ok(artifact);

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Ended, Fetch, HookRequest, Instance, PortError, PortErrorKind, PortResult, Provider,
-    StartRequest, StopRequest,
+    AwaitHealthy, Ended, Fetch, HookRequest, Instance, Placement, PortError, PortErrorKind, PortResult,
+    Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
@@ -109,6 +109,10 @@ impl Provider for ProcessProvider {
 
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         self.ask("instances", environment).await
+    }
+
+    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
+        self.ask("drift", placement).await
     }
 }
 

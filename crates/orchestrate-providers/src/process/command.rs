@@ -20,7 +20,7 @@ use super::keeper::Held;
 use super::output;
 use super::proc_table::{self, Mark};
 use super::running::Running;
-use super::spec::RunSpec;
+use crate::spec::RunSpec;
 
 pub(super) const INSTANCE_VARIABLE: &str = "ORCHESTRATE_INSTANCE";
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -13,7 +13,7 @@ use orchestrate_core::ports::{PortError, PortResult};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::proc_table::Bearer;
-use super::spec::RunSpec;
+use crate::spec::RunSpec;
 
 /// What the launcher is told by; the CLI knows no command of this name.
 const LAUNCHER: &str = "exec-instance";

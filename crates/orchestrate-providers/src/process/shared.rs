@@ -19,10 +19,10 @@ use super::confine;
 use super::keeper::{Held, Keeper};
 use super::lines::Counted;
 use super::output::log_path;
-use super::spec::{RunSpec, RunSpecs};
 use super::supervisor::RestartPolicy;
 use super::working_copy;
 use crate::artifact::ArtifactStore;
+use crate::spec::{RunSpec, RunSpecs};
 
 /// Below the range that the kernel takes its own choices from, so nobody gets one by chance.
 const FIRST_PORT: u16 = 20_000;

@@ -11,8 +11,8 @@ use super::command;
 use super::keeper::Keeper;
 use super::proc_table::Mark;
 use super::shared::Shared;
-use super::spec::RunSpec;
 use super::stop;
+use crate::spec::RunSpec;
 
 pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortResult<Vec<Instance>> {
     let placement = &request.placement;

@@ -23,9 +23,10 @@ use super::book::Book;
 use super::open::{self, Before};
 use super::rotate::{self, LogLimits};
 use super::shared::{Shared, blocking};
-use super::spec::RunSpecs;
 use super::{await_healthy, hook, lines, one_off, proc_table, start, stop};
 use crate::artifact::ArtifactStore;
+use crate::hosted::Hosted;
+use crate::spec::RunSpecs;
 
 /// Where and for whom instances are supervised.
 pub struct SupervisorOptions {
@@ -110,33 +111,12 @@ impl Supervisor {
         &self.warnings
     }
 
-    /// Changes whenever an instance changes its state, ends, is started again, or gets another address.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.shared.changes.subscribe()
-    }
-
     /// The environments that have instances.
     pub fn environments(&self) -> Vec<EnvironmentName> {
         let mut names: Vec<EnvironmentName> =
             self.shared.keepers().iter().map(|keeper| keeper.placement.environment.clone()).collect();
         names.dedup();
         names
-    }
-
-    /// Runs a command once, as an instance of its release would run, and waits for its end.
-    pub async fn run_once(&self, command: &OneOff) -> PortResult<Ended> {
-        one_off::run(&self.shared, command).await
-    }
-
-    /// Counts the lines of a release's output that match.
-    pub async fn count_lines(&self, request: &CountLines) -> PortResult<Lines> {
-        lines::count(&self.shared, request).await
-    }
-
-    /// Stops and forgets all instances of all environments, whatever their fence. Nothing can be started after that.
-    pub async fn stop_everything(&self) -> PortResult<()> {
-        let shared = Arc::clone(&self.shared);
-        whole(async move { stop::stop_everything(&shared).await }).await
     }
 }
 
@@ -188,6 +168,26 @@ impl Provider for Supervisor {
         let here =
             self.shared.keepers().into_iter().filter(|keeper| keeper.placement.environment == *environment);
         Ok(here.map(|keeper| keeper.instance()).collect())
+    }
+}
+
+#[async_trait]
+impl Hosted for Supervisor {
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    async fn run_once(&self, command: &OneOff) -> PortResult<Ended> {
+        one_off::run(&self.shared, command).await
+    }
+
+    async fn count_lines(&self, request: &CountLines) -> PortResult<Lines> {
+        lines::count(&self.shared, request).await
+    }
+
+    async fn stop_everything(&self) -> PortResult<()> {
+        let shared = Arc::clone(&self.shared);
+        whole(async move { stop::stop_everything(&shared).await }).await
     }
 }
 

@@ -11,8 +11,8 @@ use orchestrate_core::failpoint;
 use orchestrate_core::ports::{PortError, PortResult};
 
 use super::confine::{self, Identity};
-use super::spec::RunSpec;
 use crate::artifact::ArtifactStore;
+use crate::spec::RunSpec;
 
 /// Where the directories of other users are; the variable is for machines that keep such things elsewhere.
 const OUTSIDE: &str = "/var/lib/orchestrate-run";

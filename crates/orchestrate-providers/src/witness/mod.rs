@@ -1,4 +1,4 @@
-//! What core's checks ask about a release of this host: a request to an instance, a command in its place, its output,
+//! What core's checks ask about a release: a request to an instance, a command in its place, its output,
 //! and a metric of a Prometheus.
 
 mod http;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestrate_core::ports::{Answer, CountLines, Ended, Lines, Metric, OneOff, PortResult, Probe, Witness};
 
-use crate::process::Supervisor;
+use crate::hosted::Hosted;
 use prometheus::Prometheus;
 
-/// Lives in the daemon, beside the supervisor.
+/// Lives in the daemon, beside the providers.
 pub struct ReleaseWitness {
-    supervisor: Arc<Supervisor>,
+    providers: Arc<dyn Hosted>,
     prometheus: Prometheus,
 }
 
 impl ReleaseWitness {
-    pub fn new(supervisor: Arc<Supervisor>) -> Self {
-        Self { supervisor, prometheus: Prometheus::default() }
+    pub fn new(providers: Arc<dyn Hosted>) -> Self {
+        Self { providers, prometheus: Prometheus::default() }
     }
 }
 
@@ -31,11 +31,11 @@ impl Witness for ReleaseWitness {
     }
 
     async fn run(&self, command: &OneOff) -> PortResult<Ended> {
-        self.supervisor.run_once(command).await
+        self.providers.run_once(command).await
     }
 
     async fn count_lines(&self, request: &CountLines) -> PortResult<Lines> {
-        self.supervisor.count_lines(request).await
+        self.providers.count_lines(request).await
     }
 
     async fn metric(&self, metric: &Metric) -> PortResult<Option<f64>> {

@@ -21,7 +21,8 @@ use orchestrate_core::secrets::SecretText;
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
-use orchestrate_providers::process::{LogLimits, RunSpec, RunSpecs, Supervisor, SupervisorOptions};
+use orchestrate_providers::process::{LogLimits, Supervisor, SupervisorOptions};
+use orchestrate_providers::{Hosted as _, RunSpec, RunSpecs};
 use tempfile::TempDir;
 
 /// Nothing here takes longer, unless it hangs.
@@ -131,6 +132,11 @@ impl World {
         }
         let placement = self.placement(id);
         let spec = RunSpec {
+            service: "shop".into(),
+            environment: placement.environment.clone(),
+            engine: Default::default(),
+            image: None,
+            drain: Span::from_secs(30),
             version: placement.version.clone(),
             digest: artifact.digest,
             processes,

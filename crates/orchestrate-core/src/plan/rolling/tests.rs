@@ -26,6 +26,7 @@ fn of(id: i64, types: &[(&str, u32, bool)]) -> Release {
             size: 0,
             commit: None,
             signed_by: None,
+            image: None,
         },
         processes: types.iter().map(|(name, count, on)| ((*name).to_owned(), process(*count, *on))).collect(),
         settings: EnvironmentSettings::default().sealed(),

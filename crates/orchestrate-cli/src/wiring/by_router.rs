@@ -1,0 +1,88 @@
+//! Whichever router an environment has: one router of all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use orchestrate_core::database::Database;
+use orchestrate_core::environment::RouterKind;
+use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::ports::{
+    Close, Deregister, Drain, Drained, PortError, PortResult, Proof, Prove, Register, ReleaseCounts, Router,
+    RouterView, Switch,
+};
+use orchestrate_core::traffic::Shift;
+
+/// The environment's settings say which one it is.
+pub struct ByRouter {
+    db: Database,
+    kinds: BTreeMap<RouterKind, Arc<dyn Router>>,
+}
+
+impl ByRouter {
+    pub fn new(db: Database, kinds: BTreeMap<RouterKind, Arc<dyn Router>>) -> Self {
+        Self { db, kinds }
+    }
+
+    async fn of(&self, environment: &EnvironmentName) -> PortResult<&dyn Router> {
+        // Without another one there is nothing to look up.
+        let kind = match self.kinds.len() {
+            1 => RouterKind::Builtin,
+            _ => match self.db.environment(environment).await {
+                Ok(record) => record.environment.settings.router(),
+                // It may have been deleted, or not be there yet: then nobody routes for it.
+                Err(error) if error.code() == "ORC-0101" => RouterKind::Builtin,
+                Err(error) => return Err(PortError::unreachable(error.full_message())),
+            },
+        };
+        self.kinds.get(&kind).map(AsRef::as_ref).ok_or_else(|| {
+            PortError::failed(format!("{environment} has a router that this program does not know"))
+        })
+    }
+}
+
+#[async_trait]
+impl Router for ByRouter {
+    async fn register(&self, request: &Register) -> PortResult<()> {
+        self.of(&request.placement.environment).await?.register(request).await
+    }
+
+    async fn switch(&self, request: &Switch) -> PortResult<()> {
+        self.of(&request.placement.environment).await?.switch(request).await
+    }
+
+    async fn shift(&self, request: &Shift) -> PortResult<()> {
+        self.of(&request.placement.environment).await?.shift(request).await
+    }
+
+    async fn persisted(&self) -> PortResult<()> {
+        for router in self.kinds.values() {
+            router.persisted().await?;
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
+        self.of(environment).await?.observe(environment).await
+    }
+
+    async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
+        self.of(environment).await?.counts(environment).await
+    }
+
+    async fn prove(&self, request: &Prove) -> PortResult<Proof> {
+        self.of(&request.placement.environment).await?.prove(request).await
+    }
+
+    async fn drain(&self, request: &Drain) -> PortResult<Drained> {
+        self.of(&request.placement.environment).await?.drain(request).await
+    }
+
+    async fn deregister(&self, request: &Deregister) -> PortResult<()> {
+        self.of(&request.environment).await?.deregister(request).await
+    }
+
+    async fn close(&self, request: &Close) -> PortResult<()> {
+        self.of(&request.environment).await?.close(request).await
+    }
+}
