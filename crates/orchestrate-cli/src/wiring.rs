@@ -15,7 +15,7 @@ use std::sync::Arc;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::{Elsewhere, Ports, Progress, Router, SystemClock};
+use orchestrate_core::ports::{Elsewhere, Ports, Progress, Provider, Router, SystemClock};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
@@ -74,6 +74,13 @@ impl Wiring {
             progress,
             lease_ttl: lease_ttl(),
         }
+    }
+
+    /// For who only looks: what does not run is not started, and has nothing to say.
+    pub fn onlooker(&self) -> (impl Provider, impl Router) {
+        let builtin = BuiltinRouter::new(self.home.proxy_socket());
+        let router = ByRouter::new(self.db.clone(), routers(Arc::new(builtin)));
+        (ProcessProvider::new(self.home.daemon_socket()), router)
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {

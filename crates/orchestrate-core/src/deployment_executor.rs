@@ -12,6 +12,7 @@ use crate::database::{
 };
 use crate::deployment::Deployment;
 use crate::deployment_strategy::StrategyKind;
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
@@ -40,6 +41,8 @@ pub struct DeployRequest {
     pub strategy: Option<StrategyKind>,
     /// Only stages it: the traffic stays where it is until it is promoted.
     pub no_switch: bool,
+    /// What somebody changed of what runs may be overwritten.
+    pub force: bool,
     pub actor: String,
     pub reason: Option<String>,
     pub limits: Limits,
@@ -146,6 +149,8 @@ impl DeploymentExecutor {
         let mut strategy = environment.environment.settings.strategy.clone();
         strategy.kind = request.strategy.unwrap_or(strategy.kind);
         let from = live.as_ref().map(|(release, slot)| (release, *slot));
+        let retry = format!("orchestrate deploy --env {name} --version {}", request.version);
+        drift::refuse(&self.ports, from, request.force, &retry).await?;
         let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
             self.nothing_to_do(release, from, strategy.kind, &seen.slots).await?
         } else {

@@ -27,6 +27,7 @@ pub use differences::{Difference, differences};
 pub use preview::{Candidate, Preview, Readiness};
 
 use crate::database::{Asked, Database};
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
@@ -180,6 +181,8 @@ impl DeploymentRollback {
         if let Some(shown) = &asking.plan {
             same_plan(shown, &PlanToken::of(&observed.situation, observed.seen.fence, &plan), request)?;
         }
+        let live = observed.situation.live.as_ref().map(|(release, slot)| (release, *slot));
+        drift::refuse(&self.ports, live, request.force, &again(request, asking)).await?;
         let crossed = self.may_cross(&mut plan, &observed, &terms, asking).await?;
         let new = NewRollback {
             plan: &plan,
@@ -272,6 +275,13 @@ impl DeploymentRollback {
         let event = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
         Ok(RolledBack { event, remarks, detail })
     }
+}
+
+/// What a person typed, or would have.
+fn again(request: &RollbackRequest, asking: &Asking) -> String {
+    let undo = if asking.undo { " --undo" } else { "" };
+    let version = request.target_version.as_ref().map_or_else(String::new, |v| format!(" --version {v}"));
+    format!("orchestrate deploy rollback --env {}{version}{undo}", request.environment)
 }
 
 fn same_plan(shown: &PlanToken, now: &PlanToken, request: &RollbackRequest) -> Result<()> {

@@ -78,6 +78,11 @@ impl ProviderKind {
         }
     }
 
+    /// Whether others than orchestrate can change what it runs, as whoever reaches a cluster can.
+    pub const fn may_drift(self) -> bool {
+        self.rolls_by_itself()
+    }
+
     /// Whether a release is an image of a registry, which brings its own command.
     pub const fn runs_images(self) -> bool {
         match self {

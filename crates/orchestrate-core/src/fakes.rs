@@ -50,6 +50,7 @@ struct State {
     rough: bool,
     never_healthy: BTreeSet<Version>,
     wrong_answer: BTreeSet<Version>,
+    drift: BTreeMap<Version, Vec<String>>,
     missing: BTreeSet<Digest>,
     hooks: hooks::Hooks,
     /// The most instances of one process type that ran together.
@@ -213,6 +214,12 @@ impl World {
     /// The live address is answered wrongly while this version has the traffic.
     pub fn answers_wrongly(&self, version: &Version) {
         self.lock().wrong_answer.insert(version.clone());
+    }
+
+    /// Somebody changed what runs for this version.
+    pub fn drifts(&self, version: &Version, changes: &[&str]) {
+        let changes = changes.iter().map(ToString::to_string).collect();
+        self.lock().drift.insert(version.clone(), changes);
     }
 
     pub fn answers_rightly(&self, version: &Version) {

@@ -26,6 +26,7 @@ pub mod traffic;
 mod automatic_rollback;
 pub mod deployment_executor;
 pub mod deployment_rollback;
+pub mod drift;
 mod situation;
 
 pub mod plan;

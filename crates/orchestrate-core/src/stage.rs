@@ -166,6 +166,7 @@ impl Stage {
             contents: self.contents(version),
             strategy: None,
             no_switch: false,
+            force: false,
             actor: "ada".into(),
             reason: None,
             limits: Limits::default(),

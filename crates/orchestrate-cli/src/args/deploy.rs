@@ -37,6 +37,9 @@ pub struct DeployRun {
     /// Gives up after so long, and puts everything back.
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+    /// Also where somebody changed by hand what runs there; that is overwritten.
+    #[arg(long)]
+    pub force: bool,
     /// Leaves out the checks before the deployment.
     #[arg(long)]
     pub skip_validation: bool,

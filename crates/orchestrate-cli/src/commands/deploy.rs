@@ -85,6 +85,7 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         contents,
         strategy: args.strategy,
         no_switch: args.no_switch,
+        force: args.force,
         actor: crate::host::actor(),
         reason: args.reason,
         limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },

@@ -11,12 +11,11 @@ use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
-use orchestrate_core::ports::{Router as _, RouterView, Silent};
+use orchestrate_core::ports::{Placement, Provider, Router as _, RouterView, Silent};
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::slot::{Slot, SlotState};
 use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, Result};
-use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use text::text;
@@ -38,6 +37,9 @@ struct Status {
     bake: Option<Bake>,
     rollback: Readiness,
     holds: Vec<orchestrate_core::database::HoldRecord>,
+    /// What somebody else changed of what runs for the live release.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drift: Vec<String>,
     operation: Option<OperationStatus>,
 }
 
@@ -135,8 +137,8 @@ async fn read_settled(wiring: &Wiring, environment: &EnvironmentName) -> Result<
 async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
     let db = &wiring.db;
     let record = db.environment(environment).await?;
-    // Looking must not start anything: a router that does not run has nothing to say.
-    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(environment).await.unwrap_or_default();
+    let (provider, router) = wiring.onlooker();
+    let view = router.observe(environment).await.unwrap_or_default();
     let traffic = traffic(wiring, environment, &view).await?;
     let live = record.live.and_then(|live| {
         let here = traffic.iter().find(|row| row.state == SlotState::Live)?;
@@ -173,8 +175,28 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         bake,
         rollback: wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
         holds: db.list_holds(environment).await?,
+        drift: drift(wiring, &provider, environment).await?,
         operation: operation(wiring, environment).await?,
     })
+}
+
+/// Nothing where nobody else can change anything, and where nobody runs who could be asked.
+async fn drift(
+    wiring: &Wiring,
+    provider: &impl Provider,
+    environment: &EnvironmentName,
+) -> Result<Vec<String>> {
+    let slots = wiring.db.slots(environment).await?;
+    let Some(live) = slots.into_iter().find(|record| record.state == SlotState::Live) else {
+        return Ok(Vec::new());
+    };
+    let release = wiring.db.release(live.release).await?;
+    if !release.is_some_and(|release| release.contents.settings.provider.may_drift()) {
+        return Ok(Vec::new());
+    }
+    let (environment, slot) = (environment.clone(), live.slot);
+    let placement = Placement { environment, slot, release: live.release, version: live.version };
+    Ok(provider.drift(&placement).await.unwrap_or_default())
 }
 
 async fn bake(

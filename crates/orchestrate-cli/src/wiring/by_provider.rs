@@ -1,6 +1,6 @@
 //! Whichever provider a release was sealed for: one provider of all of them, as the daemon hosts it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -39,14 +39,29 @@ impl ByProvider {
     }
 
     async fn of(&self, release: ReleaseId) -> PortResult<&dyn Hosted> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&release).copied();
-        let kind = match known {
-            Some(kind) => kind,
-            None => self.look_up(release).await?,
-        };
+        let kind = self.kind_of(release).await?;
         self.kinds.get(&kind).map(AsRef::as_ref).ok_or_else(|| {
             PortError::failed(format!("release {release} runs on {kind}, which this daemon has not"))
         })
+    }
+
+    /// An engine that nothing of the environment is on need not even be there. What is left on this machine is always asked for.
+    async fn used_in(&self, environment: &EnvironmentName) -> PortResult<BTreeSet<ProviderKind>> {
+        let slots = self.db.slots(environment).await;
+        let slots = slots.map_err(|error| PortError::failed(error.full_message()))?;
+        let mut used = BTreeSet::from([ProviderKind::Process]);
+        for slot in slots {
+            used.insert(self.kind_of(slot.release).await?);
+        }
+        Ok(used)
+    }
+
+    async fn kind_of(&self, release: ReleaseId) -> PortResult<ProviderKind> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&release).copied();
+        match known {
+            Some(kind) => Ok(kind),
+            None => self.look_up(release).await,
+        }
     }
 
     async fn look_up(&self, release: ReleaseId) -> PortResult<ProviderKind> {
@@ -98,8 +113,9 @@ impl Provider for ByProvider {
     }
 
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
+        let used = self.used_in(environment).await?;
         let mut all = Vec::new();
-        for provider in self.kinds.values() {
+        for (_, provider) in self.kinds.iter().filter(|(kind, _)| used.contains(kind)) {
             all.extend(provider.instances(environment).await?);
         }
         Ok(all)

@@ -17,6 +17,7 @@ pub enum Kind {
     AwaitHealthy,
     Stop,
     Instances,
+    Drift,
     Register,
     Switch,
     Shift,
@@ -29,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Fetch,
         Self::Discard,
         Self::Hook,
@@ -38,6 +39,7 @@ impl Kind {
         Self::AwaitHealthy,
         Self::Stop,
         Self::Instances,
+        Self::Drift,
         Self::Register,
         Self::Switch,
         Self::Shift,

@@ -95,6 +95,14 @@ impl Provider for World {
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         self.call(Call::plain(Kind::Instances), |state| Ok(list(state, environment, |_| true))).await
     }
+
+    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
+        let version = placement.version.clone();
+        self.call(Call::at(Kind::Drift, placement), move |state| {
+            Ok(state.drift.get(&version).cloned().unwrap_or_default())
+        })
+        .await
+    }
 }
 
 fn wanted(

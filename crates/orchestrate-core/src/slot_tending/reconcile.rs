@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::database::Database;
+use crate::drift;
 use crate::error::Result;
 use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
@@ -19,7 +20,11 @@ use crate::slot::{SlotRecord, SlotState};
 /// What the router was told of one environment. It takes what it is told as seen ready, so it is told again only where something changed:
 /// an instance that ends and is started again is the business of its own health checks.
 #[derive(Debug, Default)]
-pub struct Told(Vec<Register>);
+pub struct Told {
+    registers: Vec<Register>,
+    /// What somebody changed, as it is on record.
+    drift: Vec<String>,
+}
 
 impl Told {
     fn covers(&self, register: &Register, view: &RouterView) -> bool {
@@ -33,12 +38,12 @@ impl Told {
                 there.backends.iter().any(same)
             })
         });
-        knows && self.0.contains(register)
+        knows && self.registers.contains(register)
     }
 
     fn note(&mut self, register: Register) {
-        self.0.retain(|old| old.placement.slot != register.placement.slot);
-        self.0.push(register);
+        self.registers.retain(|old| old.placement.slot != register.placement.slot);
+        self.registers.push(register);
     }
 }
 
@@ -56,6 +61,15 @@ pub async fn reconcile(
     }
     if lease.operation.is_some() {
         return Ok(true);
+    }
+    match drift::look(db, ports, &mut told.drift, name).await? {
+        Ok(false) => {}
+        // Whether it is put back is for people to say.
+        Ok(true) => return Ok(true),
+        Err(error) => {
+            ports.progress.remark(&format!("{name} cannot be looked at: {error}"));
+            return Ok(false);
+        }
     }
     match reconcile_environment(db, ports, told, name, lease.fence).await? {
         Ok(()) => Ok(true),

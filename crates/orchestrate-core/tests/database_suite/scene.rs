@@ -113,6 +113,7 @@ impl Scene {
             contents: contents(version),
             strategy: None,
             no_switch: false,
+            force: false,
             actor: "ada".into(),
             reason: Some("Wednesday".into()),
             limits: Limits::default(),

@@ -19,6 +19,12 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
     }
     lines.extend(status.operation.as_ref().map(|operation| operation_line(printer, operation)));
     lines.extend(status.rollout.as_ref().map(|one| printer.noted(&rollout_line(one, &status.traffic))));
+    lines.extend(
+        status
+            .drift
+            .iter()
+            .map(|change| printer.bad(&format!("somebody changed what runs: {}", harmless(change)))),
+    );
     lines.push(rollback_line(printer, &status.rollback));
     for hold in &status.holds {
         let (version, since, reason) = (&hold.version, moment(hold.since), harmless(&hold.reason));

@@ -1,0 +1,96 @@
+//! What somebody else changed of what runs in an engine that others can reach, too: it is seen, on record, and overwritten only by
+//! who says so.
+
+use crate::database::{Database, audit, commit};
+use crate::error::{Error, Result};
+use crate::name::EnvironmentName;
+use crate::plan::Place;
+use crate::ports::{PortErrorKind, PortResult, Ports};
+use crate::release::Release;
+use crate::slot::{Slot, SlotRecord, SlotState};
+
+/// What is otherwise than it was made for the release, in words for people.
+pub async fn seen(ports: &Ports, release: &Release, slot: Slot) -> PortResult<Vec<String>> {
+    if !release.contents.settings.provider.may_drift() {
+        return Ok(Vec::new());
+    }
+    ports.provider.drift(&Place::of(release, slot).placement(&release.environment)).await
+}
+
+/// What a person or a policy asked for is refused if it would overwrite what somebody changed; `retry` is what to type then.
+pub(crate) async fn refuse(
+    ports: &Ports,
+    live: Option<(&Release, Slot)>,
+    force: bool,
+    retry: &str,
+) -> Result<()> {
+    let Some((release, slot)) = live else { return Ok(()) };
+    let environment = &release.environment;
+    match seen(ports, release, slot).await {
+        Ok(changes) if changes.is_empty() => Ok(()),
+        Ok(changes) if force => {
+            let changes = changes.join("; ");
+            ports.progress.remark(&format!("overwrites what somebody changed in {environment}: {changes}"));
+            Ok(())
+        }
+        Ok(changes) => Err(Error::refused(
+            "ORC-0166",
+            format!(
+                "somebody changed what runs for {} in {environment}: {}",
+                release.version,
+                changes.join("; ")
+            ),
+        )
+        .hint(format!("if that may be overwritten: {retry} --force"))),
+        // Who does not answer cannot be asked for more either, and the operation will say so.
+        Err(error) if error.kind == PortErrorKind::Unreachable => Ok(()),
+        Err(error) => {
+            ports.progress.remark(&format!("it is not known whether somebody changed what runs: {error}"));
+            Ok(())
+        }
+    }
+}
+
+/// Looks at what is live, and records what changed since the last look. True where somebody changed something, which is then left as it
+/// is.
+pub(crate) async fn look(
+    db: &Database,
+    ports: &Ports,
+    known: &mut Vec<String>,
+    name: &EnvironmentName,
+) -> Result<PortResult<bool>> {
+    let slots = db.slots(name).await?;
+    let live = |record: &&SlotRecord| record.state == SlotState::Live;
+    let Some(record) = slots.iter().find(live) else { return Ok(Ok(false)) };
+    let Some(release) = db.release(record.release).await? else { return Ok(Ok(false)) };
+    let changes = match seen(ports, &release, record.slot).await {
+        Ok(changes) => changes,
+        Err(error) => return Ok(Err(error)),
+    };
+    if changes != *known {
+        note(db, ports, &release, &changes).await?;
+        known.clone_from(&changes);
+    }
+    Ok(Ok(!changes.is_empty()))
+}
+
+async fn note(db: &Database, ports: &Ports, release: &Release, changes: &[String]) -> Result<()> {
+    let environment = &release.environment;
+    let action = if changes.is_empty() { "drift_ended" } else { "drift_seen" };
+    let detail = serde_json::json!({ "version": release.version, "release": release.id, "changes": changes });
+    let mut tx = db.begin().await?;
+    let (at, actor) = (ports.clock.now(), "orchestrate");
+    audit::record(&mut tx, audit::Entry { at, environment, actor, action, reason: None, detail });
+    commit(tx).await?;
+    match changes {
+        [] => ports.progress.remark(&format!("{environment} runs as it is recorded again")),
+        changes => {
+            let changes = changes.join("; ");
+            ports.progress.remark(&format!("somebody changed what runs in {environment}: {changes}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Somebody changes by hand what an engine runs.
+
+use crate::deployment_executor::DeployRequest;
+use crate::environment::{EnvironmentSettings, ProviderKind};
+use crate::fakes::Kind;
+use crate::slot_tending::{Told, reconcile};
+use crate::stage::{Stage, settings, v};
+
+const CHANGE: &str = "the image of web is shop:hotfix";
+
+async fn engine() -> Stage {
+    let settings = EnvironmentSettings { provider: ProviderKind::Kubernetes, ..settings() };
+    let stage = Stage::with(settings, &[]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.drifts(&v("1.1"), &[CHANGE]);
+    stage
+}
+
+#[tokio::test]
+async fn what_somebody_changed_is_overwritten_only_with_force() {
+    let stage = engine().await;
+    let forced = DeployRequest { force: true, ..stage.to_deploy("1.2") };
+    let error = stage.executor().deploy(&stage.to_deploy("1.2")).await.unwrap_err();
+    assert_eq!(error.code(), "ORC-0166");
+    assert!(error.message().contains(CHANGE), "{}", error.message());
+    assert!(error.hint_text().unwrap().ends_with("--version 1.2 --force"), "{:?}", error.hint_text());
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    stage.executor().deploy(&forced).await.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.2"));
+}
+
+#[tokio::test]
+async fn a_rollback_says_what_it_overwrites() {
+    let stage = engine().await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    let said = stage.world.remarks.all();
+    assert!(said.iter().any(|remark| remark.contains(CHANGE)), "{said:?}");
+}
+
+#[tokio::test]
+async fn it_is_recorded_once_and_left_as_it_is() {
+    let stage = engine().await;
+    let (mut told, ports) = (Told::default(), stage.world.ports());
+    stage.world.forget_calls();
+    for _ in 0..3 {
+        assert!(reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap());
+    }
+    let calls: Vec<Kind> = stage.world.calls().into_iter().map(|call| call.kind).collect();
+    assert_eq!(calls, [Kind::Drift, Kind::Drift, Kind::Drift], "it is only looked at");
+    stage.world.drifts(&v("1.1"), &[]);
+    reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap();
+    let trail = stage.db.list_audit(Some(&stage.environment), 2).await.unwrap();
+    let found: Vec<_> =
+        trail.iter().map(|record| (record.action.as_str(), &record.detail["changes"])).collect();
+    assert_eq!(
+        found,
+        [("drift_ended", &serde_json::json!([])), ("drift_seen", &serde_json::json!([CHANGE]))]
+    );
+}
+
+#[tokio::test]
+async fn what_only_we_can_change_is_never_asked_about() {
+    let stage = Stage::new().await;
+    stage.world.forget_calls();
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.rollback().rollback(&stage.forced()).await.unwrap();
+    assert!(stage.world.calls().iter().all(|call| call.kind != Kind::Drift));
+}
