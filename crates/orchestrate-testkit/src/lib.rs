@@ -8,6 +8,7 @@
 
 pub mod contract;
 pub mod corpus;
+pub mod docker;
 pub mod sample;
 pub mod user;
 pub mod webhook_receiver;

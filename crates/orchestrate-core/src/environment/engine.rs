@@ -8,7 +8,7 @@ mod r#static;
 mod swarm;
 
 pub use custom::Custom;
-pub use docker::Docker;
+pub use docker::{Docker, DockerHealth};
 pub use kubernetes::Kubernetes;
 pub use router::RouterSettings;
 pub use r#static::Static;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestrate_core::failpoint;
 use orchestrate_core::name::{EnvironmentName, Fence};
-use orchestrate_core::ports::{Placement, PortError, PortResult};
+use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult};
 use orchestrate_core::release::Digest;
 use orchestrate_core::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use super::proc_table::Mark;
 const FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(crate) struct Record {
     format: u32,
     /// The boot in which the marks were made.
     pub boot: String,
@@ -33,7 +33,7 @@ pub(super) struct Record {
 
 /// One release in one slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SlotEntry {
+pub(crate) struct SlotEntry {
     pub placement: Placement,
     pub digest: Digest,
     pub stop_timeout: Span,
@@ -42,10 +42,10 @@ pub(super) struct SlotEntry {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct InstanceEntry {
+pub(crate) struct InstanceEntry {
     pub process: String,
     pub number: u32,
-    /// Unique for ever; with `run` it is the name that the process carries in its environment.
+    /// Unique for ever; with `run` it is the name that the process carries in its environment. That of a container.
     pub token: String,
     /// Counts its starts, so that a later one is told from what an earlier one left behind.
     pub run: u32,
@@ -74,6 +74,11 @@ impl Record {
         self.slot_mut(placement)?.instances.get_mut(id)
     }
 
+    /// Whether anything was ever placed here.
+    pub fn is_used(&self) -> bool {
+        !self.fences.is_empty()
+    }
+
     /// Ports that are given out, whether their instance runs or not.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.slots.iter().flat_map(|slot| slot.instances.values()).filter_map(|instance| instance.port)
@@ -81,7 +86,7 @@ impl Record {
 }
 
 /// The record in memory, and its file.
-pub(super) struct Book {
+pub(crate) struct Book {
     path: PathBuf,
     pages: Mutex<Pages>,
     /// Which change is on disk. Held while writing, so that changes that come meanwhile are written together.
@@ -94,7 +99,7 @@ struct Pages {
 }
 
 /// What [`Book::open`] found.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     pub book: Book,
     /// Why an earlier file could not be used, and where it is now.
     pub damage: Option<String>,
@@ -142,6 +147,36 @@ impl Book {
         };
         self.write(number).await?;
         Ok(result)
+    }
+
+    /// Refuses a fence older than one that was seen; a newer one is on disk when this returns.
+    pub async fn accept_fence(
+        self: &Arc<Self>,
+        environment: &EnvironmentName,
+        fence: Fence,
+    ) -> PortResult<()> {
+        if self.check_fence(environment, fence)? {
+            return Ok(());
+        }
+        let raise = |record: &mut Record| {
+            let seen = record.fences.entry(environment.clone()).or_insert(fence);
+            *seen = fence.max(*seen);
+        };
+        self.update(raise).await?;
+        self.check_fence(environment, fence).map(drop)
+    }
+
+    /// Whether exactly this fence was seen before; an error if a newer one was.
+    pub fn check_fence(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<bool> {
+        match self.read(|record| record.fences.get(environment).copied()) {
+            Some(seen) if seen > fence => Err(PortError::new(
+                PortErrorKind::Fenced,
+                format!(
+                    "a newer operation works on {environment}: its fence is {seen}, this one's is {fence}"
+                ),
+            )),
+            seen => Ok(seen == Some(fence)),
+        }
     }
 
     /// Returns once every change so far is on disk.
@@ -204,7 +239,7 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Whole and on disk before this returns.
-pub(super) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let next = path.with_extension("json.next");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     failpoint!("supervisor/write", file.write_all(&serde_json::to_vec_pretty(record)?))?;

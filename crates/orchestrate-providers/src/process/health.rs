@@ -15,7 +15,7 @@ const MOST_BODY: usize = 64 * 1024;
 
 /// Why an instance is not ready.
 #[derive(Clone, Debug)]
-pub(super) struct Miss {
+pub(crate) struct Miss {
     pub what: String,
     /// Nobody listens yet; asking again soon costs nothing.
     pub refused: bool,
@@ -27,7 +27,7 @@ impl Miss {
     }
 }
 
-pub(super) async fn check(address: SocketAddr, wanted: &HealthCheck) -> Result<(), Miss> {
+pub(crate) async fn check(address: SocketAddr, wanted: &HealthCheck) -> Result<(), Miss> {
     match timeout(wanted.timeout.duration(), ask(address, &wanted.path)).await {
         Err(_) => Err(Miss::new(format!("GET {} did not answer within {}", wanted.path, wanted.timeout))),
         Ok(Err(miss)) => Err(miss),

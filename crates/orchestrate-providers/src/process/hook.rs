@@ -21,7 +21,7 @@ use super::{book, one_off};
 /// What is kept of one.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kept {
+pub(crate) enum Kept {
     /// It was begun. If nobody runs it any more, it was cut off.
     Begun,
     Ended(PortResult<Ended>),
@@ -29,7 +29,7 @@ enum Kept {
 
 pub(super) async fn run(shared: &Arc<Shared>, request: &HookRequest) -> PortResult<Ended> {
     let placement = &request.placement;
-    let file = file(shared, request);
+    let file = file(&shared.home, request);
     // Who asks again while it runs waits for its end.
     let gate = shared.hook_gate(&file);
     let _turn = gate.lock().await;
@@ -51,7 +51,12 @@ pub(super) async fn run(shared: &Arc<Shared>, request: &HookRequest) -> PortResu
 /// Removes what is kept of all others than the one that goes on.
 pub(super) async fn forget(shared: &Arc<Shared>, request: &ForgetHooks) -> PortResult<()> {
     shared.accept_fence(&request.environment, request.fence).await?;
-    let directory = directory(shared, &request.environment);
+    forget_in(&shared.home, request).await
+}
+
+/// The same without asking for the fence.
+pub(crate) async fn forget_in(home: &Path, request: &ForgetHooks) -> PortResult<()> {
+    let directory = directory(home, &request.environment);
     let but = request.but.as_ref().map(|of| format!("{of}-"));
     blocking(move || remove_all_but(&directory, but.as_deref())).await
 }
@@ -72,7 +77,7 @@ fn remove_all_but(directory: &Path, but: Option<&str>) -> PortResult<()> {
     Ok(())
 }
 
-fn one_off_of(request: &HookRequest) -> OneOff {
+pub(crate) fn one_off_of(request: &HookRequest) -> OneOff {
     OneOff {
         placement: request.placement.clone(),
         name: request.hook.to_string(),
@@ -82,7 +87,7 @@ fn one_off_of(request: &HookRequest) -> OneOff {
     }
 }
 
-fn cut_off(request: &HookRequest) -> PortError {
+pub(crate) fn cut_off(request: &HookRequest) -> PortError {
     let (hook, version) = (request.hook, &request.placement.version);
     PortError::new(
         PortErrorKind::Failed,
@@ -120,15 +125,15 @@ fn runs(shared: &Shared, request: &HookRequest) -> bool {
 }
 
 /// Deployments and rollbacks are numbered once for a database, so the number and the hook say which one it is.
-fn file(shared: &Shared, request: &HookRequest) -> PathBuf {
-    directory(shared, &request.placement.environment).join(format!("{}-{}.json", request.of, request.hook))
+pub(crate) fn file(home: &Path, request: &HookRequest) -> PathBuf {
+    directory(home, &request.placement.environment).join(format!("{}-{}.json", request.of, request.hook))
 }
 
-fn directory(shared: &Shared, environment: &EnvironmentName) -> PathBuf {
-    shared.home.join("hooks").join(environment.as_str())
+fn directory(home: &Path, environment: &EnvironmentName) -> PathBuf {
+    home.join("hooks").join(environment.as_str())
 }
 
-fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {
+pub(crate) fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {
     let kept = Kept::Ended(result);
     write(file, &kept)?;
     match kept {
@@ -137,7 +142,7 @@ fn keep(file: &Path, result: PortResult<Ended>) -> PortResult<Ended> {
     }
 }
 
-fn read(file: &Path) -> PortResult<Option<Kept>> {
+pub(crate) fn read(file: &Path) -> PortResult<Option<Kept>> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|cause| {
             tracing::warn!(file = %file.display(), %cause, "what came of a hook cannot be understood");
@@ -149,7 +154,7 @@ fn read(file: &Path) -> PortResult<Option<Kept>> {
     }
 }
 
-fn write(file: &Path, kept: &Kept) -> PortResult<()> {
+pub(crate) fn write(file: &Path, kept: &Kept) -> PortResult<()> {
     let put = || -> io::Result<()> {
         let directory = file.parent().unwrap_or(file);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;

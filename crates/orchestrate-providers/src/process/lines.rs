@@ -22,7 +22,7 @@ const REMEMBERED: usize = 256;
 
 /// How far each log was read for each pattern.
 #[derive(Default)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     cursors: Mutex<HashMap<Key, Cursor>>,
     /// Held while logs are read, and while parts of them are set aside.
     still: Mutex<()>,
@@ -49,29 +49,15 @@ struct Part {
 }
 
 /// A log, and where to begin in it.
-struct Source {
-    log: PathBuf,
-    from: u64,
+pub(crate) struct Source {
+    pub log: PathBuf,
+    pub from: u64,
 }
 
 pub(super) async fn count(shared: &Arc<Shared>, request: &CountLines) -> PortResult<Lines> {
-    let pattern = Regex::new(&request.pattern).map_err(|error| {
-        PortError::failed(format!("`{}` is not a regular expression: {error}", request.pattern))
-    })?;
     let sources = sources(shared, request).await?;
     let (shared, text) = (Arc::clone(shared), request.pattern.clone());
-    blocking(move || {
-        let mut all = Lines::default();
-        for source in sources {
-            let lines = shared.counted.count(&source, &text, &pattern).map_err(|cause| {
-                PortError::failed(format!("{} cannot be read: {cause}", source.log.display()))
-            })?;
-            all.matches += lines.matches;
-            all.first = all.first.or(lines.first);
-        }
-        Ok(all)
-    })
-    .await
+    blocking(move || shared.counted.count_all(&sources, &text)).await
 }
 
 /// The logs of what runs in the slot; of a release that does not run any more, what it left.
@@ -97,6 +83,21 @@ async fn sources(shared: &Arc<Shared>, request: &CountLines) -> PortResult<Vec<S
 }
 
 impl Counted {
+    /// Blocks as long as it reads.
+    pub fn count_all(&self, sources: &[Source], text: &str) -> PortResult<Lines> {
+        let pattern = Regex::new(text)
+            .map_err(|error| PortError::failed(format!("`{text}` is not a regular expression: {error}")))?;
+        let mut all = Lines::default();
+        for source in sources {
+            let lines = self.count(source, text, &pattern).map_err(|cause| {
+                PortError::failed(format!("{} cannot be read: {cause}", source.log.display()))
+            })?;
+            all.matches += lines.matches;
+            all.first = all.first.or(lines.first);
+        }
+        Ok(all)
+    }
+
     /// What is half set aside could be read twice, or not at all.
     pub fn keep_still(&self) -> MutexGuard<'_, ()> {
         self.still.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,23 +3,23 @@
 //! [`Supervisor`] does it and lives in the daemon; [`ProcessProvider`] asks it over the daemon's socket.
 
 mod await_healthy;
-mod book;
+pub(crate) mod book;
 mod client;
 mod command;
 mod confine;
-mod health;
-mod hook;
+pub(crate) mod health;
+pub(crate) mod hook;
 mod keep;
 mod keeper;
 mod left;
-mod lines;
+pub(crate) mod lines;
 mod one_off;
 mod open;
-mod output;
-mod proc_table;
-mod rotate;
+pub(crate) mod output;
+pub(crate) mod proc_table;
+pub(crate) mod rotate;
 mod running;
-mod shared;
+pub(crate) mod shared;
 mod start;
 mod stop;
 mod supervisor;

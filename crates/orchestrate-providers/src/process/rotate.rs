@@ -62,7 +62,7 @@ pub(super) async fn keep_small(shared: Arc<Shared>, limits: LogLimits) {
 }
 
 /// Sets parts aside until the log is smaller than the limit.
-pub(super) fn rotate(log: &Path, limits: LogLimits) -> io::Result<()> {
+pub(crate) fn rotate(log: &Path, limits: LogLimits) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(log)?;
     loop {
         let about = file.metadata()?;
@@ -100,7 +100,7 @@ fn make_room(log: &Path, parts: u32) -> io::Result<()> {
 }
 
 /// Where a part that was set aside is; the newest has the number 1.
-pub(super) fn part(log: &Path, number: u32) -> PathBuf {
+pub(crate) fn part(log: &Path, number: u32) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()

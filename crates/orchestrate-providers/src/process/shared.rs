@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId};
-use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult};
+use orchestrate_core::ports::{Placement, PortError, PortResult};
 use orchestrate_core::release::Digest;
 use orchestrate_core::slot::Slot;
 use tokio::sync::watch;
@@ -115,28 +115,12 @@ impl Shared {
 
     /// Refuses a fence older than one that was seen; a newer one is on disk when this returns.
     pub async fn accept_fence(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<()> {
-        if self.check_fence(environment, fence)? {
-            return Ok(());
-        }
-        let raise = |record: &mut Record| {
-            let seen = record.fences.entry(environment.clone()).or_insert(fence);
-            *seen = fence.max(*seen);
-        };
-        self.book.update(raise).await?;
-        self.check_fence(environment, fence).map(drop)
+        self.book.accept_fence(environment, fence).await
     }
 
     /// Whether exactly this fence was seen before; an error if a newer one was.
     pub fn check_fence(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<bool> {
-        match self.book.read(|record| record.fences.get(environment).copied()) {
-            Some(seen) if seen > fence => Err(PortError::new(
-                PortErrorKind::Fenced,
-                format!(
-                    "a newer operation works on {environment}: its fence is {seen}, this one's is {fence}"
-                ),
-            )),
-            seen => Ok(seen == Some(fence)),
-        }
+        self.book.check_fence(environment, fence)
     }
 
     pub async fn spec(&self, release: ReleaseId) -> PortResult<Arc<RunSpec>> {
@@ -266,16 +250,16 @@ pub(super) fn home_mark(home: &Path) -> String {
 }
 
 /// Whether a listener can be bound there now.
-pub(super) fn is_free(port: u16) -> bool {
+pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind(loopback(port)).is_ok()
 }
 
-pub(super) fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Runs what blocks where it may.
-pub(super) async fn blocking<R: Send + 'static>(
+pub(crate) async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> PortResult<R> + Send + 'static,
 ) -> PortResult<R> {
     let ended = tokio::task::spawn_blocking(work).await;
@@ -284,7 +268,7 @@ pub(super) async fn blocking<R: Send + 'static>(
     })
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     // Without the kernel's randomness, the time and the pid still make a name unique.
     if getrandom::fill(&mut bytes).is_err() {

@@ -1,0 +1,29 @@
+//! The `docker` provider: releases run as containers of an engine of this machine, from the image that was sealed.
+//!
+//! [`Docker`] lives in the daemon. The engine keeps containers running, also while no daemon is there; the daemon sees
+//! to it that the right ones run. No engine is asked before something is placed on it.
+
+mod adopt;
+mod await_healthy;
+mod container;
+mod credentials;
+mod engine;
+mod events;
+mod follow;
+mod health;
+mod hook;
+mod images;
+mod keep;
+mod keeper;
+mod look;
+mod one_off;
+mod provider;
+mod rotation;
+mod shared;
+mod start;
+mod stop;
+
+pub use engine::Engine;
+pub use images::resolve;
+pub use provider::{Docker, DockerOptions};
+pub use shared::home_mark;
