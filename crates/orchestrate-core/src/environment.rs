@@ -3,7 +3,7 @@
 mod engine;
 mod verify;
 
-pub use engine::{Custom, Docker, Engine, Kubernetes, RouterSettings, Static, Swarm};
+pub use engine::{Custom, Docker, DockerHealth, Engine, Kubernetes, RouterSettings, Static, Swarm};
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
     OnNoData, Prometheus, SmokeTest, Verify,
@@ -73,14 +73,17 @@ impl ProviderKind {
     /// Whether its engine replaces instances batch by batch itself, and moves the traffic with them.
     pub const fn rolls_by_itself(self) -> bool {
         match self {
-            Self::Swarm | Self::Kubernetes => true,
-            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
+            Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Swarm | Self::Static | Self::Custom => false,
         }
     }
 
     /// Whether others than orchestrate can change what it runs, as whoever reaches a cluster can.
     pub const fn may_drift(self) -> bool {
-        self.rolls_by_itself()
+        match self {
+            Self::Swarm | Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
+        }
     }
 
     /// Whether a release is an image of a registry, which brings its own command.
