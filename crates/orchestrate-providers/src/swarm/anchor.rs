@@ -17,7 +17,8 @@ const ATTEMPTS: usize = 20;
 /// Refuses a fence older than one that was seen; a newer one is with the swarm's managers when this returns.
 pub(super) async fn accept(shared: &Shared, environment: &EnvironmentName, fence: Fence) -> PortResult<()> {
     shared.node().await?;
-    let cannot = |error: bollard::errors::Error| told(&format!("the fence of {environment} cannot be kept"), &error);
+    let cannot =
+        |error: bollard::errors::Error| told(&format!("the fence of {environment} cannot be kept"), &error);
     for _ in 0..ATTEMPTS {
         let client = shared.client().await?;
         let Some(config) = find(shared, environment).await? else {
@@ -66,9 +67,8 @@ async fn find(shared: &Shared, environment: &EnvironmentName) -> PortResult<Opti
     let found = shared.client().await?.list_configs(Some(options)).await;
     let found = found.map_err(|error| told(&format!("the fence of {environment} cannot be read"), &error))?;
     // The filter takes every name that begins so.
-    let is_it = |config: &Config| {
-        config.spec.as_ref().and_then(|spec| spec.name.as_deref()) == Some(name.as_str())
-    };
+    let is_it =
+        |config: &Config| config.spec.as_ref().and_then(|spec| spec.name.as_deref()) == Some(name.as_str());
     Ok(found.into_iter().find(is_it))
 }
 
@@ -78,11 +78,8 @@ fn fence_in(config: &Config) -> Option<Fence> {
 }
 
 fn new(shared: &Shared, environment: &EnvironmentName, fence: Fence) -> ConfigSpec {
-    let labels = [
-        (OWNER, shared.owner.clone()),
-        (ENVIRONMENT, environment.to_string()),
-        (FENCE, fence.to_string()),
-    ];
+    let labels =
+        [(OWNER, shared.owner.clone()), (ENVIRONMENT, environment.to_string()), (FENCE, fence.to_string())];
     let about = format!("The fence of {environment}, kept by orchestrate in a label of this object.\n");
     ConfigSpec {
         name: Some(name(shared, environment)),

@@ -27,7 +27,8 @@ pub(super) async fn await_healthy(shared: &Shared, request: &AwaitHealthy) -> Po
             .filter(|one| one.who.placement == *placement && wanted.contains(&one.instance.id))
             .collect();
         if let Some(missing) = wanted.iter().find(|id| !here.iter().any(|one| one.instance.id == **id)) {
-            let message = format!("{missing} of {} does not run in {}", placement.version, placement.environment);
+            let message =
+                format!("{missing} of {} does not run in {}", placement.version, placement.environment);
             return Err(PortError::new(PortErrorKind::NotReady, message));
         }
         let Some(first) = here.iter().find(|one| one.instance.state != InstanceState::Ready) else {

@@ -81,7 +81,10 @@ mod tests {
         let name = named("me", &["shop", "production", "blue-web-1"]);
         assert!(name.starts_with("shop-production-blue-web-1-"), "{name}");
         let odd = named("me", &["s.h_op", &"x".repeat(63), &"y".repeat(63)]);
-        assert!(odd.len() <= LONGEST_NAME && odd.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{odd}");
+        assert!(
+            odd.len() <= LONGEST_NAME && odd.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+            "{odd}"
+        );
         assert_ne!(named("me", &["a-b", "c"]), named("me", &["a", "b-c"]));
         assert_ne!(named("me", &["a"]), named("you", &["a"]));
     }

@@ -125,7 +125,9 @@ async fn one(shared: &Shared, who: Who, service: Service, tasks: Vec<Task>) -> S
     let (state, why) = match current {
         _ if replicas == Some(0) => (InstanceState::Stopping, Some("it is being stopped".to_owned())),
         Some(task) => health(shared, &who, task, address, ended.len()).await,
-        None if ended.is_empty() => (InstanceState::Starting, Some("the swarm has not placed it yet".to_owned())),
+        None if ended.is_empty() => {
+            (InstanceState::Starting, Some("the swarm has not placed it yet".to_owned()))
+        }
         None => (InstanceState::BackingOff, last_exit.clone()),
     };
     let status = current.and_then(|task| task.status.as_ref());

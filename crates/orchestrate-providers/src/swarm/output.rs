@@ -14,7 +14,8 @@ use crate::process::output::{log_path, open};
 /// Copies what is new; what cannot be had now is had the next time.
 pub(super) async fn copy(shared: &Shared, who: &Who, service: &str) {
     let mut copied = shared.copied.lock().await;
-    let log = log_path(&shared.home, &who.placement.environment, &who.placement.version, &who.process, who.number);
+    let log =
+        log_path(&shared.home, &who.placement.environment, &who.placement.version, &who.process, who.number);
     let known = match copied.get(service) {
         Some(known) => known.clone(),
         // What the daemon before this one copied is not copied again.
@@ -28,9 +29,8 @@ pub(super) async fn copy(shared: &Shared, who: &Who, service: &str) {
     let lines = lines(shared, service, &known).await;
     let Some((last, _)) = lines.last() else { return };
     let last = last.clone();
-    let written = open(&log, &Confinement::default()).and_then(|(mut file, _)| {
-        lines.iter().try_for_each(|(_, text)| file.write_all(text))
-    });
+    let written = open(&log, &Confinement::default())
+        .and_then(|(mut file, _)| lines.iter().try_for_each(|(_, text)| file.write_all(text)));
     match written {
         Ok(()) => {
             copied.insert(service.to_owned(), last);

@@ -133,5 +133,8 @@ pub(super) fn is_out_of_sequence(error: &bollard::errors::Error) -> bool {
 }
 
 pub(super) fn moved(what: &str) -> PortError {
-    PortError::new(PortErrorKind::Unreachable, format!("{what} is being changed by somebody else all the time"))
+    PortError::new(
+        PortErrorKind::Unreachable,
+        format!("{what} is being changed by somebody else all the time"),
+    )
 }

@@ -25,7 +25,9 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
     let seen = look::look(shared, &placement.environment).await?;
     let in_the_way: Vec<_> = seen
         .iter()
-        .filter(|one| one.who.placement.slot == placement.slot && one.who.placement.release != placement.release)
+        .filter(|one| {
+            one.who.placement.slot == placement.slot && one.who.placement.release != placement.release
+        })
         .collect();
     remove(shared, &in_the_way).await?;
     let wanted: Vec<Who> = spec
