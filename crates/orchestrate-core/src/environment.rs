@@ -73,14 +73,17 @@ impl ProviderKind {
     /// Whether its engine replaces instances batch by batch itself, and moves the traffic with them.
     pub const fn rolls_by_itself(self) -> bool {
         match self {
-            Self::Swarm | Self::Kubernetes => true,
-            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
+            Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Swarm | Self::Static | Self::Custom => false,
         }
     }
 
     /// Whether others than orchestrate can change what it runs, as whoever reaches a cluster can.
     pub const fn may_drift(self) -> bool {
-        self.rolls_by_itself()
+        match self {
+            Self::Swarm | Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
+        }
     }
 
     /// Whether a release is an image of a registry, which brings its own command.

@@ -8,6 +8,7 @@ pub mod fuzzing;
 mod hosted;
 pub mod process;
 mod spec;
+pub mod swarm;
 pub mod witness;
 
 pub use hosted::Hosted;

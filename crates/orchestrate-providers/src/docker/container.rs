@@ -216,7 +216,7 @@ pub(super) fn settings(spec: &RunSpec) -> Settings {
     spec.engine.docker.clone().unwrap_or_default()
 }
 
-fn variables<const N: usize>(
+pub(crate) fn variables<const N: usize>(
     spec: &RunSpec,
     placement: &Placement,
     own: [(&str, Option<String>); N],

@@ -42,7 +42,7 @@ struct FromHelper {
 }
 
 /// None where nobody logged in; why not, where somebody did and it cannot be read.
-pub(super) async fn of_registry(registry: Option<&str>) -> Result<Option<DockerCredentials>, String> {
+pub(crate) async fn of_registry(registry: Option<&str>) -> Result<Option<DockerCredentials>, String> {
     let Some(path) = path() else { return Ok(None) };
     let Ok(bytes) = tokio::fs::read(&path).await else { return Ok(None) };
     let config: Config = serde_json::from_slice(&bytes)

@@ -30,7 +30,7 @@ impl Engine {
     }
 
     /// A client that speaks the engine's own version. It does not say that the engine still answers.
-    pub(super) async fn client(&self) -> PortResult<bollard::Docker> {
+    pub(crate) async fn client(&self) -> PortResult<bollard::Docker> {
         if let Some(client) = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(client);
         }
@@ -56,13 +56,13 @@ impl Engine {
     }
 
     /// The next one who asks looks again which version the engine speaks.
-    pub(super) fn forget_client(&self) {
+    pub(crate) fn forget_client(&self) {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 /// What an engine's answer means for who asked for `what`.
-pub(super) fn told(what: &str, error: &Error) -> PortError {
+pub(crate) fn told(what: &str, error: &Error) -> PortError {
     match error {
         Error::DockerResponseServerError { message, .. } => {
             PortError::failed(format!("{what}: {}", one_line(message)))
@@ -93,12 +93,12 @@ fn one_line(text: &str) -> String {
 }
 
 /// Whether the engine answered with this status.
-pub(super) fn is_status(error: &Error, status: u16) -> bool {
+pub(crate) fn is_status(error: &Error, status: u16) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == status)
 }
 
 /// What is not there any more needs nothing more.
-pub(super) fn unless_gone<T>(result: Result<T, Error>) -> Result<(), Error> {
+pub(crate) fn unless_gone<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {
         // 304: it was so already.
         Err(error) if is_status(&error, 404) || is_status(&error, 304) => Ok(()),

@@ -145,7 +145,7 @@ async fn keep(client: &bollard::Docker, home: &Path, digest: &Digest) -> PortRes
 }
 
 /// Of this home alone, so that another home's clearing up does not take it.
-pub(super) fn keep_tag(home: &Path, digest: &Digest) -> (String, String) {
+pub(crate) fn keep_tag(home: &Path, digest: &Digest) -> (String, String) {
     (format!("orchestrate/{}", home_mark(home)), digest.as_str()[..32].to_owned())
 }
 
@@ -235,7 +235,7 @@ fn repository(reference: &str) -> &str {
 }
 
 /// The registry in a reference; none where it means the public one.
-fn registry(reference: &str) -> Option<&str> {
+pub(crate) fn registry(reference: &str) -> Option<&str> {
     let (first, _) = reference.split_once('/')?;
     (first.contains(['.', ':']) || first == "localhost").then_some(first)
 }

@@ -5,14 +5,14 @@
 
 mod adopt;
 mod await_healthy;
-mod container;
-mod credentials;
-mod engine;
+pub(crate) mod container;
+pub(crate) mod credentials;
+pub(crate) mod engine;
 mod events;
 mod follow;
 mod health;
 mod hook;
-mod images;
+pub(crate) mod images;
 mod keep;
 mod keeper;
 mod look;

@@ -3,6 +3,37 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What every service of the environment has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Swarm {}
+pub struct Swarm {
+    /// Where a routed process type listens inside its container.
+    pub port: u16,
+    /// Overlay networks that it joins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+    /// On which nodes it may run, as `docker service create --constraint` takes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<String>,
+    /// Bytes of memory that one instance may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Thousandths of a processor that one instance may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub millicpus: Option<u32>,
+    /// Whether its root file system can only be read.
+    pub read_only: bool,
+}
+
+impl Default for Swarm {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            networks: Vec::new(),
+            constraints: Vec::new(),
+            memory: None,
+            millicpus: None,
+            read_only: false,
+        }
+    }
+}
