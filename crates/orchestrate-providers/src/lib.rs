@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod fuzzing;
 mod hosted;
 pub mod process;
+pub mod routers;
 mod spec;
 pub mod witness;
 
