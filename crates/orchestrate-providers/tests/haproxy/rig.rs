@@ -88,14 +88,30 @@ impl Rig {
         };
         let config = format!(
             "global\n    stats socket {directory}/admin.sock mode 600 level admin\n    nbthread 2\n{state}\
-             defaults\n    mode http\n    timeout connect 1s\n    timeout client 60s\n    timeout server 60s\n    \
+             defaults\n    mode http\n    timeout connect 1s\n    timeout client 60s\n    timeout server 60s\n    timeout check 2s\n    \
              retries 3\n    option redispatch 1\n{load}\
              frontend shop\n    bind {}\n    default_backend shop\n\
              backend shop\n    balance roundrobin\n    option httpchk GET /healthz\n    \
-             default-server check inter 50ms fall 1 rise 1\n{name}{servers}",
+             default-server check inter 50ms fall 2 rise 1\n{name}{servers}",
             self.listen
         );
         fs::write(self.directory.path().join("haproxy.cfg"), config).unwrap();
+    }
+
+    pub fn edit_config(&self, from: &str, to: &str) {
+        let path = self.directory.path().join("haproxy.cfg");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    pub fn free_address(&self) -> SocketAddr {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    }
+
+    /// As another program of the same home has it.
+    pub fn another_router(&self) -> HaproxyRouter {
+        HaproxyRouter::new(self.directory.path(), Arc::new(Settings(Arc::clone(&self.settings))))
     }
 
     pub fn router(&self) -> Arc<HaproxyRouter> {
@@ -108,11 +124,19 @@ impl Rig {
 
     /// Starts it, and returns once it answers.
     pub async fn run(&mut self) {
-        let log = fs::File::create(self.directory.path().join("log")).unwrap();
+        self.spawn(&[]);
+        self.answers().await;
+    }
+
+    fn spawn(&mut self, more: &[&str]) {
+        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
         let mut command = Command::new("/usr/sbin/haproxy");
-        command.args(["-db", "-f"]).arg(self.directory.path().join("haproxy.cfg"));
+        command.args(["-db", "-f"]).arg(self.directory.path().join("haproxy.cfg")).args(more);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.program = Some(command.spawn().expect("haproxy; scripts/install-test-tools installs it"));
+    }
+
+    async fn answers(&mut self) {
         let begun = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
             if let Some(ended) = self.program.as_mut().unwrap().try_wait().unwrap() {
@@ -121,6 +145,14 @@ impl Rig {
             assert!(begun.elapsed() < Duration::from_secs(20), "haproxy does not answer");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Another one takes over from the one that runs, as `systemctl reload` has it.
+    pub async fn reload(&mut self) {
+        let mut old = self.program.take().unwrap();
+        self.spawn(&["-sf", &old.id().to_string()]);
+        until("the old one ends", async || old.try_wait().unwrap()).await;
+        self.answers().await;
     }
 
     pub fn kill(&mut self) {
@@ -140,9 +172,27 @@ impl Rig {
     }
 
     pub async fn register(&self, placement: &Placement, samples: &[SampleInstance], fence: i64) -> PortResult<()> {
-        let instances = samples.iter().zip(1..).map(|(sample, number)| {
-            (format!("{}-web-{number}", placement.slot), sample.address)
-        });
+        self.register_with(placement, samples, None, fence).await
+    }
+
+    pub async fn register_draining(
+        &self,
+        placement: &Placement,
+        samples: &[SampleInstance],
+        drain: Span,
+        fence: i64,
+    ) -> PortResult<()> {
+        self.register_with(placement, samples, Some(drain), fence).await
+    }
+
+    async fn register_with(
+        &self,
+        placement: &Placement,
+        samples: &[SampleInstance],
+        drain: Option<Span>,
+        fence: i64,
+    ) -> PortResult<()> {
+        let instances = samples.iter().map(|sample| (format!("at-{}", sample.address.port()), sample.address));
         let backend = Backend {
             process: "web".into(),
             listen: self.listen,
@@ -150,7 +200,7 @@ impl Rig {
             health_check: HealthCheck { path: "/healthz".into(), ..HealthCheck::default() },
         };
         let (placement, fence) = (placement.clone(), Fence(fence));
-        self.router.register(&Register { placement, backends: vec![backend], drain: None, fence }).await
+        self.router.register(&Register { placement, backends: vec![backend], drain, fence }).await
     }
 
     pub async fn switch(&self, placement: &Placement, needs: u32, fence: i64) -> PortResult<()> {
@@ -184,6 +234,9 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(self.directory.path().join("log")).unwrap_or_default());
+        }
     }
 }
 

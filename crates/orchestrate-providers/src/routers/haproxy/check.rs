@@ -61,7 +61,7 @@ fn enough(look: &Look, backend: &str, instances: u32) -> PortResult<()> {
                 "HAProxy does not check {backend}/{}, so it would not notice an instance that is sick",
                 server.name
             ))
-            .detail(format!("add to `backend {backend}` of haproxy.cfg: default-server check inter 1s fall 2 rise 1")));
+            .detail(format!("add to `backend {backend}` of haproxy.cfg: default-server check inter 1s fall 3 rise 1")));
         }
     }
     Ok(())
@@ -77,7 +77,7 @@ fn lines(instances: usize) -> String {
 pub(super) fn missing_backend(backend: &str) -> PortError {
     PortError::failed(format!("HAProxy has no backend `{backend}`")).detail(format!(
         "add to haproxy.cfg, and reload HAProxy:\nbackend {backend}\n    balance roundrobin\n    option httpchk GET /\n    \
-         default-server check inter 1s fall 2 rise 1\n{}",
+         default-server check inter 1s fall 3 rise 1\n{}",
         lines(0)
     ))
 }
