@@ -391,6 +391,16 @@ impl EnvironmentSettings {
     }
 }
 
+impl EnvironmentSettings {
+    /// Whether the traffic is decided about at the same place, so that what is live there stays reachable.
+    pub fn routes_like(&self, other: &Self) -> bool {
+        let place = |settings: &Self| {
+            settings.engine.router.as_ref().map(|router| (router.haproxy.clone(), router.backends.clone()))
+        };
+        self.router() == other.router() && place(self) == place(other)
+    }
+}
+
 /// The settings that a release keeps for ever; the rest is policy and belongs to the environment of the day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SealedSettings {

@@ -7,6 +7,7 @@ pub mod docker;
 pub mod fuzzing;
 mod hosted;
 pub mod process;
+pub mod routers;
 mod spec;
 pub mod swarm;
 pub mod witness;

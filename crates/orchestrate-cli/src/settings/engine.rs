@@ -3,7 +3,7 @@
 mod custom;
 mod docker;
 mod kubernetes;
-mod router;
+pub(super) mod router;
 mod r#static;
 mod swarm;
 
@@ -47,7 +47,7 @@ fn router(
     if settings.provider == ProviderKind::Kubernetes {
         return Err(field.bad_key("with `provider: kubernetes` the cluster routes; leave it out"));
     }
-    router::read(field)
+    router::read(field, settings)
 }
 
 /// The schema of each part, by its key.

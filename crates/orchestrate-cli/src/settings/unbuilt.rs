@@ -32,7 +32,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("kubernetes", PROVIDER),
     key("static", PROVIDER),
     key("custom", PROVIDER),
-    key("router", "leave it out: the proxy is built in"),
     value("notifications.type", "slack", CHANNEL),
     value("notifications.type", "teams", CHANNEL),
     value("notifications.type", "pagerduty", CHANNEL),

@@ -53,6 +53,9 @@ impl Database {
             if before.environment.settings == *settings && before.channels == channels {
                 return Ok(false);
             }
+            if !before.environment.settings.routes_like(settings) && uses_slots(&mut tx, name).await? {
+                return Err(stranded(name, before.live.is_some()));
+            }
         }
         query(
             "INSERT INTO environments (name, service, settings, channels, created_at, updated_at) \
@@ -113,12 +116,7 @@ impl Database {
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
-        let in_use = query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1")
-            .bind(name.to_string())
-            .fetch_one(&mut tx)
-            .await?
-            .int("n")?;
-        if in_use > 0 {
+        if uses_slots(&mut tx, name).await? {
             return Err(Error::refused(
                 "ORC-0109",
                 format!("environment {name} still has running instances"),
@@ -171,6 +169,18 @@ pub(crate) async fn fetch(tx: &mut Tx, name: &EnvironmentName) -> Result<Option<
         .fetch_optional(tx)
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+async fn uses_slots(tx: &mut Tx, name: &EnvironmentName) -> Result<bool> {
+    let slots = query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1");
+    Ok(slots.bind(name.to_string()).fetch_one(tx).await?.int("n")? > 0)
+}
+
+/// The router of before would go on with what it was told last, and nobody would tell it anything any more.
+fn stranded(name: &EnvironmentName, live: bool) -> Error {
+    let what = if live { "something is live there" } else { "something still runs there" };
+    Error::refused("ORC-0520", format!("environment {name} cannot get another router while {what}"))
+        .hint(format!("stop it first: orchestrate env stop {name}; or leave `router` as it was"))
 }
 
 /// Records what is live; `None` once nothing is.

@@ -100,6 +100,9 @@ impl Judge<'_> {
     }
 
     fn latency(&self, check: &str, kept: f64, micros: u64, limit: &str, excuse: bool) -> Evidence {
+        if self.seen.release.requests > 0 && self.seen.release.latency.is_empty() {
+            return self.not_timed(check);
+        }
         let slow = |tally: &Tally| Part { some: tally.slower_than(micros), all: tally.requests };
         let (now, before) = (slow(&self.seen.release), self.before().map(slow));
         let allowed = 1.0 - kept;
@@ -169,6 +172,11 @@ impl Judge<'_> {
             Finding::NoData,
             format!("{seen} answers are too few to say anything, {needed} are needed"),
         )
+    }
+
+    /// Not every router has the times of single answers; that nothing was slow must not be read from that.
+    fn not_timed(&self, check: &str) -> Evidence {
+        self.evidence(check, Finding::NoData, "the router does not tell how long answers took".into())
     }
 
     fn no_before(&self, check: &str) -> Evidence {

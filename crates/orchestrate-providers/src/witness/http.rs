@@ -14,7 +14,7 @@ use tokio::time::timeout;
 /// More of a body than this is not read.
 const MOST_BODY: usize = 64 * 1024;
 
-pub(super) async fn request(probe: &Probe) -> PortResult<Answer> {
+pub(crate) async fn request(probe: &Probe) -> PortResult<Answer> {
     timeout(probe.timeout.duration(), ask(probe)).await.unwrap_or_else(|_| {
         Err(PortError::new(PortErrorKind::TimedOut, format!("it did not answer within {}", probe.timeout)))
     })

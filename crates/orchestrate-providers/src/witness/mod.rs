@@ -1,7 +1,7 @@
 //! What core's checks ask about a release: a request to an instance, a command in its place, its output,
 //! and a metric of a Prometheus.
 
-mod http;
+pub(crate) mod http;
 mod prometheus;
 
 use std::sync::Arc;

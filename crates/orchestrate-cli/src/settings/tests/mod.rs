@@ -42,6 +42,11 @@ fn released(more: &str) -> String {
     with("").replace("artifact: dist", &format!("artifact: dist, {more}"))
 }
 
+/// The same, with an address for users.
+fn routed(lines: &str) -> String {
+    with(lines).replace("[./shop]", "[./shop], listen: \"127.0.0.1:8080\"")
+}
+
 /// The error of a file that must be refused, as a person sees it without colour.
 fn error_of(text: &str) -> String {
     read(text).unwrap_err().render(false)

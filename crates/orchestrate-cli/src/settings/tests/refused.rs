@@ -1,6 +1,6 @@
 //! The words of each refusal, as a person sees them: one snapshot, so that they can be read and judged together.
 
-use super::{error_of, released, with};
+use super::{error_of, released, routed, with};
 
 #[test]
 fn each_refusal_says_what_where_and_what_to_write() {
@@ -95,6 +95,17 @@ fn values() -> Vec<(&'static str, String)> {
         ("a variable for the version", with("").replace("dist }", "\"dist-${version}\" }")),
         ("a default in a reference", with("variables: { A: \"${A:-x}\" }")),
         ("a check twice", with("checks: [{ name: a, command: [x] }, { name: a, command: [y] }]")),
+        ("a router without its socket", routed("router: { backends: { web: shop } }")),
+        ("a socket that is none", routed("router: { haproxy: admin.sock, backends: { web: shop } }")),
+        ("a backend of nothing", routed("router: { haproxy: /run/admin.sock, backends: { wbe: shop } }")),
+        ("a process type without a backend", routed("router: { haproxy: /run/admin.sock, backends: {} }")),
+        ("a backend that cannot be", routed("router: { haproxy: /run/admin.sock, backends: { web: a b } }")),
+        (
+            "a cookie behind HAProxy",
+            routed(
+                "strategy: { type: canary, sticky: { cookie: c } }\nrouter: { haproxy: /run/admin.sock, backends: { web: shop } }",
+            ),
+        ),
         (
             "a notice that does not exist",
             with("") + "notifications: [{ type: webhook, url: http://a, on: [rollbak] }]\n",
@@ -127,7 +138,6 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("settings of kubernetes", with("kubernetes: {}")),
         ("settings of static", with("static: {}")),
         ("settings of custom", with("custom: {}")),
-        ("another router", with("router: {}")),
         ("an image", with("").replace("artifact: dist", "image: registry.internal/shop")),
         ("an approval", with("requires_approval: true")),
         ("the channel slack", channel("slack")),

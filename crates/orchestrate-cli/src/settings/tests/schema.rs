@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{read, released, sample::CONTRACT, with};
+use super::{read, released, routed, sample::CONTRACT, with};
 use crate::settings::unbuilt::UNBUILT;
-use crate::settings::{json_schema, keys, template, yaml};
+use crate::settings::{engine, json_schema, keys, template, yaml};
 
 #[test]
 fn the_schema_has_the_keys_that_load_knows() {
@@ -46,6 +46,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("hooks/properties/pre_deploy"), keys::HOOK, "pre_deploy."),
         (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY, "post_deploy."),
         (of("retention"), keys::RETENTION, "retention."),
+        (of("router"), engine::router::KEYS, "router."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -75,6 +76,9 @@ fn the_schema_and_load_judge_alike() {
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
+        routed(""),
+        routed("router: { haproxy: /run/haproxy/admin.sock, backends: { web: shop } }"),
+        routed("router: { haproxy: \"127.0.0.1:9999\", backends: { web: shop }, state_file: /var/lib/o/state }"),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
@@ -106,6 +110,12 @@ fn the_schema_and_load_judge_alike() {
         with("hooks: { pre_deploy: { command: [./migrate], on_failure: ignore } }"),
         with("hooks: { before: { command: [./migrate] } }"),
         with("rollback: { automatic: yes }"),
+        routed("router: haproxy"),
+        routed("router: { haproxy: /run/haproxy/admin.sock }"),
+        routed("router: { backends: { web: shop } }"),
+        routed("router: { haproxy: /run/haproxy/admin.sock, backends: {} }"),
+        routed("router: { haproxy: /run/haproxy/admin.sock, backends: { web: 1 } }"),
+        routed("router: { haproxy: /run/haproxy/admin.sock, backends: { web: shop }, sticky: true }"),
         with("").replace("[./shop]", "./shop"),
         with("").replace("[./shop]", "[./shop], instances: 0"),
         with("").replace("[./shop]", "[./shop, 1]"),

@@ -1,0 +1,3 @@
+//! Routers of the user's own.
+
+pub mod haproxy;
