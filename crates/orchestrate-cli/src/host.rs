@@ -1,9 +1,12 @@
 //! This machine and its programs, as leases tell them: a pid alone may belong to another program by now.
 
-use orchestrate_core::database::Holder;
+use orchestrate_core::database::{Holder, Site};
 use orchestrate_core::ports::Host;
 
-pub struct ThisHost;
+pub struct ThisHost {
+    /// This home, where others share its database.
+    pub site: Option<Site>,
+}
 
 impl Host for ThisHost {
     fn holder(&self, actor: &str) -> Holder {
@@ -22,6 +25,10 @@ impl Host for ThisHost {
             return None;
         }
         Some(holder.boot_id == boot_id() && start_time(holder.pid) == Some(holder.start_time))
+    }
+
+    fn site(&self) -> Option<Site> {
+        self.site.clone()
     }
 }
 

@@ -14,6 +14,7 @@ mod program;
 mod progress;
 mod settings;
 mod signed_head;
+mod site;
 mod wiring;
 
 use std::process::ExitCode;

@@ -12,10 +12,10 @@ pub use sealed_specs::SealedSpecs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestrate_core::database::{Database, DatabaseUrl};
+use orchestrate_core::database::{Asked, Database, DatabaseUrl, EnvironmentRecord, Site, SiteRecord};
 use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::{Elsewhere, Ports, Progress, Provider, Router, SystemClock};
+use orchestrate_core::ports::{Clock as _, Elsewhere, Ports, Progress, Provider, Router, SystemClock};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
@@ -39,6 +39,8 @@ pub struct Wiring {
     pub keys: Arc<HomeKeys>,
     pub db: Database,
     pub daemon: DaemonClient,
+    /// This home, where others share its database.
+    pub site: Option<Site>,
 }
 
 impl Wiring {
@@ -55,7 +57,8 @@ impl Wiring {
         let db = Database::open_with(&url, connections).await?;
         let keys = Arc::new(HomeKeys::new(home.clone()));
         keys.remember(&db).await?;
-        Ok(Self { daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home })
+        let site = if db.is_shared() { Some(crate::site::of(&home)?) } else { None };
+        Ok(Self { site, daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home })
     }
 
     /// The ports of a command: the provider is in the daemon, which is started where it is needed.
@@ -70,7 +73,7 @@ impl Wiring {
             )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
-            host: Arc::new(ThisHost),
+            host: Arc::new(ThisHost { site: self.site.clone() }),
             progress,
             lease_ttl: lease_ttl(),
         }
@@ -100,6 +103,23 @@ impl Wiring {
         )
     }
 
+    /// Refuses what would change an environment that runs on another site, and records the refusal. One that is not known
+    /// yet runs nowhere.
+    pub async fn only_here(&self, asked: Asked<'_>) -> Result<()> {
+        let Some(record) = self.db.find_environment(asked.environment).await? else { return Ok(()) };
+        let refused = self.db.refuse_elsewhere(&record, self.site.as_ref()).await;
+        self.db.noted(&asked, refused, SystemClock.now()).await
+    }
+
+    /// Where the environment runs, if that is another site than this.
+    pub async fn elsewhere(&self, record: &EnvironmentRecord) -> Result<Option<SiteRecord>> {
+        let here = |owner: &String| self.site.as_ref().is_some_and(|site| site.id == *owner);
+        match &record.owner {
+            Some(owner) if self.site.is_some() && !here(owner) => self.db.owner(record).await,
+            _ => Ok(None),
+        }
+    }
+
     /// Tells the daemon that there is work, and starts it if there is nobody to hear it.
     pub async fn hand_over(&self) -> Result<()> {
         if self.daemon.ring() {
@@ -125,7 +145,10 @@ pub fn database(global: &Global, home: &Home) -> Result<(DatabaseUrl, Vec<String
     match (&global.database_url, &global.db_path) {
         (Some(url), _) => Ok(match DatabaseUrl::parse(url)? {
             DatabaseUrl::Sqlite(path) => sqlite(&path),
-            postgres @ DatabaseUrl::Postgres(_) => (postgres, vec![url.clone()]),
+            DatabaseUrl::Postgres(whole) => {
+                let passed_on = vec![whole.clone()];
+                (DatabaseUrl::Postgres(whole), passed_on)
+            }
         }),
         (None, Some(path)) => Ok(sqlite(path)),
         (None, None) => Ok((DatabaseUrl::Sqlite(home.database()), Vec::new())),

@@ -8,6 +8,7 @@ mod connection;
 pub(crate) mod deployments;
 #[cfg(test)]
 pub(crate) mod disk;
+mod duties;
 pub(crate) mod environments;
 pub(crate) mod holds;
 pub(crate) mod leases;
@@ -23,9 +24,11 @@ pub(crate) mod rollouts;
 mod row;
 mod secrets;
 mod session;
+pub(crate) mod sites;
 pub(crate) mod slots;
 mod sql;
 mod sqlite;
+mod url;
 
 pub use audit::{AuditFinding, AuditRecord, Verified};
 pub use check::Checked;
@@ -39,6 +42,7 @@ pub use operations::{OperationRecord, OperationStatus};
 pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
 pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};
+pub use sites::{Adopted, Site, SiteRecord};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use row::Cause;
@@ -87,6 +91,19 @@ impl Database {
     /// Closes the connections; on SQLite the last one to close folds the write-ahead log back.
     pub async fn close(&self) {
         self.source.close().await;
+    }
+
+    /// Whether homes on several machines may share it.
+    pub fn is_shared(&self) -> bool {
+        self.backend == Backend::Postgres
+    }
+
+    /// The database's own time in milliseconds, as an expression: also within a transaction that began long ago.
+    fn clock(&self) -> &'static str {
+        match self.backend {
+            Backend::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+            Backend::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
     }
 
     /// A word for people: `sqlite` or `postgres`.

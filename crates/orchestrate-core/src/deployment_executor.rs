@@ -8,7 +8,7 @@ pub use promotion::Promotion;
 
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::{
-    Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases,
+    Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases, sites,
 };
 use crate::deployment::Deployment;
 use crate::deployment_strategy::StrategyKind;
@@ -179,6 +179,7 @@ impl DeploymentExecutor {
             false => Some(Marks::take(&self.ports, name, release.id, before).await),
         };
         let new = NewDeploy {
+            environment: &environment,
             release,
             from: from.map(|(release, _)| release),
             strategy: strategy.kind,
@@ -278,8 +279,10 @@ impl DeploymentExecutor {
             )
             .hint(format!("see how it stands: orchestrate deploy status --env {environment}")));
         };
+        // First the lease: who is adopted by another site gets a newer fence.
         let lease =
             self.db.lease(environment).await?.ok_or_else(|| Error::bug("an operation without a lease"))?;
+        sites::only_here(&self.db, &self.ports, &self.db.environment(environment).await?).await?;
         if let Some(since) = lease.restored_at {
             return Err(crate::database::restored::waits(environment, since));
         }
@@ -391,6 +394,7 @@ impl DeploymentExecutor {
         if lease.as_ref().is_some_and(Lease::is_closed) {
             return Err(busy(&self.db, &self.ports, name).await?);
         }
+        sites::only_here(&self.db, &self.ports, &environment).await?;
         let fence = lease.map_or(Fence(0), |lease| lease.fence);
         Ok((environment, Seen { fence, slots: self.db.slots(name).await? }))
     }

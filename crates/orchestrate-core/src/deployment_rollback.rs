@@ -26,7 +26,7 @@ mod tests;
 pub use differences::{Difference, differences};
 pub use preview::{Candidate, Preview, Readiness};
 
-use crate::database::{Asked, Database};
+use crate::database::{Asked, Database, sites};
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -225,6 +225,7 @@ impl DeploymentRollback {
         if observed.busy {
             return Err(busy(&self.db, &self.ports, &request.environment).await?);
         }
+        sites::only_here(&self.db, &self.ports, &observed.environment).await?;
         Ok((Terms { wanted, force: request.force, automatic, distrust_warm: false }, observed))
     }
 

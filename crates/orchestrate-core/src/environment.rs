@@ -86,6 +86,14 @@ impl ProviderKind {
         }
     }
 
+    /// Whether its instances are on one machine, in one home, so that only the daemon there can look after them.
+    pub const fn is_local(self) -> bool {
+        match self {
+            Self::Process | Self::Docker | Self::Static | Self::Custom => true,
+            Self::Swarm | Self::Kubernetes => false,
+        }
+    }
+
     /// Whether a release is an image of a registry, which brings its own command.
     pub const fn runs_images(self) -> bool {
         match self {

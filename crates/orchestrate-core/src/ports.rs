@@ -135,6 +135,10 @@ pub trait Host: Send + Sync {
     fn holder(&self, actor: &str) -> crate::database::Holder;
     /// Whether the holder still runs; `None` if that cannot be known from here (another machine).
     fn runs(&self, holder: &crate::database::Holder) -> Option<bool>;
+    /// The home of this program, where several share a database; environments of one home are left alone by the others.
+    fn site(&self) -> Option<crate::database::Site> {
+        None
+    }
 }
 
 /// Told of each step, for people who wait.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::database::{Asked, Database};
+use crate::database::{Asked, Database, sites};
 use crate::environment::Retention;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, busy, record_pruning};
@@ -78,6 +78,9 @@ async fn prune_once(
     let retention = configured(&observed)?;
     if observed.busy {
         return Err(busy(db, ports, name).await?);
+    }
+    if !dry_run {
+        sites::only_here(db, ports, &observed.environment).await?;
     }
     let judged = verdicts(&facts(db, &observed, ports.clock.now()).await?, &retention);
     let going: Vec<&Release> =

@@ -104,7 +104,8 @@ impl SecretKey {
 
 fn unreadable(label: &str) -> Error {
     Error::refused("ORC-0211", format!("the secret {label} cannot be decrypted"))
-        .hint("the key at hand is not the one the secret was sealed with; restore that one from a backup")
+        .hint("the key at hand is not the one the secret was sealed with; restore that one from a backup, or, where several homes \
+               share a database, have all of them use one key: ORCHESTRATE_KEY_FILE")
 }
 
 #[cfg(test)]

@@ -26,8 +26,12 @@ pub(crate) async fn forget(daemon: Arc<Daemon>) {
 
 async fn look(daemon: &Daemon, forgot: &mut HashMap<EnvironmentName, Fence>) -> Result<()> {
     let (db, ports) = (&daemon.options.db, &daemon.options.ports);
+    let care = daemon.care().await?;
     for record in db.list_environments().await? {
         let name = record.environment.name;
+        if !care.is_for(&name) {
+            continue;
+        }
         let Some(lease) = db.lease(&name).await? else { continue };
         if forgot.get(&name) == Some(&lease.fence) {
             continue;

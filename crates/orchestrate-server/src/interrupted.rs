@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrate_core::DeploymentExecutor;
 use orchestrate_core::database::OperationRecord;
+use orchestrate_core::{DeploymentExecutor, Result};
 
 use crate::Daemon;
 use crate::lanes::Lanes;
@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn finish(daemon: Arc<Daemon>) {
     let mut lanes = Lanes::new();
     loop {
-        match daemon.options.db.list_open_operations().await {
+        match left_open(&daemon).await {
             Ok(operations) => {
                 for operation in operations {
                     lanes.start(operation.environment.clone(), finish_one(Arc::clone(&daemon), operation));
@@ -30,6 +30,16 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
             () = lanes.freed() => {}
         }
     }
+}
+
+async fn left_open(daemon: &Daemon) -> Result<Vec<OperationRecord>> {
+    let mut operations = daemon.options.db.list_open_operations().await?;
+    if operations.is_empty() {
+        return Ok(operations);
+    }
+    let care = daemon.care().await?;
+    operations.retain(|operation| care.is_for(&operation.environment));
+    Ok(operations)
 }
 
 async fn finish_one(daemon: Arc<Daemon>, operation: OperationRecord) {

@@ -1,6 +1,7 @@
 //! The daemon: hosts the provider of this host, delivers the outbox, ends warm periods, watches what bakes, and
 //! finishes what was interrupted. It knows the ports, never the adapters behind them.
 
+mod care;
 mod hooks;
 mod interrupted;
 mod lanes;
@@ -76,12 +77,14 @@ pub(crate) struct Bell {
     pub rollouts: Notify,
     pub verdicts: Notify,
     pub environments: Notify,
+    pub care: Notify,
     pub prune: Notify,
     pub hooks: Notify,
 }
 
 impl Bell {
     pub fn ring(&self) {
+        self.care.notify_one();
         self.outbox.notify_one();
         self.slots.notify_one();
         self.operations.notify_one();
@@ -105,6 +108,7 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
         farewell,
         options,
     });
+    care::begin(&daemon).await;
     let mut tasks = tasks::start(&daemon, wake);
     let verdicts = Arc::clone(&daemon);
     ready();
@@ -120,5 +124,6 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
     };
     tasks.shutdown().await;
     verdicts.verdicts.shutdown().await;
+    care::end(&verdicts).await;
     Ok(ended)
 }

@@ -1,23 +1,29 @@
-//! Delivers notices: at least once, each channel in order, and no channel waits for another.
+//! Delivers notices: at least once, each channel in order, and no channel waits for another. Of the daemons that share a
+//! database one at a time delivers to a channel.
+
+mod turn;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use orchestrate_core::Result;
 use orchestrate_core::database::OutboxRecord;
 use orchestrate_core::failpoint;
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
 use orchestrate_core::ports::{DeliveryError, Notice};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
+use orchestrate_core::{Error, Result};
 use tokio::task::JoinSet;
 
 use crate::Daemon;
 use crate::tasks::until;
+use turn::{Taken, Turn};
 
 /// After this many attempts, some days, a notice is given up on; `notify flush` sends it again.
 const MOST_ATTEMPTS: u32 = 100;
 const BATCH: i64 = 100;
+/// Until it is looked again whether another daemon is done with a channel.
+const LEFT_TO_OTHERS: Span = Span::from_secs(1);
 
 pub(crate) async fn deliver(daemon: Arc<Daemon>) {
     let busy = Arc::new(Mutex::new(HashSet::new()));
@@ -75,8 +81,35 @@ fn address(channel: &Channel) -> String {
 }
 
 async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
+    let opened = opened(daemon, &record.notice).await;
+    let Some(site) = daemon.site() else { return attempt(daemon, record, opened).await };
+    // Who has not the key leaves it to the others.
+    if let Err(error) = &opened {
+        return leave(daemon, record, error).await;
+    }
+    let turn = Turn::of(daemon, &site, &record.notice.channel);
+    match turn.take(record).await {
+        Ok(Taken::Here) => turn.keep_during(attempt(daemon, record, opened)).await,
+        Ok(Taken::Done) => {}
+        Ok(Taken::ByAnother) => daemon.options.ports.clock.sleep(LEFT_TO_OTHERS).await,
+        Err(error) => not_recorded(daemon, &error).await,
+    }
+}
+
+/// Says so with the notice, where people look, and looks again later.
+async fn leave(daemon: &Daemon, record: &OutboxRecord, error: &Error) {
+    let message = error.full_message();
+    tracing::warn!("notice {} is left to a daemon with the key: {message}", record.notice.key);
+    let why = format!("{} cannot deliver it: {message}", daemon.options.ports.host.holder("daemon").host);
+    if let Err(error) = daemon.options.db.notice_waits(record.id, &why).await {
+        tracing::warn!("that could not be recorded: {}", error.full_message());
+    }
+    daemon.options.ports.clock.sleep(Span::from_secs(15)).await;
+}
+
+async fn attempt(daemon: &Daemon, record: &OutboxRecord, opened: Result<(Notice, Option<SecretText>)>) {
     let (db, now) = (&daemon.options.db, || daemon.options.ports.clock.now());
-    let result = match opened(daemon, &record.notice).await {
+    let result = match opened {
         Ok((notice, secret)) => {
             failpoint!("outbox/deliver", daemon.options.notifier.deliver(&notice, secret.as_ref()).await)
         }
@@ -99,10 +132,14 @@ async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
         }
     };
     if let Err(error) = recorded {
-        tracing::warn!("a delivery could not be recorded, it will be repeated: {}", error.full_message());
-        // Without this pause a full disk would make a busy loop of sending the same notice.
-        daemon.options.ports.clock.sleep(Span::from_secs(5)).await;
+        not_recorded(daemon, &error).await;
     }
+}
+
+async fn not_recorded(daemon: &Daemon, error: &Error) {
+    tracing::warn!("a delivery could not be recorded, it will be repeated: {}", error.full_message());
+    // Without this pause a full disk would make a busy loop of sending the same notice.
+    daemon.options.ports.clock.sleep(Span::from_secs(5)).await;
 }
 
 /// The notice with the whole URL of its channel, and the secret that signs it.

@@ -28,9 +28,10 @@ pub(crate) async fn keep_few(daemon: Arc<Daemon>) {
 
 async fn look(daemon: &Daemon, looked: &mut HashMap<EnvironmentName, DeploymentId>) -> Result<()> {
     let (db, ports) = (&daemon.options.db, &daemon.options.ports);
+    let care = daemon.care().await?;
     for record in db.list_environments().await? {
         let environment = &record.environment;
-        if environment.settings.retention.is_none() {
+        if environment.settings.retention.is_none() || !care.is_for(&environment.name) {
             continue;
         }
         let Some(newest) = db.list_deployments(&environment.name, 1).await?.pop() else { continue };

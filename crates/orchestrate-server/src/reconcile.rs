@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrate_core::Result;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::slot_tending::{self, Told};
 
@@ -16,10 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 pub(crate) async fn keep(daemon: Arc<Daemon>) {
     let mut lanes = Lanes::new();
     loop {
-        match daemon.options.db.list_environments().await {
-            Ok(records) => {
-                for record in records {
-                    let name = record.environment.name;
+        match in_care(&daemon).await {
+            Ok(names) => {
+                for name in names {
                     lanes.start(name.clone(), keep_one(Arc::clone(&daemon), name));
                 }
             }
@@ -33,7 +33,13 @@ pub(crate) async fn keep(daemon: Arc<Daemon>) {
     }
 }
 
-/// Until the environment is deleted.
+async fn in_care(daemon: &Daemon) -> Result<Vec<EnvironmentName>> {
+    let care = daemon.care().await?;
+    let records = daemon.options.db.list_environments().await?.into_iter();
+    Ok(records.map(|record| record.environment.name).filter(|name| care.is_for(name)).collect())
+}
+
+/// Until the environment is deleted, or another daemon looks after it.
 async fn keep_one(daemon: Arc<Daemon>, name: EnvironmentName) {
     let (db, ports) = (&daemon.options.db, &daemon.options.ports);
     let mut instances = daemon.options.instances_changed.clone();
@@ -53,7 +59,9 @@ async fn keep_one(daemon: Arc<Daemon>, name: EnvironmentName) {
             changed = instances.changed() => if changed.is_err() { return },
             changed = router.changed() => if changed.is_err() { return },
         }
-        if db.environment(&name).await.is_err_and(|error| error.code() == "ORC-0101") {
+        if db.environment(&name).await.is_err_and(|error| error.code() == "ORC-0101")
+            || daemon.care().await.is_ok_and(|care| !care.is_for(&name))
+        {
             return;
         }
     }

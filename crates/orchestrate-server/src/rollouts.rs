@@ -72,8 +72,9 @@ pub(crate) async fn advance(daemon: Arc<Daemon>) {
 async fn to_watch(daemon: &Daemon, watched: &Watched) -> Result<Vec<Rollout>> {
     let db = &daemon.options.db;
     let mut found = Vec::new();
+    let care = daemon.care().await?;
     for rollout in db.list_open_rollouts().await? {
-        if watched.take(&rollout, fence(daemon, &rollout).await?) {
+        if care.is_for(&rollout.environment) && watched.take(&rollout, fence(daemon, &rollout).await?) {
             found.push(rollout);
         }
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrate_core::Result;
 use orchestrate_core::slot_tending::{self, Leaving};
 use orchestrate_core::time::Timestamp;
 use tokio::net::UnixDatagram;
 use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
-use crate::{Daemon, hooks, interrupted, outbox, prune, reconcile, rollouts, verdicts};
+use crate::{Daemon, care, hooks, interrupted, outbox, prune, reconcile, rollouts, verdicts};
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -17,6 +18,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(15);
 pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(listen(Arc::clone(daemon), wake));
+    tasks.spawn(care::keep(Arc::clone(daemon)));
     tasks.spawn(reconcile::keep(Arc::clone(daemon)));
     tasks.spawn(interrupted::finish(Arc::clone(daemon)));
     tasks.spawn(verdicts::watch(Arc::clone(daemon)));
@@ -39,7 +41,7 @@ async fn listen(daemon: Arc<Daemon>, wake: UnixDatagram) {
 async fn tend_slots(daemon: Arc<Daemon>) {
     let mut lanes = Lanes::new();
     loop {
-        let next = match slot_tending::leaving(&daemon.options.db).await {
+        let next = match leaving(&daemon).await {
             Ok(slots) => {
                 let now = daemon.options.ports.clock.now();
                 let next = slots.iter().filter_map(|slot| slot.due(now)).min();
@@ -61,6 +63,13 @@ async fn tend_slots(daemon: Arc<Daemon>) {
             () = lanes.freed() => {}
         }
     }
+}
+
+async fn leaving(daemon: &Daemon) -> Result<Vec<Leaving>> {
+    let care = daemon.care().await?;
+    let mut slots = slot_tending::leaving(&daemon.options.db).await?;
+    slots.retain(|slot| care.is_for(&slot.placement.environment));
+    Ok(slots)
 }
 
 async fn tend_slot(daemon: Arc<Daemon>, slot: Leaving) {

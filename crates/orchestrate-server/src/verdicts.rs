@@ -66,8 +66,9 @@ pub(crate) async fn watch(daemon: Arc<Daemon>) {
 }
 
 async fn look(daemon: &Arc<Daemon>) -> Result<()> {
+    let care = daemon.care().await?;
     for deployment in settle::unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await? {
-        if daemon.verdicts.take(deployment.id) {
+        if care.is_for(&deployment.environment) && daemon.verdicts.take(deployment.id) {
             let daemon = Arc::clone(daemon);
             let verdicts = Arc::clone(&daemon);
             verdicts.verdicts.spawn(async move {
@@ -111,10 +112,21 @@ fn log(deployment: &Deployment, came_of_it: &Automatic) {
 pub(crate) async fn settled(daemon: &Arc<Daemon>, id: DeploymentId) -> Result<()> {
     let mut ended = daemon.verdicts.ended.subscribe();
     look(daemon).await?;
+    while !daemon.verdicts.is_watched(id) && is_left_to_another(daemon, id).await? {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        look(daemon).await?;
+    }
     while daemon.verdicts.is_watched(id) {
         if ended.changed().await.is_err() {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Another daemon watches it, which is seen only in the records.
+async fn is_left_to_another(daemon: &Daemon, id: DeploymentId) -> Result<bool> {
+    let unsettled = settle::unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await?;
+    let Some(deployment) = unsettled.into_iter().find(|deployment| deployment.id == id) else { return Ok(false) };
+    Ok(!daemon.care().await?.is_for(&deployment.environment))
 }

@@ -33,8 +33,21 @@ pub enum EnvCommand {
     Stop(NamedEnvironment),
     /// After a restore: lets what is recorded run again in one, whatever runs there now.
     Accept(NamedEnvironment),
+    /// Has one run on this machine from now on, because the machine that it ran on is gone for good.
+    Adopt(EnvAdopt),
     /// Removes the releases that one does not keep, by its `retention`.
     Prune(EnvPrune),
+}
+
+#[derive(Debug, Args)]
+pub struct EnvAdopt {
+    /// The environment.
+    pub name: EnvironmentName,
+    /// Also while the daemon of the machine that it runs on is alive.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

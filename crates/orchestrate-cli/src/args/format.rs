@@ -43,6 +43,7 @@ impl EnvCommand {
             Self::Create(args) => &args.output,
             Self::Apply(args) => &args.output,
             Self::Prune(args) => &args.output,
+            Self::Adopt(args) => &args.output,
         }
     }
 }

@@ -57,20 +57,22 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         return Err(Error::usage("ORC-0208", "deploy needs --env and --version").into());
     };
     let wiring = Wiring::open(global).await?;
+    let (actor, typed) = (crate::host::actor(), args.reason.clone());
+    let asked = || Asked {
+        environment: &environment,
+        actor: &actor,
+        what: "deploy",
+        version: Some(version.as_str()),
+        reason: typed.as_deref(),
+    };
+    wiring.only_here(asked()).await?;
     let intended = Intended::read(global, &wiring, &environment, args.artifact.as_deref()).await?;
     let progress = Arc::new(StepProgress::new(printer));
     printer.progress(&format!("deploying {version} to {environment}"));
     if !args.skip_validation {
         let passed =
             super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await;
-        let asked = Asked {
-            environment: &environment,
-            actor: &crate::host::actor(),
-            what: "deploy",
-            version: Some(version.as_str()),
-            reason: args.reason.as_deref(),
-        };
-        noted(&wiring.db, asked, passed).await?;
+        noted(&wiring.db, asked(), passed).await?;
     }
     let interrupt = interrupt();
     progress.waiting("taking the artifact in");

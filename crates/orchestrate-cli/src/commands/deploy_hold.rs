@@ -20,6 +20,7 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(&env).await?;
     let (actor, reason) = (crate::host::actor(), reason.as_str());
+    wiring.only_here(asked("hold", &env, &version, &actor, Some(reason))).await?;
     let held = wiring.db.hold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
     let value = serde_json::json!({ "environment": env, "version": version, "held": true, "reason": reason });
@@ -32,6 +33,7 @@ pub async fn unhold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(&env).await?;
     let (actor, reason) = (crate::host::actor(), reason.as_deref());
+    wiring.only_here(asked("unhold", &env, &version, &actor, reason)).await?;
     let lifted = wiring.db.unhold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("unhold", &env, &version, &actor, reason), lifted).await?;
     let value =

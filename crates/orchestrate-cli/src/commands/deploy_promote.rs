@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orchestrate_core::database::Asked;
 use orchestrate_core::deployment::Deployment;
 use orchestrate_core::deployment_executor::Promotion;
 use orchestrate_core::execute::Limits;
@@ -27,12 +28,15 @@ struct Report<'a> {
 
 pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
+    let actor = crate::host::actor();
+    let asked = Asked { environment: &args.env, actor: &actor, what: "promote", version: None, reason: None };
+    wiring.only_here(asked).await?;
     let progress = Arc::new(StepProgress::new(printer));
     let interrupt = interrupt();
     let promotion = Promotion {
         environment: args.env.clone(),
         all: args.all,
-        actor: crate::host::actor(),
+        actor,
         by_itself: None,
         limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
     };

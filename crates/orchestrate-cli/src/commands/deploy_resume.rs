@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_executor::{Resumed, failed};
 use orchestrate_core::deployment_rollback::{self, RolledBack};
 use orchestrate_core::name::EnvironmentName;
@@ -17,9 +18,11 @@ use crate::wiring::Wiring;
 pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(environment).await?;
+    let actor = crate::host::actor();
+    let asked = Asked { environment, actor: &actor, what: "resume", version: None, reason: None };
+    wiring.only_here(asked).await?;
     let progress = Arc::new(StepProgress::new(printer));
-    let resumed =
-        wiring.executor(Arc::clone(&progress) as _).resume(environment, &crate::host::actor()).await;
+    let resumed = wiring.executor(Arc::clone(&progress) as _).resume(environment, &actor).await;
     progress.finished();
     let resumed = resumed?;
     wiring.hand_over().await?;

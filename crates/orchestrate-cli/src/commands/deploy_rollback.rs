@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orchestrate_core::RollbackRequest;
+use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_rollback::{Asking, Preview, RolledBack, failed};
 use orchestrate_core::execute::Limits;
 use orchestrate_core::rollback_event::{RollbackEvent, RollbackPath, RollbackStatus, Trigger};
@@ -34,6 +35,19 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         plan: args.plan,
         limits: Limits { timeout: None, interrupt: Some(interrupt()) },
     };
+    // Core refuses it as well; but no daemon is started for what runs on another site.
+    if !args.dry_run && wiring.site.is_some() && !wiring.daemon.is_running().await {
+        let (what, version) = (if asking.undo { "undo" } else { "rollback" }, request.target_version.as_ref());
+        wiring
+            .only_here(Asked {
+                environment: &request.environment,
+                actor: &asking.actor,
+                what,
+                version: version.map(|version| version.as_str()),
+                reason: asking.reason.as_deref(),
+            })
+            .await?;
+    }
     if args.dry_run {
         let preview = rollback.preview(&request, &asking).await?;
         printer.result(&preview, || preview_text(printer, &preview, &command(&request, &asking, &preview)));

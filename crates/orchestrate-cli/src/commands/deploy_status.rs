@@ -6,6 +6,7 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use orchestrate_core::database::{Site, SiteRecord};
 use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::Evidence;
@@ -28,6 +29,9 @@ use crate::wiring::Wiring;
 #[derive(Serialize)]
 struct Status {
     environment: EnvironmentName,
+    /// Where it runs, if that is another home than this; then what only the programs there can tell is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elsewhere: Option<SiteRecord>,
     live: Option<LiveStatus>,
     latest: Option<Latest>,
     traffic: Vec<Traffic>,
@@ -86,10 +90,11 @@ struct Traffic {
     version: Version,
     slot: Slot,
     state: SlotState,
-    weight: u8,
-    instances: u32,
-    healthy: u32,
-    in_flight: u64,
+    /// What the router sees; none where it cannot be asked from here.
+    weight: Option<u8>,
+    instances: Option<u32>,
+    healthy: Option<u32>,
+    in_flight: Option<u64>,
     warm_until: Option<Timestamp>,
     proven: bool,
     /// Where its instances can be asked past the live address.
@@ -137,9 +142,13 @@ async fn read_settled(wiring: &Wiring, environment: &EnvironmentName) -> Result<
 async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
     let db = &wiring.db;
     let record = db.environment(environment).await?;
+    let elsewhere = wiring.elsewhere(&record).await?;
     let (provider, router) = wiring.onlooker();
-    let view = router.observe(environment).await.unwrap_or_default();
-    let traffic = traffic(wiring, environment, &view).await?;
+    let view = match elsewhere {
+        Some(_) => None,
+        None => Some(router.observe(environment).await.unwrap_or_default()),
+    };
+    let traffic = traffic(wiring, environment, view.as_ref()).await?;
     let live = record.live.and_then(|live| {
         let here = traffic.iter().find(|row| row.state == SlotState::Live)?;
         Some(LiveStatus {
@@ -166,14 +175,19 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         hooks: deployment.hooks,
         point_of_no_return: deployment.went_live_at,
     });
+    let rollback = match &elsewhere {
+        Some(there) => unknown_from_here(there),
+        None => wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
+    };
     Ok(Status {
         environment: environment.clone(),
+        elsewhere,
         live,
         latest,
         traffic,
         rollout,
         bake,
-        rollback: wiring.rollback(Arc::new(Silent)).readiness(environment).await?,
+        rollback,
         holds: db.list_holds(environment).await?,
         drift: drift(wiring, &provider, environment).await?,
         operation: operation(wiring, environment).await?,
@@ -199,6 +213,20 @@ async fn drift(
     Ok(provider.drift(&placement).await.unwrap_or_default())
 }
 
+/// Whether a rollback is ready is known where the instances are.
+fn unknown_from_here(there: &SiteRecord) -> Readiness {
+    let Site { host, home, .. } = &there.site;
+    Readiness {
+        ready: false,
+        target_version: None,
+        rollback_type: None,
+        path: None,
+        estimated_ms: None,
+        blockers: vec![format!("it runs on {host}, in {home}, and goes back only from there")],
+        command: None,
+    }
+}
+
 async fn bake(
     wiring: &Wiring,
     latest: Option<&Deployment>,
@@ -217,24 +245,28 @@ async fn bake(
     }))
 }
 
-async fn traffic(wiring: &Wiring, environment: &EnvironmentName, view: &RouterView) -> Result<Vec<Traffic>> {
+async fn traffic(
+    wiring: &Wiring,
+    environment: &EnvironmentName,
+    view: Option<&RouterView>,
+) -> Result<Vec<Traffic>> {
     let mut rows = Vec::new();
     for slot in wiring.db.slots(environment).await? {
         let release =
             wiring.db.release(slot.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
-        let seen = view.placed(slot.slot, slot.release);
+        let seen = view.and_then(|view| view.placed(slot.slot, slot.release));
         let count = |field: fn(&orchestrate_core::ports::BackendView) -> u32| {
-            seen.map_or(0, |seen| seen.backends.iter().map(field).sum())
+            view.map(|_| seen.map_or(0, |seen| seen.backends.iter().map(field).sum()))
         };
         rows.push(Traffic {
             proven: release.proven_at.is_some(),
             version: release.version,
             slot: slot.slot,
             state: slot.state,
-            weight: seen.map_or(0, |seen| seen.weight),
+            weight: view.map(|_| seen.map_or(0, |seen| seen.weight)),
             instances: count(|backend| backend.instances),
             healthy: count(|backend| backend.healthy),
-            in_flight: seen.map_or(0, |seen| seen.in_flight),
+            in_flight: view.map(|_| seen.map_or(0, |seen| seen.in_flight)),
             warm_until: slot.until,
             addresses: seen.map_or_else(Vec::new, |seen| {
                 seen.backends.iter().flat_map(|backend| backend.addresses.clone()).collect()

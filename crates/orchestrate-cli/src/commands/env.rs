@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestrate_core::database::Asked;
+use orchestrate_core::database::{Asked, Site};
 use orchestrate_core::environment::{EnvironmentSettings, HealthCheck, ProcessType};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Clock as _, Provider as _, Router as _, SystemClock};
@@ -32,6 +32,7 @@ pub async fn run(global: &Global, command: EnvCommand, printer: &Printer) -> End
         EnvCommand::Check(args) => check(&wiring, &args.name, printer).await,
         EnvCommand::Stop(args) => stop(&wiring, &args.name, printer).await,
         EnvCommand::Accept(args) => accept(&wiring, &args.name, printer).await,
+        EnvCommand::Adopt(args) => super::env_adopt::run(&wiring, &args, printer).await,
         EnvCommand::Prune(args) => super::env_prune::run(&wiring, &args, printer).await,
     }
 }
@@ -124,6 +125,7 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
     let mut applied = Vec::new();
     for (name, environment) in &config.environments {
         let (db, settings) = (&wiring.db, &environment.settings);
+        wiring.only_here(asked("apply", name, &actor)).await?;
         let changed = db.apply_environment(name, &config.service, settings, &channels, &actor, now).await;
         let changed = noted(db, asked("apply", name, &actor), changed).await?;
         applied.push(serde_json::json!({ "name": name, "changed": changed }));
@@ -144,6 +146,7 @@ fn asked<'a>(what: &'static str, environment: &'a EnvironmentName, actor: &'a st
 
 async fn delete(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     let actor = crate::host::actor();
+    wiring.only_here(asked("delete", name, &actor)).await?;
     let deleted = wiring.db.delete_environment(name, &actor, SystemClock.now()).await;
     noted(&wiring.db, asked("delete", name, &actor), deleted).await?;
     let value = serde_json::json!({ "name": name, "deleted": true });
@@ -178,6 +181,13 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
     let mut found = |name: &str, passed: bool, message: String| {
         findings.push(Finding { name: name.into(), passed, message });
     };
+    if let Some(there) = wiring.elsewhere(&record).await? {
+        let Site { host, home, .. } = &there.site;
+        let message = format!("it runs on {host}, in {home}; what runs can be looked at only there");
+        found("site", false, message);
+        found("daemon", there.alive, format!("the one there {}", there.seen()));
+        return Ok(findings);
+    }
     let daemon = wiring.daemon.is_running().await;
     found(
         "daemon",
@@ -240,6 +250,7 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
 async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     let live = wiring.db.environment(name).await?.live.map(|live| live.release);
     let actor = crate::host::actor();
+    wiring.only_here(asked("accept", name, &actor)).await?;
     let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await.unwrap_or_default();
     let served = view.live().filter(|there| Some(there.release) != live).map(|there| there.slot);
     let accepted = wiring.db.accept_restored(name, served, &actor, SystemClock.now()).await;
@@ -257,6 +268,7 @@ async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> E
 
 async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     wiring.db.environment(name).await?;
+    wiring.only_here(asked("stop", name, &crate::host::actor())).await?;
     let rollout = wiring.db.open_rollout(name).await?;
     let ends = rollout.as_ref().map_or_else(String::new, |rollout| {
         format!(" This ends a rollout: {}.", super::deploy_promote::standing(rollout))

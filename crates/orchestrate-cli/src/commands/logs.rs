@@ -4,6 +4,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use orchestrate_core::database::Site;
 use orchestrate_core::Error;
 use orchestrate_core::name::{EnvironmentName, Version};
 
@@ -24,6 +25,13 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
         }
         None => live_version(&wiring, &args.env).await?,
     };
+    let record = wiring.db.environment(&args.env).await?;
+    if let Some(there) = wiring.elsewhere(&record).await? {
+        let Site { host, home, .. } = &there.site;
+        return Err(Error::refused("ORC-0130", format!("the output of {} is on {host}, in {home}", args.env))
+            .hint(format!("type the same on {host}: orchestrate --home {home} logs --env {}", args.env))
+            .into());
+    }
     let directory = wiring.home.path("logs").join(args.env.as_str()).join(version.as_str());
     let mut followed = Vec::new();
     for path in files(&directory) {

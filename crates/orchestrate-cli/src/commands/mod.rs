@@ -22,6 +22,7 @@ mod deploy_status;
 mod deploy_validate;
 mod doctor;
 mod env;
+mod env_adopt;
 mod env_prune;
 mod evidence;
 mod init;

@@ -71,7 +71,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         router: Arc::new(ByRouter::new(wiring.db.clone(), routers)),
         witness: Arc::new(ReleaseWitness::new(Arc::clone(&providers) as _)),
         clock: Arc::new(SystemClock),
-        host: Arc::new(ThisHost),
+        host: Arc::new(ThisHost { site: wiring.site }),
         progress: Arc::new(Logged),
         lease_ttl: lease_ttl(),
     };

@@ -35,7 +35,7 @@ impl DatabaseUrl {
     /// From `--database-url`: `postgres://…`, `postgresql://…`, `sqlite://PATH` or `sqlite:PATH`.
     pub fn parse(text: &str) -> Result<Self> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.to_owned()));
+            return Ok(Self::Postgres(super::url::with_whole_paths(text)));
         }
         let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
         match path {
@@ -163,14 +163,36 @@ async fn run(migrator: &Migrator, url: &DatabaseUrl) -> std::result::Result<(), 
 
 fn opening_error(url: &DatabaseUrl, cause: Cause) -> Error {
     let wrong = matches!(cause, Cause::Postgres(sqlx::Error::Configuration(_)));
+    if let Some(error) = certificate_error(url) {
+        return error;
+    }
     let error = store_error(cause);
     match error.code() {
+        "ORC-0417" | "ORC-0418" | "ORC-0421" => {
+            let hint = error.hint_text().unwrap_or_default().to_owned();
+            Error::failed(error.code(), format!("the database {url} cannot be used")).hint(hint).source(error)
+        }
         _ if wrong => Error::usage("ORC-0203", format!("the database {url} cannot be used")).source(error),
         "ORC-0409" => Error::failed("ORC-0406", format!("the database {url} cannot be reached"))
             .hint("check that the server runs and that --database-url is right; nothing was changed")
             .source(error),
         _ => error,
     }
+}
+
+/// A file that the URL names and that cannot be read; the error of the connection does not say which it is.
+fn certificate_error(url: &DatabaseUrl) -> Option<Error> {
+    let DatabaseUrl::Postgres(text) = url else { return None };
+    let named = |name| super::url::parameter(text, name);
+    let files = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(named);
+    files.filter(|file| file.starts_with('/')).find_map(|file| {
+        let error = std::fs::File::open(&file).err()?;
+        Some(
+            Error::usage("ORC-0417", format!("the file {file}, which the URL of the database {url} names, cannot be read"))
+                .hint("name the whole path of a file in PEM format: sslrootcert=/etc/ssl/db-ca.pem")
+                .source(error),
+        )
+    })
 }
 
 /// Creates the file readable by its owner only; SQLite gives its side files the same mode.

@@ -16,6 +16,8 @@ pub struct EnvironmentRecord {
     pub environment: Environment,
     pub channels: Vec<Channel>,
     pub live: Option<Live>,
+    /// The site that its instances are on, once something was deployed; none where an engine of a cluster runs them.
+    pub owner: Option<String>,
 }
 
 /// What has the traffic, as recorded.
@@ -123,7 +125,7 @@ impl Database {
             )
             .hint(format!("stop them first: orchestrate env stop {name}")));
         }
-        let changed = query("UPDATE environments SET deleted_at = $2 WHERE name = $1 AND deleted_at IS NULL")
+        let changed = query("UPDATE environments SET deleted_at = $2, owner = NULL WHERE name = $1 AND deleted_at IS NULL")
             .bind(name.to_string())
             .bind(now.to_string())
             .execute(&mut tx)
@@ -218,5 +220,6 @@ fn read(row: &Row) -> Result<EnvironmentRecord> {
         },
         channels: row.json("channels")?,
         live,
+        owner: row.opt_text("owner")?,
     })
 }

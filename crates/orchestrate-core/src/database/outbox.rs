@@ -154,6 +154,28 @@ impl Database {
         commit(tx).await
     }
 
+    /// Whether a notice still waits to be delivered now, as the records say in this moment.
+    pub async fn is_due(&self, id: i64, now: Timestamp) -> Result<bool> {
+        let row = query(
+            "SELECT id FROM outbox WHERE id = $1 AND status = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= $2)",
+        )
+        .bind(id)
+        .bind(now.to_string())
+        .fetch_optional(&mut *self.connection().await?)
+        .await?;
+        Ok(row.is_some())
+    }
+
+    /// Says why nobody delivers a notice yet; it counts as no attempt.
+    pub async fn notice_waits(&self, id: i64, why: &str) -> Result<()> {
+        query("UPDATE outbox SET last_error = $2 WHERE id = $1 AND status = 'pending' AND last_error IS NULL")
+            .bind(id)
+            .bind(why.to_owned())
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(())
+    }
+
     /// Records a failed attempt; without a next one the notice is given up on.
     pub async fn notice_failed(
         &self,
@@ -164,8 +186,9 @@ impl Database {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         let status = if next.is_some() { OutboxStatus::Pending } else { OutboxStatus::Dead };
-        query(
-            "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 WHERE id = $1",
+        let pending = query(
+            "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 \
+             WHERE id = $1 AND status = 'pending'",
         )
         .bind(id)
         .bind(status.as_str())
@@ -173,6 +196,10 @@ impl Database {
         .bind(next.map(|t| t.to_string()))
         .execute(&mut tx)
         .await?;
+        // Somebody else may have delivered it meanwhile, if this program slept.
+        if pending == 0 {
+            return tx.rollback().await;
+        }
         if next.is_none() {
             let detail = serde_json::json!({ "notice": id, "error": error });
             audit::record_of_all(&mut tx, now, "orchestrate", "notice_given_up", &detail);

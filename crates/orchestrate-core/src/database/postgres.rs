@@ -12,6 +12,9 @@ use super::sql::{Query, Value};
 
 /// How long a server may take to let us in.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The server's code for having no connection left, and how long one is waited for.
+pub(super) const TOO_MANY: &str = "53300";
+const CROWDED: Duration = Duration::from_secs(3);
 /// A program that stops in the middle of a transaction, as on a laptop that is closed, holds its locks no longer than this.
 const NO_SLEEPERS: &str = "SET idle_in_transaction_session_timeout = '5s'";
 
@@ -24,7 +27,7 @@ pub(crate) struct Session {
 impl Session {
     pub async fn open(url: &str) -> Result<Self, Cause> {
         let connecting = tokio::time::timeout(PATIENCE, async {
-            let mut connection = PgConnection::connect(url).await?;
+            let mut connection = connect(url).await?;
             sqlx::query(NO_SLEEPERS).execute(&mut connection).await?;
             Ok(connection)
         });
@@ -61,6 +64,23 @@ impl Session {
         self.broken |= result.as_ref().is_err_and(|error| !refused(error));
         Ok(result?)
     }
+}
+
+/// Where all connections are in use, one may be free in a moment: most commands are short.
+async fn connect(url: &str) -> sqlx::Result<PgConnection> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match PgConnection::connect(url).await {
+            Err(error) if has_too_many(&error) && began.elapsed() < CROWDED => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn has_too_many(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == TOO_MANY)
 }
 
 /// Whether the server ended the connection: class 57 tells that it is going away or coming up, class 25P that we slept in a

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::locker::Locker;
+use super::postgres;
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, Version};
 use crate::time::Timestamp;
@@ -35,12 +36,29 @@ impl Cause {
         }
     }
 
+    /// The server's certificate is not what was asked for, or there is no TLS at all.
+    fn is_about_tls(&self) -> bool {
+        match self {
+            Self::Postgres(sqlx::Error::Tls(_)) => true,
+            // How rustls tells of a bad certificate.
+            Self::Postgres(sqlx::Error::Io(error)) => error.kind() == std::io::ErrorKind::InvalidData,
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Locked { .. } | Self::Gone => false,
+        }
+    }
+
+    /// Whether the server said one of these, of which each is the beginning of a code.
+    fn is_refused_by(&self, codes: &[&str]) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| codes.iter().any(|begin| code.starts_with(begin)))
+    }
+
     fn is_unreachable(&self) -> bool {
         match self {
             Self::Sqlite(_) | Self::Locked { .. } => false,
             Self::Postgres(error) => {
                 matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_))
-                    || super::postgres::says_good_bye(error)
+                    || postgres::says_good_bye(error)
             }
             Self::Gone => true,
         }
@@ -75,6 +93,25 @@ pub(crate) fn store_error(error: Cause) -> Error {
             "ORC-0407",
             "the disk of the home is full or failing",
             "free some space, then try again; services keep running",
+        )
+    } else if error.is_about_tls() {
+        told(
+            "ORC-0417",
+            "the database server is not the one that was asked for",
+            "with sslmode=verify-full the host in the URL has to be a name in the server's certificate, and sslrootcert the file \
+             of who signed it; without TLS on the server: sslmode=disable",
+        )
+    } else if error.is_refused_by(&[postgres::TOO_MANY]) {
+        told(
+            "ORC-0418",
+            "the database server has no connection left",
+            "try again, or raise max_connections there; a command needs one connection, a daemon up to four",
+        )
+    } else if error.is_refused_by(&["28", "3D000"]) {
+        told(
+            "ORC-0421",
+            "the database server does not let us in",
+            "check user, password and name of the database: psql \"$ORCHESTRATE_DATABASE_URL\" -c 'select 1'",
         )
     } else if error.is_unreachable() {
         told(

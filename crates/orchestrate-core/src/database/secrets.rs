@@ -55,6 +55,7 @@ impl Database {
                     look = Look::Everywhere;
                     continue;
                 }
+                None if self.is_shared() && self.has_other_sites(&mut tx).await? => return Err(not_our_key()),
                 // The key is lost for good: what is sealed from now on is sealed with the one that is there.
                 None => change_key(&mut tx, ring.newest(), now).await?,
             };
@@ -165,6 +166,14 @@ impl Database {
         let row = row.fetch_optional(&mut *self.connection().await?).await?;
         row.map(|row| row.text("fingerprint")).transpose()
     }
+}
+
+/// Another home would not be able to read any more what it deploys.
+fn not_our_key() -> Error {
+    Error::refused("ORC-0211", "the secrets of this database are sealed with another key than the one of this home").hint(
+        "have all homes that share the database use one key: copy the file `key` of the other home, or name one place for all \
+         by ORCHESTRATE_KEY_FILE or ORCHESTRATE_KEY_COMMAND; if it is lost: orchestrate secrets rotate --skip-unreadable",
+    )
 }
 
 /// The version of each, and of those that are new.

@@ -1,7 +1,7 @@
 //! Taking on what stopped short of all traffic: to its next share, or to all of it; and keeping it where it is.
 
 use super::{Deployed, DeploymentExecutor};
-use crate::database::Asked;
+use crate::database::{Asked, sites};
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, NewPromotion, Pause, begin_promotion, record_pause};
 use crate::execute::{self, Limits};
@@ -84,7 +84,7 @@ impl DeploymentExecutor {
     }
 
     async fn pause_open(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
-        self.db.environment(environment).await?;
+        sites::only_here(&self.db, &self.ports, &self.db.environment(environment).await?).await?;
         let pause = Pause { environment, actor, why, only: None };
         record_pause(&self.db, &self.ports, pause).await?.ok_or_else(|| nothing_under_way(environment))
     }

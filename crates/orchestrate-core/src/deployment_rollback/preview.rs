@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::crossing::CROSSES;
 use super::differences::{Difference, differences};
 use super::{Asking, DeploymentRollback, RollbackRequest};
+use crate::database::sites;
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
@@ -89,6 +90,9 @@ impl DeploymentRollback {
             blockers.push(
                 crate::execute::record::busy(&self.db, &self.ports, &request.environment).await?.to_string(),
             );
+        }
+        if let Err(error) = sites::only_here(&self.db, &self.ports, &observed.environment).await {
+            blockers.push(error.to_string());
         }
         let current = observed.situation.current.as_ref();
         let needs_force = current.is_some_and(|(of, _)| rollback::asks_for_force(of, &asked.wanted));

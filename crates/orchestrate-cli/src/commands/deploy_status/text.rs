@@ -1,5 +1,6 @@
 //! A status in words, for a person.
 
+use orchestrate_core::database::{Site, SiteRecord};
 use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::{Evidence, Finding};
 use orchestrate_core::hooks::HookStatus;
@@ -12,6 +13,7 @@ use crate::printer::{Printer, harmless, moment, took};
 
 pub(super) fn text(printer: &Printer, status: &Status) -> String {
     let mut lines = vec![live_line(printer, status)];
+    lines.extend(status.elsewhere.as_ref().map(|there| printer.noted(&elsewhere_line(there))));
     if let Some(latest) = &status.latest {
         lines.push(latest_line(printer, latest));
         let checks = status.bake.as_ref().map_or(&[][..], |bake| &bake.checks);
@@ -48,6 +50,11 @@ fn live_line(printer: &Printer, status: &Status) -> String {
     )
 }
 
+fn elsewhere_line(there: &SiteRecord) -> String {
+    let Site { host, home, .. } = &there.site;
+    format!("runs on {host}, in {home}, whose daemon {}; its traffic is not known here", there.seen())
+}
+
 fn latest_line(printer: &Printer, latest: &Latest) -> String {
     let watched = |until| format!(", watched until {} UTC", moment(until));
     let bake = latest.bake_until.map_or_else(String::new, watched);
@@ -81,14 +88,15 @@ fn operation_line(printer: &Printer, operation: &OperationStatus) -> String {
 }
 
 fn table(printer: &Printer, traffic: &[Traffic]) -> String {
+    let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let row = |row: &Traffic| {
         vec![
             row.version.to_string(),
             row.slot.to_string(),
             row.state.as_str().to_owned(),
-            format!("{} %", row.weight),
-            format!("{}/{}", row.healthy, row.instances),
-            row.in_flight.to_string(),
+            format!("{} %", known(row.weight.map(u64::from))),
+            format!("{}/{}", known(row.healthy.map(u64::from)), known(row.instances.map(u64::from))),
+            known(row.in_flight),
             if row.proven { "yes" } else { "no" }.to_owned(),
             row.warm_until.map_or_else(String::new, |until| format!("{} UTC", moment(until))),
         ]

@@ -105,8 +105,12 @@ fn summary(status: &Status) -> String {
     )];
     for row in &status.traffic {
         let state = row.state.as_str();
-        let ready = format!("{}/{} ready", row.healthy, row.instances);
-        parts.push(format!("{} {state} {} % {ready}", row.version, row.weight));
+        // What runs on another machine is not seen from here.
+        let (Some(healthy), Some(instances), Some(weight)) = (row.healthy, row.instances, row.weight) else {
+            parts.push(format!("{} {state}", row.version));
+            continue;
+        };
+        parts.push(format!("{} {state} {weight} % {healthy}/{instances} ready", row.version));
     }
     if let Some(latest) = &status.latest {
         let bakes = if latest.bake_until.is_some() { ", watched" } else { "" };

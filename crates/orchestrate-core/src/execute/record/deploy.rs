@@ -9,7 +9,7 @@ use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationStatus, Tx, commit, leases, releases, rollouts, slots,
+    Database, EnvironmentRecord, OperationStatus, Tx, commit, leases, releases, rollouts, sites, slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
@@ -25,6 +25,7 @@ use crate::slot::{SlotRecord, SlotState};
 use crate::time::{Span, Timestamp};
 
 pub(crate) struct NewDeploy<'a> {
+    pub environment: &'a EnvironmentRecord,
     pub release: &'a Release,
     pub from: Option<&'a Release>,
     pub strategy: StrategyKind,
@@ -47,6 +48,7 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     let entries = first_entry(&new.plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;
     mark_filling(&mut tx, environment, &new.plan, &new.seen, now).await?;
+    sites::settle_here(&mut tx, ports, new.environment, new.release).await?;
     commit(tx).await?;
     Operation::new(db, record, new.release.clone(), new.from.cloned(), &entries).await
 }

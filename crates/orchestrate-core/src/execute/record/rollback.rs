@@ -10,7 +10,7 @@ use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
     Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
-    rollbacks, rollouts,
+    rollbacks, rollouts, sites,
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
@@ -77,6 +77,7 @@ pub(crate) async fn begin_rollback(
         event.crossed = Some(crossed.to_owned());
     }
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
+    sites::settle_here(&mut tx, ports, new.environment, &new.plan.target).await?;
     started(&mut tx, &event, now);
     commit(tx).await?;
     let (target, live) = (new.plan.target.clone(), new.live.cloned());
