@@ -5,6 +5,7 @@ pub mod artifact;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hosted;
+pub mod kubernetes;
 pub mod process;
 mod spec;
 pub mod witness;
