@@ -3,7 +3,10 @@
 mod engine;
 mod verify;
 
-pub use engine::{Custom, Docker, DockerHealth, Engine, Kubernetes, RouterSettings, Static, Swarm};
+pub use engine::{
+    Amounts, Custom, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources, RouterSettings, Static,
+    Swarm,
+};
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
     OnNoData, Prometheus, SmokeTest, Verify,

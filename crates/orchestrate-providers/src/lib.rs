@@ -6,6 +6,7 @@ pub mod docker;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hosted;
+pub mod kubernetes;
 pub mod process;
 pub mod routers;
 mod spec;

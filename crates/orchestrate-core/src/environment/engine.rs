@@ -9,7 +9,7 @@ mod swarm;
 
 pub use custom::Custom;
 pub use docker::{Docker, DockerHealth};
-pub use kubernetes::Kubernetes;
+pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources};
 pub use router::RouterSettings;
 pub use r#static::Static;
 pub use swarm::Swarm;

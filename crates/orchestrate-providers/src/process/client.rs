@@ -60,7 +60,7 @@ impl ProcessProvider {
             let response = sender.send_request(request).await.map_err(|cause| unreachable(&cause))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MOST_ANSWER).collect().await;
-            Ok((status, body.map_err(|cause| unreachable(&cause))?.to_bytes()))
+            PortResult::Ok((status, body.map_err(|cause| unreachable(&cause))?.to_bytes()))
         };
         let driver = async {
             let _ = connection.await;

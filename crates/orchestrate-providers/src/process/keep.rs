@@ -110,7 +110,7 @@ async fn relaunch(shared: &Arc<Shared>, keeper: &Keeper) -> PortResult<Held> {
         let entry = record.instance_mut(&keeper.placement, &keeper.id).ok_or_else(gone)?;
         entry.port = port;
         entry.run += 1;
-        Ok(entry.clone())
+        PortResult::Ok(entry.clone())
     })?;
     let port = entry.port;
     let held = shared.spawn(&spec, &keeper.placement, entry).await?;

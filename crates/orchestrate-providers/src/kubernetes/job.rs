@@ -1,0 +1,148 @@
+//! Hooks and smoke tests: commands of a release that run once, each as a Job. A hook's Job stays until its deployment or
+//! rollback is over, so that who asks again is told what came of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use orchestrate_core::ports::{
+    Ended, ForgetHooks, HookRequest, OneOff, PortError, PortErrorKind, PortResult,
+};
+use orchestrate_core::release::Digest;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::anchor;
+use super::api::Kind;
+use super::fault::Fault;
+use super::follow;
+use super::live;
+use super::names::OF;
+use super::object::Object;
+use super::objects::{CONTAINER, Release};
+use super::provider::Shared;
+use super::site::Site;
+use super::start::apply_contents;
+
+/// How long the cluster may take to find a place for it and to get its image, beside the command's own time.
+const LAG: Duration = Duration::from_secs(60);
+const LINES: u32 = 10;
+const BY_JOB: &str = "batch.kubernetes.io/job-name";
+
+pub(super) async fn hook(shared: &Shared, request: &HookRequest) -> PortResult<Ended> {
+    let one_off = OneOff {
+        placement: request.placement.clone(),
+        name: request.hook.to_string(),
+        command: request.command.clone(),
+        variables: BTreeMap::from([("ORCHESTRATE_HOOK".to_owned(), request.hook.to_string())]),
+        timeout: request.timeout,
+    };
+    let spec = shared.specs.run_spec(request.placement.release).await?;
+    let site = shared.site(&request.placement.environment, Some(&spec)).await?;
+    anchor::claim(&site, request.fence).await?;
+    let release = Release { names: &site.names, spec: &spec, placement: &request.placement };
+    apply_contents(&site, &release, request.fence.0).await?;
+    let name = site.names.job(&format!("{}-{}", request.of, request.hook).replace('_', "-"));
+    let mut object = release.job(&name, &one_off.command, &one_off.variables, one_off.timeout)?;
+    object["metadata"]["labels"][OF] = request.of.as_str().into();
+    begin(&site, &object).await?;
+    end(&site, &name, &one_off).await
+}
+
+/// Deletes the Jobs of all others than the one that goes on.
+pub(super) async fn forget(site: &Site, request: &ForgetHooks) -> PortResult<()> {
+    anchor::claim(site, request.fence).await?;
+    let (jobs, _) = site.cluster.list(Kind::Job, &format!("{},{OF}", site.names.selector())).await?;
+    for job in jobs.iter().filter(|job| job.label(OF) != request.but.as_deref()) {
+        site.cluster.delete(Kind::Job, job).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn once(shared: &Shared, one_off: &OneOff) -> PortResult<Ended> {
+    let spec = shared.specs.run_spec(one_off.placement.release).await?;
+    let site = shared.site(&one_off.placement.environment, Some(&spec)).await?;
+    let release = Release { names: &site.names, spec: &spec, placement: &one_off.placement };
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|cause| PortError::failed(format!("no random numbers: {cause}")))?;
+    let name = site.names.job(&format!("once-{}", &Digest::of(&random).as_str()[..10]));
+    let object = release.job(&name, &one_off.command, &one_off.variables, one_off.timeout)?;
+    begin(&site, &object).await?;
+    let ended = end(&site, &name, one_off).await;
+    if let Some(job) = site.cluster.get(Kind::Job, &name).await? {
+        site.cluster.delete(Kind::Job, &job).await?;
+    }
+    ended
+}
+
+/// One that is there already was begun by who asked before.
+async fn begin(site: &Site, object: &Value) -> PortResult<()> {
+    match site.cluster.create(Kind::Job, object).await {
+        Ok(_) => Ok(()),
+        Err(Fault::Refused(refusal)) if refusal.is_conflict() => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
+    let deadline = Instant::now() + one_off.timeout.duration() + LAG;
+    let (job, selector) = (name.to_owned(), site.names.selector());
+    let ended = follow::until(&site.cluster, Kind::Job, selector, deadline, |jobs| {
+        // One that is gone was taken away by hand.
+        jobs.get(&job).map_or(Some(None), |job| outcome(job).map(Some))
+    });
+    let outcome = ended.await?;
+    let (pod, output) = output(site, name).await;
+    let late = || {
+        let words = one_off.command.join(" ");
+        PortError::new(
+            PortErrorKind::TimedOut,
+            format!("`{words}` did not end within {} and was ended", one_off.timeout),
+        )
+    };
+    let told = |error: PortError| if output.is_empty() { error } else { error.detail(output.clone()) };
+    let how = pod.as_ref().and_then(live::container).as_ref().and_then(live::last_exit);
+    let code =
+        pod.as_ref().and_then(live::container).and_then(|one| one.number("/state/terminated/exitCode"));
+    let code = code.and_then(|code| i32::try_from(code).ok());
+    match outcome {
+        None | Some(Some(Outcome::Late)) => Err(told(late())),
+        Some(None) => Err(PortError::failed(format!("the Job {name} was deleted while it ran"))),
+        Some(Some(Outcome::Done)) => Ok(Ended {
+            success: true,
+            how: how.unwrap_or_else(|| "exited with status 0".into()),
+            code: code.or(Some(0)),
+            output,
+        }),
+        Some(Some(Outcome::Failed(why))) => {
+            Ok(Ended { success: false, how: how.unwrap_or(why), code, output })
+        }
+    }
+}
+
+enum Outcome {
+    Done,
+    Late,
+    Failed(String),
+}
+
+fn outcome(job: &Object) -> Option<Outcome> {
+    if job.condition("Complete").is_some_and(|(holds, _)| holds) {
+        return Some(Outcome::Done);
+    }
+    let (_, failed) = job.condition("Failed").filter(|(holds, _)| *holds)?;
+    if failed.text("/reason") == Some("DeadlineExceeded") {
+        return Some(Outcome::Late);
+    }
+    Some(Outcome::Failed(failed.text("/message").unwrap_or("failed").to_owned()))
+}
+
+/// The pod of the Job, and the end of what it printed; what cannot be read is left out.
+async fn output(site: &Site, name: &str) -> (Option<Object>, String) {
+    let Ok((pods, _)) = site.cluster.list(Kind::Pod, &format!("{BY_JOB}={name}")).await else {
+        return (None, String::new());
+    };
+    let Some(pod) = pods.into_iter().next() else { return (None, String::new()) };
+    let query = format!("container={CONTAINER}&tailLines={LINES}");
+    let log = site.cluster.log(pod.name(), &query).await.unwrap_or_default();
+    (Some(pod), log.trim_end().to_owned())
+}

@@ -1,0 +1,29 @@
+//! Workloads of a Kubernetes cluster: a provider that runs releases as Deployments, and a router that has Services and an
+//! HTTPRoute point at them. Both keep what they must know in the cluster: labels, annotations, and one small ConfigMap with the
+//! fence.
+
+mod access;
+mod anchor;
+mod api;
+mod await_healthy;
+mod drift;
+mod fault;
+mod fetch;
+mod follow;
+mod image;
+mod job;
+mod lines;
+mod live;
+mod names;
+mod object;
+mod objects;
+mod provider;
+mod router;
+mod site;
+mod start;
+mod stop;
+
+pub use image::resolve;
+pub use provider::KubernetesProvider;
+pub use router::KubernetesRouter;
+pub use site::{Place, Places};
