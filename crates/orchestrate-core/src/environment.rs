@@ -3,7 +3,7 @@
 mod engine;
 mod verify;
 
-pub use engine::{Custom, Docker, Engine, Kubernetes, RouterSettings, Static, Swarm};
+pub use engine::{Custom, CustomTimeouts, Docker, Engine, Kubernetes, RouterSettings, Static, Swarm};
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
     OnNoData, Prometheus, SmokeTest, Verify,

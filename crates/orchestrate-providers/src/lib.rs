@@ -1,6 +1,7 @@
 //! Where releases run: the artifact store, and the providers that run them.
 
 pub mod artifact;
+pub mod custom;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -7,7 +7,7 @@ mod router;
 mod r#static;
 mod swarm;
 
-pub use custom::Custom;
+pub use custom::{Custom, CustomTimeouts};
 pub use docker::Docker;
 pub use kubernetes::Kubernetes;
 pub use router::RouterSettings;

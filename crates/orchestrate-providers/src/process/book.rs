@@ -204,7 +204,7 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Whole and on disk before this returns.
-pub(super) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let next = path.with_extension("json.next");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     failpoint!("supervisor/write", file.write_all(&serde_json::to_vec_pretty(record)?))?;

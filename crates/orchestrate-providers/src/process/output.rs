@@ -30,7 +30,7 @@ pub fn log_path(
 
 /// Opens it for both output streams, and says how long it was. It belongs to whoever writes it, who may want to open it
 /// again as `/dev/stdout`.
-pub(super) fn open(path: &Path, writer: &Confinement) -> io::Result<(File, u64)> {
+pub(crate) fn open(path: &Path, writer: &Confinement) -> io::Result<(File, u64)> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
@@ -44,7 +44,7 @@ pub(super) fn open(path: &Path, writer: &Confinement) -> io::Result<(File, u64)>
 }
 
 /// The last `count` lines written after `from`, long ones cut.
-pub(super) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
+pub(crate) fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();

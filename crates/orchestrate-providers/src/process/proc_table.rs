@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One process for certain: a pid is used again, a pid with its start time is not (until the next boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     pub pid: u32,
     /// Clock ticks from the boot to its start.
     pub started: u64,

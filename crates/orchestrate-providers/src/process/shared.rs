@@ -275,7 +275,7 @@ pub(super) fn loopback(port: u16) -> SocketAddr {
 }
 
 /// Runs what blocks where it may.
-pub(super) async fn blocking<R: Send + 'static>(
+pub(crate) async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> PortResult<R> + Send + 'static,
 ) -> PortResult<R> {
     let ended = tokio::task::spawn_blocking(work).await;
