@@ -96,6 +96,10 @@ pub enum RouterKind {
     Haproxy,
     /// What routes in the cluster.
     Kubernetes,
+    /// A command of the user's.
+    Custom,
+    /// A link that a web server serves.
+    Symlink,
 }
 
 impl fmt::Display for EnvironmentType {
@@ -377,6 +381,12 @@ impl EnvironmentSettings {
     pub fn router(&self) -> RouterKind {
         match (self.provider, &self.engine.router) {
             (ProviderKind::Kubernetes, _) => RouterKind::Kubernetes,
+            (ProviderKind::Custom, _) if self.engine.custom.as_ref().is_some_and(Custom::switches) => {
+                RouterKind::Custom
+            }
+            (ProviderKind::Static, _) if self.engine.r#static.as_ref().is_some_and(Static::links) => {
+                RouterKind::Symlink
+            }
             (_, None) => RouterKind::Builtin,
             (_, Some(_)) => RouterKind::Haproxy,
         }

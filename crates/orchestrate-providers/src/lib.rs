@@ -2,12 +2,14 @@
 
 pub mod artifact;
 pub mod custom;
+mod elsewhere;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hosted;
 pub mod process;
 mod spec;
+pub mod static_site;
 pub mod witness;
 
 pub use hosted::Hosted;

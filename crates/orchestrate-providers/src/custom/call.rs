@@ -9,12 +9,12 @@ use orchestrate_core::ports::{Placement, PortError, PortResult};
 use orchestrate_core::time::Span;
 
 use super::answer::{self, Answer};
-use super::book::Book;
 use super::place;
 use super::request::{Request, Verb};
-use super::run::{self, Call};
-use super::turn::Turn;
 use crate::artifact::ArtifactStore;
+use crate::elsewhere::book::Book;
+use crate::elsewhere::run::{self, Call};
+use crate::elsewhere::turn::Turn;
 use crate::process::{blocking, log_path};
 use crate::spec::{RunSpec, RunSpecs};
 

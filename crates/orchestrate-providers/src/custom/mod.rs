@@ -5,12 +5,11 @@
 
 mod answer;
 mod await_healthy;
-mod book;
 mod call;
 mod place;
 mod provider;
 mod request;
-mod run;
-mod turn;
+mod router;
 
 pub use provider::CustomProvider;
+pub use router::CustomRouter;

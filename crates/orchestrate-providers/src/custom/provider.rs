@@ -15,11 +15,11 @@ use tokio::sync::watch;
 
 use super::answer;
 use super::await_healthy::await_healthy;
-use super::book::Placed;
 use super::call::{Surroundings, settings, who};
 use super::request::{Verb, wanted};
-use super::run::{self, Call};
 use crate::artifact::ArtifactStore;
+use crate::elsewhere::book::{Entry, Placed};
+use crate::elsewhere::run::{self, Call};
 use crate::hosted::Hosted;
 use crate::process::{blocking, log_path};
 use crate::spec::{RunSpec, RunSpecs};
@@ -122,10 +122,7 @@ impl Hosted for CustomProvider {
             limit: command.timeout,
             variables: command.variables.clone().into_iter().collect(),
         };
-        let printed = run::run(&call, Vec::new(), None).await?;
-        let text = String::from_utf8_lossy(&printed.stdout);
-        let output = [text.trim_end(), printed.stderr.as_str()].join("\n").trim().to_owned();
-        Ok(Ended { success: printed.success, how: printed.how, code: printed.code, output })
+        run::once(&call).await
     }
 
     async fn count_lines(&self, request: &CountLines) -> PortResult<Lines> {
@@ -193,7 +190,7 @@ async fn start(
 /// Writes down what is in the slot, before anything is run for it and once it is deployed.
 async fn note(around: &Surroundings, request: &StartRequest, deployed: bool) -> PortResult<Placed> {
     let placement = request.placement.clone();
-    let change = move |entry: &mut super::book::Entry| {
+    let change = move |entry: &mut Entry| {
         let known = entry.placed(&placement).cloned();
         let since = known.as_ref().map_or_else(Timestamp::system_now, |known| known.since);
         let deployed = deployed || known.is_some_and(|known| known.deployed);
@@ -242,7 +239,11 @@ async fn end(around: &Surroundings, placement: &Placement) -> PortResult<()> {
     around.book.amend(&placement.environment, move |entry| entry.forget(&gone)).await
 }
 
-async fn stop_all(around: &Surroundings, turn: &super::turn::Turn, placement: &Placement) -> PortResult<()> {
+async fn stop_all(
+    around: &Surroundings,
+    turn: &crate::elsewhere::turn::Turn,
+    placement: &Placement,
+) -> PortResult<()> {
     let spec = around.spec(placement.release).await?;
     let everybody = wanted(&spec, placement, Processes::All, None);
     let fill = |told: &mut super::request::Request| {

@@ -29,6 +29,13 @@ pub struct Custom {
     pub url: Option<String>,
 }
 
+impl Custom {
+    /// Whether its own command moves the traffic.
+    pub fn switches(&self) -> bool {
+        !self.switch.is_empty()
+    }
+}
+
 /// How long each command may take before it is ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -55,7 +55,7 @@ impl Turn {
     }
 
     /// Writes down which command runs. It lasts for one boot only, as the command does, so it need not be on disk.
-    pub fn note(&self, mark: Mark) {
+    pub(crate) fn note(&self, mark: Mark) {
         let write = || -> std::io::Result<()> {
             let mut file = &self.file;
             file.set_len(0)?;

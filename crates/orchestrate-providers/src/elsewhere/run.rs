@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult};
+use orchestrate_core::ports::{Ended, Placement, PortError, PortErrorKind, PortResult};
 use orchestrate_core::time::Span;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -84,6 +84,14 @@ pub async fn run(call: &Call<'_>, stdin: Vec<u8>, turn: Option<&Turn>) -> PortRe
             stderr,
         }),
     }
+}
+
+/// Runs a command that is told nothing, and says how it ended.
+pub async fn once(call: &Call<'_>) -> PortResult<Ended> {
+    let printed = run(call, Vec::new(), None).await?;
+    let text = String::from_utf8_lossy(&printed.stdout);
+    let output = [text.trim_end(), printed.stderr.as_str()].join("\n").trim().to_owned();
+    Ok(Ended { success: printed.success, how: printed.how, code: printed.code, output })
 }
 
 enum Talk {
