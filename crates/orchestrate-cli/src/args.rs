@@ -118,6 +118,8 @@ pub enum Command {
     #[command(hide = true)]
     Proxy(Proxy),
     #[command(hide = true)]
+    StaticServe(StaticServe),
+    #[command(hide = true)]
     SampleService,
 }
 

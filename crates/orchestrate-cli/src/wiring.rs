@@ -10,6 +10,7 @@ pub use by_router::ByRouter;
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use orchestrate_core::database::{Asked, Database, DatabaseUrl, EnvironmentRecord, Site, SiteRecord};
@@ -20,7 +21,9 @@ use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::custom::CustomRouter;
 use orchestrate_providers::process::ProcessProvider;
+use orchestrate_providers::static_site::LinkRouter;
 use orchestrate_proxy::BuiltinRouter;
 
 use crate::args::Global;
@@ -65,11 +68,16 @@ impl Wiring {
     pub fn ports(&self, progress: Arc<dyn Progress>) -> Ports {
         let provider = ProcessProvider::new(self.home.daemon_socket());
         let router = BuiltinRouter::new(self.home.proxy_socket());
+        let elsewhere = RoutersElsewhere {
+            home: self.home.directory().to_owned(),
+            store: Arc::new(self.store(None)),
+            specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
+        };
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
             router: Arc::new(ByRouter::new(
                 self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router }), elsewhere),
             )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
@@ -129,9 +137,25 @@ impl Wiring {
     }
 }
 
+/// What routers need that go to where the traffic is by themselves, from commands as from the daemon.
+pub struct RoutersElsewhere {
+    pub home: PathBuf,
+    pub store: Arc<ArtifactStore>,
+    pub specs: Arc<SealedSpecs>,
+}
+
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
-pub fn routers(builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>> {
-    BTreeMap::from([(RouterKind::Builtin, builtin)])
+pub fn routers(
+    builtin: Arc<dyn Router>,
+    elsewhere: RoutersElsewhere,
+) -> BTreeMap<RouterKind, Arc<dyn Router>> {
+    let RoutersElsewhere { home, store, specs } = elsewhere;
+    let link = LinkRouter::new(&home, Arc::clone(&specs) as _);
+    BTreeMap::from([
+        (RouterKind::Builtin, builtin),
+        (RouterKind::Custom, Arc::new(CustomRouter::new(home, store, specs)) as _),
+        (RouterKind::Symlink, Arc::new(link) as _),
+    ])
 }
 
 /// What the reference means now, by the engine that will run it.

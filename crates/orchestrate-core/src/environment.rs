@@ -4,8 +4,8 @@ mod engine;
 mod verify;
 
 pub use engine::{
-    Amounts, Custom, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources, RouterSettings, Static,
-    Swarm,
+    Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources,
+    RouterSettings, Static, Swarm,
 };
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
@@ -115,6 +115,10 @@ pub enum RouterKind {
     Haproxy,
     /// What routes in the cluster.
     Kubernetes,
+    /// A command of the user's.
+    Custom,
+    /// A link that a web server serves.
+    Symlink,
 }
 
 impl fmt::Display for EnvironmentType {
@@ -396,6 +400,12 @@ impl EnvironmentSettings {
     pub fn router(&self) -> RouterKind {
         match (self.provider, &self.engine.router) {
             (ProviderKind::Kubernetes, _) => RouterKind::Kubernetes,
+            (ProviderKind::Custom, _) if self.engine.custom.as_ref().is_some_and(Custom::switches) => {
+                RouterKind::Custom
+            }
+            (ProviderKind::Static, _) if self.engine.r#static.as_ref().is_some_and(Static::links) => {
+                RouterKind::Symlink
+            }
             (_, None) => RouterKind::Builtin,
             (_, Some(_)) => RouterKind::Haproxy,
         }

@@ -1,7 +1,9 @@
 //! Where releases run: the artifact store, and the providers that run them.
 
 pub mod artifact;
+pub mod custom;
 pub mod docker;
+mod elsewhere;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -10,6 +12,7 @@ pub mod kubernetes;
 pub mod process;
 pub mod routers;
 mod spec;
+pub mod static_site;
 pub mod swarm;
 pub mod witness;
 

@@ -26,7 +26,11 @@ impl Cli {
             Command::Doctor(output) => Some(output),
             Command::Rollback(args) => Some(&args.output),
             Command::Logs(args) => Some(&args.output),
-            Command::Completions { .. } | Command::Man | Command::Proxy(_) | Command::SampleService => None,
+            Command::Completions { .. }
+            | Command::Man
+            | Command::Proxy(_)
+            | Command::StaticServe(_)
+            | Command::SampleService => None,
         }
     }
 }

@@ -90,3 +90,10 @@ pub struct Proxy {
     #[arg(long)]
     pub take_over: bool,
 }
+
+#[derive(Debug, Args)]
+pub struct StaticServe {
+    /// The settings of the site, as JSON.
+    #[arg(long)]
+    pub settings: String,
+}

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::environment::Check;
+use orchestrate_core::environment::{Check, RouterKind};
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::Silent;
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
@@ -109,7 +109,9 @@ async fn results(
         checks.insert(0, Box::new(Readable { source: intended.source_for(version)? }));
     }
     for (name, process) in &intended.settings.processes {
-        if let Some(address) = process.listen {
+        // What routes elsewhere has its own address there.
+        let listens = intended.settings.router() == RouterKind::Builtin;
+        if let Some(address) = process.listen.filter(|_| listens) {
             let ours = is_ours(wiring, address).await;
             checks.push(Box::new(Port { process: name.clone(), address, ours }));
         }

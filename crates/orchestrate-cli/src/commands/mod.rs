@@ -33,6 +33,7 @@ mod notify;
 mod proxy;
 mod refusal;
 mod secrets;
+mod static_serve;
 
 use orchestrate_core::Error;
 
@@ -45,6 +46,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Ended {
     let Cli { global, command } = cli;
     match command {
         Command::Proxy(args) => proxy::run(&args),
+        Command::StaticServe(args) => static_serve::run(&args),
         Command::Completions { shell } => man::completions(shell),
         Command::Man => man::page(),
         command => runtime()?.block_on(dispatch(&global, command, printer)),
@@ -100,7 +102,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
                 Error::failed("ORC-0508", format!("the sample service ended: {error:#}")).into()
             })
         }
-        Command::Proxy(_) | Command::Completions { .. } | Command::Man => {
+        Command::Proxy(_) | Command::StaticServe(_) | Command::Completions { .. } | Command::Man => {
             Err(Error::bug("this command needs no runtime").into())
         }
     }

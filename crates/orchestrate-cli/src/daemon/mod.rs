@@ -14,10 +14,12 @@ use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
-use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::custom::CustomProvider;
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
+use orchestrate_providers::static_site::StaticSites;
 use orchestrate_providers::witness::ReleaseWitness;
+use orchestrate_providers::{Hosted, RunSpecs};
 use orchestrate_proxy::BuiltinRouter;
 use orchestrate_server::{DaemonOptions, Farewell};
 use rustix::fs::{FlockOperation, flock};
@@ -27,7 +29,7 @@ use crate::daemon_client::{DaemonClient, READY};
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::program;
-use crate::wiring::{ByProvider, ByRouter, SealedSpecs, Wiring, lease_ttl, routers};
+use crate::wiring::{ByProvider, ByRouter, RoutersElsewhere, SealedSpecs, Wiring, lease_ttl, routers};
 use proxy_keeper::ProxyKeeper;
 
 /// How a daemon is started.
@@ -60,12 +62,22 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     name_program(&lock);
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
+    let place = home.directory().to_owned();
     let supervisor =
-        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
-    let providers =
-        ByProvider::new(wiring.db.clone(), BTreeMap::from([(ProviderKind::Process, supervisor as _)]));
+        Supervisor::open(SupervisorOptions::new(place.clone(), Arc::clone(&store), specs.clone())).await?;
+    let (processes, known): (Arc<dyn Hosted>, Arc<dyn RunSpecs>) = (supervisor, specs.clone());
+    let custom =
+        CustomProvider::new(place.clone(), Arc::clone(&store), Arc::clone(&known), Arc::clone(&processes));
+    let sites = StaticSites::new(place.clone(), Arc::clone(&store), known, Arc::clone(&processes));
+    let kinds: BTreeMap<ProviderKind, Arc<dyn Hosted>> = BTreeMap::from([
+        (ProviderKind::Process, processes),
+        (ProviderKind::Custom, Arc::new(custom) as _),
+        (ProviderKind::Static, Arc::new(sites) as _),
+    ]);
+    let providers = ByProvider::new(wiring.db.clone(), kinds);
     let keeper = ProxyKeeper::start(&home).await?;
-    let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())));
+    let elsewhere = RoutersElsewhere { home: place, store, specs };
+    let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())), elsewhere);
     let ports = Ports {
         provider: Arc::clone(&providers) as _,
         router: Arc::new(ByRouter::new(wiring.db.clone(), routers)),

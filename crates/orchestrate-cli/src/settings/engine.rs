@@ -7,7 +7,9 @@ pub(super) mod router;
 mod r#static;
 mod swarm;
 
-use orchestrate_core::environment::{Engine, EnvironmentSettings, ProviderKind};
+use std::net::Ipv4Addr;
+
+use orchestrate_core::environment::{Engine, EnvironmentSettings, ProviderKind, RouterKind};
 use serde_json::Value;
 
 use super::reader::{Field, Read, Section};
@@ -34,10 +36,30 @@ pub(super) fn read(section: &Section<'_>, settings: &EnvironmentSettings) -> Rea
     section.set("docker", &mut engine.docker, |field| docker::read(field).map(Some))?;
     section.set("swarm", &mut engine.swarm, |field| swarm::read(field).map(Some))?;
     section.set("kubernetes", &mut engine.kubernetes, |field| kubernetes::read(field).map(Some))?;
-    section.set("static", &mut engine.r#static, |field| r#static::read(field).map(Some))?;
-    section.set("custom", &mut engine.custom, |field| custom::read(field).map(Some))?;
+    section.set("static", &mut engine.r#static, |field| r#static::read(field, settings).map(Some))?;
+    if settings.provider == ProviderKind::Custom {
+        engine.custom = Some(custom::read(section.required("custom")?, settings)?);
+    }
     section.set("router", &mut engine.router, |field| router(field, settings).map(Some))?;
     Ok(engine)
+}
+
+/// Where something else than a proxy of ours takes the requests, its address is none that anybody of ours listens on. What
+/// it routes to still has to be known: `web`, or the only process type there is.
+pub(super) fn route_elsewhere(settings: &mut EnvironmentSettings) {
+    let elsewhere = match settings.router() {
+        RouterKind::Custom | RouterKind::Symlink => true,
+        RouterKind::Builtin | RouterKind::Haproxy | RouterKind::Kubernetes => false,
+    };
+    if !elsewhere || settings.processes.values().any(|process| process.listen.is_some()) {
+        return;
+    }
+    let is_alone = settings.processes.len() == 1;
+    let main = settings.processes.iter_mut().find(|(name, _)| is_alone || *name == "web");
+    let is_tls = settings.url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    if let Some((_, process)) = main {
+        process.listen = Some((Ipv4Addr::UNSPECIFIED, if is_tls { 443 } else { 80 }).into());
+    }
 }
 
 fn router(

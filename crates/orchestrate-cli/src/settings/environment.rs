@@ -21,7 +21,8 @@ pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("staging", EnvironmentType::Staging),
     ("production", EnvironmentType::Production),
 ];
-pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[("process", ProviderKind::Process)];
+pub(super) const PROVIDERS: &[(&str, ProviderKind)] =
+    &[("process", ProviderKind::Process), ("static", ProviderKind::Static), ("custom", ProviderKind::Custom)];
 pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),
@@ -66,6 +67,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     *settings.engine = engine::read(&section, &settings)?;
+    engine::route_elsewhere(&mut settings);
     let mut secrets = BTreeMap::new();
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
     let mut release = None;

@@ -74,3 +74,7 @@ pub(super) const HOOK_POST_DEPLOY: &[&str] = &["command", "timeout", "on_failure
 pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
 pub(super) const NOTIFICATION: &[&str] = &["type", "url", "secret", "on"];
+pub(super) const CUSTOM: &[&str] = &["deploy", "start", "health", "switch", "stop", "status", "timeouts"];
+pub(super) const CUSTOM_TIMEOUTS: &[&str] = &["deploy", "start", "health", "switch", "stop", "status"];
+pub(super) const STATIC: &[&str] =
+    &["root", "index", "not_found", "spa", "immutable", "max_age", "symlink", "releases"];

@@ -312,7 +312,7 @@ pub(super) fn word(description: &str, words: &[&str]) -> Value {
     json!({ "description": description, "type": "string", "enum": words })
 }
 
-fn boolean(description: &str) -> Value {
+pub(super) fn boolean(description: &str) -> Value {
     json!({ "description": description, "type": "boolean" })
 }
 

@@ -83,6 +83,13 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "verify" => "verify: { bake: 30s }",
         "rollback" => "rollback: { automatic: true }",
         "checks" => "checks: [{ name: tests, command: [\"make\", \"test\"] }]",
+        "custom" => {
+            "custom: { start: [\"./ops\", \"start\"], stop: [\"./ops\", \"stop\"], status: [\"./ops\", \"status\"] }"
+        }
+        "start" | "stop" | "status" | "deploy" | "health" | "switch" => "start: [\"./ops\", \"start\"]",
+        "timeouts" => "timeouts: { start: 5m }",
+        "static" => "static: { immutable: [\"assets/**\"], not_found: 404.html }",
+        "immutable" => "immutable: [\"assets/**\"]",
         "hooks" => "hooks: { pre_deploy: { command: [\"./migrate\"], timeout: 5m } }",
         "retention" => "retention: { keep: 10, max_age: 90d }",
         "keep" => "keep: 10",

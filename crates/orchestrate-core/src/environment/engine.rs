@@ -7,7 +7,7 @@ mod router;
 mod r#static;
 mod swarm;
 
-pub use custom::Custom;
+pub use custom::{Custom, CustomTimeouts};
 pub use docker::{Docker, DockerHealth};
 pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources};
 pub use router::RouterSettings;

@@ -47,7 +47,7 @@ pub(super) async fn await_healthy(shared: &Shared, request: &AwaitHealthy) -> Po
 }
 
 /// How instances are called: unique in their environment.
-pub(super) fn instance_id(slot: &str, process: &str, number: u32) -> String {
+pub(crate) fn instance_id(slot: &str, process: &str, number: u32) -> String {
     format!("{slot}-{process}-{number}")
 }
 

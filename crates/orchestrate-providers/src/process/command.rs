@@ -70,7 +70,7 @@ fn confinement(spec: &RunSpec, process: &str) -> Confinement {
     spec.processes.get(process).map(|process| process.confinement.clone()).unwrap_or_default()
 }
 
-pub(super) fn hold(pid: u32) -> io::Result<Running> {
+pub(crate) fn hold(pid: u32) -> io::Result<Running> {
     let stat = proc_table::stat(pid).ok_or_else(|| io::Error::other("it is not in /proc"))?;
     Running::hold_child(Mark { pid, started: stat.started })
 }
@@ -82,7 +82,7 @@ pub(super) fn find_program(spec: &RunSpec, process: &str, directory: &Path) -> P
 }
 
 /// The program of a command, where it can be run; `missing` says that there is none.
-pub(super) fn find(
+pub(crate) fn find(
     program: Option<&String>,
     missing: &str,
     spec: &RunSpec,
@@ -126,7 +126,7 @@ fn not_found(program: &str, why: &str, directory: &Path) -> PortError {
     PortError::failed(format!("command `{program}` {why}; looked in {}", directory.display()))
 }
 
-pub(super) fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) -> PortError {
+pub(crate) fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) -> PortError {
     let shebang = || {
         let bytes = fs::read(program).ok()?;
         let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
@@ -147,7 +147,7 @@ pub(super) fn cannot_run(program: &Path, directory: &Path, cause: &io::Error) ->
 }
 
 /// All that the process gets to see of ours.
-pub(super) fn environment(
+pub(crate) fn environment(
     spec: &RunSpec,
     placement: &Placement,
     name: &str,

@@ -15,7 +15,7 @@ use super::proc_table::{self, Mark};
 
 /// The leader of an instance's process group.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     pub mark: Mark,
     pidfd: AsyncFd<OwnedFd>,
 }
@@ -136,7 +136,7 @@ impl Running {
 
 /// How a process ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Exited(i32),
     Killed(i32),
 }

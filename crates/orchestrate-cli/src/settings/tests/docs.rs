@@ -36,6 +36,9 @@ fn the_page_names_every_key_and_every_word() {
         keys::RETENTION,
         keys::HOOKS,
         keys::HOOK_POST_DEPLOY,
+        keys::CUSTOM,
+        keys::CUSTOM_TIMEOUTS,
+        keys::STATIC,
         keys::NOTIFICATION,
         engine::router::KEYS,
     ];

@@ -14,6 +14,7 @@ fn each_refusal_says_what_where_and_what_to_write() {
 fn cases() -> Vec<(&'static str, String)> {
     let mut cases = keys_and_types();
     cases.extend(values());
+    cases.extend(providers());
     cases.extend(unbuilt());
     cases.extend(not_yaml());
     cases
@@ -113,6 +114,27 @@ fn values() -> Vec<(&'static str, String)> {
     ]
 }
 
+fn providers() -> Vec<(&'static str, String)> {
+    let custom = |more: &str| with(&format!("provider: custom\ncustom: {{ {more} }}"));
+    let site = |more: &str| with(&format!("provider: static\nstatic: {{ {more} }}"));
+    let three = "start: [./o], stop: [./o], status: [./o]";
+    vec![
+        ("settings of static for processes", with("static: {}")),
+        ("settings of custom for processes", with("custom: {}")),
+        ("commands of custom that are not said", with("provider: custom")),
+        ("a command of custom that is missing", custom("start: [./o], stop: [./o]")),
+        ("a verb that does not exist", custom(&format!("{three}, restart: [./o]"))),
+        ("a time limit of nothing", custom(&format!("{three}, timeouts: {{ start: 0s }}"))),
+        ("a switch to nowhere", custom(&format!("{three}, switch: [./o]"))),
+        ("a link to nowhere", site("symlink: /srv/site/current")),
+        ("a link that depends on where we are", site("symlink: current")),
+        ("releases without a link", site("releases: /srv/releases")),
+        ("a page outside of the site", site("not_found: ../404.html")),
+        ("a pattern outside of the site", site("immutable: [\"/assets/**\"]")),
+        ("both pages for what is not there", site("spa: true, not_found: 404.html")),
+    ]
+}
+
 fn unbuilt() -> Vec<(&'static str, String)> {
     let channel = |kind: &str| with("") + &format!("notifications:\n  - {{ type: {kind}, channel: ops }}\n");
     vec![
@@ -131,13 +153,9 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("the provider docker", with("provider: docker")),
         ("the provider swarm", with("provider: swarm")),
         ("the provider kubernetes", with("provider: kubernetes")),
-        ("the provider static", with("provider: static")),
-        ("the provider custom", with("provider: custom")),
         ("settings of docker", with("docker: {}")),
         ("settings of swarm", with("swarm: {}")),
         ("settings of kubernetes", with("kubernetes: {}")),
-        ("settings of static", with("static: {}")),
-        ("settings of custom", with("custom: {}")),
         ("an image", with("").replace("artifact: dist", "image: registry.internal/shop")),
         ("an approval", with("requires_approval: true")),
         ("the channel slack", channel("slack")),

@@ -47,6 +47,9 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY, "post_deploy."),
         (of("retention"), keys::RETENTION, "retention."),
         (of("router"), engine::router::KEYS, "router."),
+        (of("custom"), keys::CUSTOM, "custom."),
+        (of("custom/properties/timeouts"), keys::CUSTOM_TIMEOUTS, "timeouts."),
+        (of("static"), keys::STATIC, "static."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -71,6 +74,16 @@ fn the_schema_and_load_judge_alike() {
         template("shop"),
         with(""),
         with("variables: { A: 1, B: true, C: x }"),
+        with(
+            "provider: custom\ncustom: { start: [./o], stop: [./o], status: [./o], timeouts: { start: 1m } }",
+        ),
+        with(
+            "provider: custom\nurl: http://s\ncustom: { start: [./o], stop: [./o], status: [./o], switch: [./o, x] }",
+        ),
+        with("provider: static").replace("web: { command: [./shop] }", "web: {}"),
+        with(
+            "provider: static\nstatic: { root: public, spa: true, immutable: [\"assets/**\"], max_age: 1h }",
+        ),
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
         with("strategy: { type: rolling, batch: 25%, max_unavailable: 1, max_surge: 0, wait: 1s }"),
         with(
@@ -92,6 +105,13 @@ fn the_schema_and_load_judge_alike() {
         with("strategy: { type: canary, sticky: {} }"),
         with("strategy: { type: canary, sticky: { cookie: a, header: b } }"),
         with("provider: docker"),
+        with("provider: custom\ncustom: { start: [./o], stop: [./o] }"),
+        with("provider: custom\ncustom: { start: ./o, stop: [./o], status: [./o] }"),
+        with(
+            "provider: custom\ncustom: { start: [./o], stop: [./o], status: [./o], timeouts: { start: 5 } }",
+        ),
+        with("provider: static\nstatic: { immutable: assets }"),
+        with("provider: static\nstatic: { spa: 1 }"),
         with("requires_approval: true"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
