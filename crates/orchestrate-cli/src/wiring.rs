@@ -68,16 +68,14 @@ impl Wiring {
     pub fn ports(&self, progress: Arc<dyn Progress>) -> Ports {
         let provider = ProcessProvider::new(self.home.daemon_socket());
         let router = BuiltinRouter::new(self.home.proxy_socket());
-        let elsewhere = RoutersElsewhere {
-            home: self.home.directory().to_owned(),
-            store: Arc::new(self.store(None)),
-            specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
-        };
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
             router: Arc::new(ByRouter::new(
                 self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router }), elsewhere),
+                routers(
+                    Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
+                    self.routers_elsewhere(),
+                ),
             )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
@@ -90,8 +88,16 @@ impl Wiring {
     /// For who only looks: what does not run is not started, and has nothing to say.
     pub fn onlooker(&self) -> (impl Provider, impl Router) {
         let builtin = BuiltinRouter::new(self.home.proxy_socket());
-        let router = ByRouter::new(self.db.clone(), routers(Arc::new(builtin)));
+        let router = ByRouter::new(self.db.clone(), routers(Arc::new(builtin), self.routers_elsewhere()));
         (ProcessProvider::new(self.home.daemon_socket()), router)
+    }
+
+    fn routers_elsewhere(&self) -> RoutersElsewhere {
+        RoutersElsewhere {
+            home: self.home.directory().to_owned(),
+            store: Arc::new(self.store(None)),
+            specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
+        }
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {

@@ -37,7 +37,8 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
     };
     // Core refuses it as well; but no daemon is started for what runs on another site.
     if !args.dry_run && wiring.site.is_some() && !wiring.daemon.is_running().await {
-        let (what, version) = (if asking.undo { "undo" } else { "rollback" }, request.target_version.as_ref());
+        let (what, version) =
+            (if asking.undo { "undo" } else { "rollback" }, request.target_version.as_ref());
         wiring
             .only_here(Asked {
                 environment: &request.environment,

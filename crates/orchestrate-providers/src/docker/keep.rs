@@ -226,7 +226,7 @@ async fn renew(shared: &Arc<Shared>, keeper: &Keeper) -> PortResult<InstanceEntr
         let gone = || PortError::failed(format!("{} is no longer wanted", keeper.id));
         let entry = record.instance_mut(&keeper.placement, &keeper.id).ok_or_else(gone)?;
         (entry.token, entry.port, entry.run) = (name, port, 0);
-        Ok(entry.clone())
+        Ok::<_, PortError>(entry.clone())
     });
     let entry: InstanceEntry = renewed.await??;
     keeper.note(shared, |status| {

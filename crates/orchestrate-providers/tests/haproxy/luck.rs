@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrate_core::ports::{PortErrorKind, Router as _, Switch};
 use orchestrate_core::name::Fence;
+use orchestrate_core::ports::{PortErrorKind, Router as _, Switch};
 use orchestrate_core::time::Span;
 use orchestrate_core::traffic::{Shift, TrafficRules};
 use orchestrate_testkit::{SampleInstance, User};
@@ -119,7 +119,10 @@ async fn without_its_name_in_the_answer_the_release_is_known_by_the_weights() {
     assert!(error.message.contains("is answered by 1.1.0"), "{error}");
     shift(&rig, 50).await;
     let error = rig.router().prove(&rig.prove(&placement(2))).await.unwrap_err();
-    assert!(error.message.contains("not known") && error.detail.as_ref().unwrap().contains("docs/haproxy.md"), "{error}");
+    assert!(
+        error.message.contains("not known") && error.detail.as_ref().unwrap().contains("docs/haproxy.md"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -196,11 +199,14 @@ async fn two_programs_that_tell_it_at_once_leave_it_whole() {
             let rig = Arc::clone(&rig);
             tokio::spawn(async move {
                 for _ in 0..30 {
-                    rig.another_router().switch(&Switch {
-                        placement: placement(number),
-                        needs: Default::default(),
-                        fence: Fence(1),
-                    }).await.unwrap();
+                    rig.another_router()
+                        .switch(&Switch {
+                            placement: placement(number),
+                            needs: Default::default(),
+                            fence: Fence(1),
+                        })
+                        .await
+                        .unwrap();
                 }
             })
         })

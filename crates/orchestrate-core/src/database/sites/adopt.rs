@@ -51,7 +51,8 @@ impl Database {
         }
         set_owner(&mut tx, name, Some(here)).await?;
         let detail = serde_json::json!({ "from": from, "to": here, "force": force });
-        let entry = Entry { at: now, environment: name, actor, action: "environment_adopted", reason: None, detail };
+        let entry =
+            Entry { at: now, environment: name, actor, action: "environment_adopted", reason: None, detail };
         audit::record(&mut tx, entry);
         let adopted = Adopted { environment: name.clone(), from, to: here.clone() };
         tell(&mut tx, &environment, &adopted, actor, fence, now).await?;
@@ -60,7 +61,12 @@ impl Database {
     }
 }
 
-fn may_adopt(environment: &EnvironmentRecord, from: Option<&SiteRecord>, here: &Site, force: bool) -> Result<()> {
+fn may_adopt(
+    environment: &EnvironmentRecord,
+    from: Option<&SiteRecord>,
+    here: &Site,
+    force: bool,
+) -> Result<()> {
     let name = &environment.environment.name;
     if environment.owner.as_ref() == Some(&here.id) {
         return Err(nothing(name, "it runs here already"));
@@ -105,8 +111,10 @@ async fn tell(
     let (kind, record) = (NoticeKind::NeedsAttention, &environment.environment);
     let (name, to) = (&record.name, &adopted.to.host);
     let from = adopted.from.as_ref().map_or("nowhere", |there| there.site.host.as_str());
-    let text = format!("{} in {name} runs on {to} from now on, not on {from}: adopted by {actor}", record.service);
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind)) {
+    let text =
+        format!("{} in {name} runs on {to} from now on, not on {from}: adopted by {actor}", record.service);
+    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
+    {
         let notice = NewNotice {
             key: format!("adopted-{name}-{fence}-{index}"),
             environment: Some(name.clone()),
