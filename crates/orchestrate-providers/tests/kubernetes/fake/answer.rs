@@ -1,0 +1,253 @@
+//! What the API server does for one request, and says.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::kubelet::variables;
+use super::world::{World, selects};
+use super::{NAMESPACE, merge};
+
+/// A status and a body; or a watch, which goes on.
+pub enum Reply {
+    Json(u16, Value),
+    Text(u16, String),
+    Watch { plural: String, selector: String, from: u64 },
+}
+
+/// A request, taken apart.
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    pub plural: String,
+    pub name: String,
+    /// `log`, or `proxy` with what follows.
+    pub beneath: String,
+    query: Vec<(String, String)>,
+    pub merges: bool,
+    pub body: Value,
+}
+
+pub fn refused(code: u16, reason: &str, message: &str) -> Reply {
+    Reply::Json(
+        code,
+        json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message }),
+    )
+}
+
+impl<'a> Asked<'a> {
+    pub fn read(
+        method: &'a Method,
+        path: &str,
+        query: &str,
+        merges: bool,
+        body: &[u8],
+    ) -> Result<Self, Reply> {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let at = parts.iter().position(|part| *part == "namespaces").map(|at| at + 1);
+        let unknown =
+            || refused(501, "NotImplemented", &format!("this API server does not know {method} {path}"));
+        let at = at.filter(|at| parts.len() > at + 1).ok_or_else(unknown)?;
+        let known = [
+            "deployments",
+            "pods",
+            "services",
+            "configmaps",
+            "secrets",
+            "endpointslices",
+            "jobs",
+            "httproutes",
+        ];
+        let plural = parts[at + 1];
+        if !known.contains(&plural) {
+            return Err(unknown());
+        }
+        let query = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query = query.map(|(key, value)| (key.to_owned(), decoded(value))).collect();
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).map_err(|_| unknown())?
+        };
+        let name = parts.get(at + 2).copied().unwrap_or_default().to_owned();
+        let beneath = parts.get(at + 3..).unwrap_or_default().join("/");
+        let asked = Self { method, plural: plural.to_owned(), name, beneath, query, merges, body };
+        match parts[at] {
+            NAMESPACE => Ok(asked),
+            // As a real one: a list of what is in no namespace is empty, and nothing can be created there.
+            _ if *method == Method::GET && asked.name.is_empty() => {
+                Err(Reply::Json(200, json!({ "items": [], "metadata": { "resourceVersion": "1" } })))
+            }
+            _ if *method == Method::GET => Err(refused(404, "NotFound", "not found")),
+            other => Err(Reply::Json(
+                404,
+                json!({
+                    "kind": "Status", "code": 404, "reason": "NotFound", "message": format!("namespaces \"{other}\" not found"),
+                    "details": { "kind": "namespaces", "name": other },
+                }),
+            )),
+        }
+    }
+
+    fn query(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(one, _)| one == key).map(|(_, value)| value.as_str())
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next().unwrap(), rest.next().unwrap()];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap());
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+pub fn answer(world: &mut World, asked: &Asked<'_>) -> Reply {
+    let verb = format!("{} {}", asked.method, asked.plural);
+    *world.asked.entry(verb).or_default() += 1;
+    match (asked.method.as_str(), asked.name.as_str(), asked.beneath.as_str()) {
+        ("GET", "", _) => list(world, asked),
+        ("POST", "", _) => create(world, asked),
+        ("GET", name, "") => {
+            world.get(&asked.plural, name).map_or_else(|| missing(asked), |one| Reply::Json(200, one.clone()))
+        }
+        ("GET", name, "log") => log(world, asked, name),
+        ("GET", name, beneath) if beneath.starts_with("proxy") => proxy(world, asked, name),
+        ("PUT", name, "") => replace(world, asked, name),
+        ("PATCH", name, "") => patch(world, asked, name),
+        ("DELETE", name, "") => delete(world, asked, name),
+        _ => refused(501, "NotImplemented", "this API server does not do that"),
+    }
+}
+
+fn missing(asked: &Asked<'_>) -> Reply {
+    refused(404, "NotFound", &format!("{} \"{}\" not found", asked.plural, asked.name))
+}
+
+fn conflict(asked: &Asked<'_>) -> Reply {
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{}\": the object has been modified",
+        asked.plural, asked.name
+    );
+    refused(409, "Conflict", &message)
+}
+
+fn list(world: &World, asked: &Asked<'_>) -> Reply {
+    let selector = asked.query("labelSelector").unwrap_or_default().to_owned();
+    if asked.query("watch") == Some("true") {
+        let from = asked.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        if from < world.oldest {
+            return refused(410, "Expired", "too old resource version");
+        }
+        return Reply::Watch { plural: asked.plural.clone(), selector, from };
+    }
+    let items: Vec<Value> =
+        world.all(&asked.plural).into_iter().filter(|one| selects(&selector, one)).collect();
+    Reply::Json(
+        200,
+        json!({ "kind": "List", "metadata": { "resourceVersion": world.version.to_string() }, "items": items }),
+    )
+}
+
+fn create(world: &mut World, asked: &Asked<'_>) -> Reply {
+    let name = asked.body["metadata"]["name"].as_str().unwrap_or_default();
+    if world.get(&asked.plural, name).is_some() {
+        return refused(409, "AlreadyExists", &format!("{} \"{name}\" already exists", asked.plural));
+    }
+    Reply::Json(201, world.put(&asked.plural, asked.body.clone()))
+}
+
+fn replace(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
+    let Some(there) = world.get(&asked.plural, name) else { return missing(asked) };
+    if there["metadata"]["resourceVersion"] != asked.body["metadata"]["resourceVersion"] {
+        return conflict(asked);
+    }
+    Reply::Json(200, world.put(&asked.plural, asked.body.clone()))
+}
+
+fn patch(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
+    let there = world.get(&asked.plural, name).cloned();
+    if asked.merges {
+        let Some(mut object) = there else { return missing(asked) };
+        merge::merge(&mut object, &asked.body);
+        return Reply::Json(200, world.put(&asked.plural, object));
+    }
+    let key = (asked.plural.clone(), name.to_owned());
+    let on_top = &asked.body["metadata"]["resourceVersion"];
+    match &there {
+        Some(there) if !on_top.is_null() && *on_top != there["metadata"]["resourceVersion"] => {
+            return conflict(asked);
+        }
+        None if !on_top.is_null() => return conflict(asked),
+        _ => {}
+    }
+    if let Some(there) = &there
+        && asked.plural == "deployments"
+        && there["spec"]["selector"] != asked.body["spec"]["selector"]
+    {
+        return refused(422, "Invalid", "spec.selector: Invalid value: field is immutable");
+    }
+    let mut object = there.unwrap_or_else(|| json!({}));
+    merge::apply(&mut object, world.applied.get(&key), &asked.body);
+    if asked.query("dryRun") == Some("All") {
+        return Reply::Json(200, object);
+    }
+    world.applied.insert(key, asked.body.clone());
+    Reply::Json(200, world.put(&asked.plural, object))
+}
+
+fn delete(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
+    let Some(there) = world.get(&asked.plural, name) else { return missing(asked) };
+    let wanted = &asked.body["preconditions"];
+    for key in ["uid", "resourceVersion"] {
+        if !wanted[key].is_null() && wanted[key] != there["metadata"][key] {
+            return conflict(asked);
+        }
+    }
+    world.delete(&asked.plural, name);
+    Reply::Json(200, json!({ "kind": "Status", "status": "Success" }))
+}
+
+fn log(world: &World, asked: &Asked<'_>, pod: &str) -> Reply {
+    if world.get("pods", pod).is_none() {
+        return missing(asked);
+    }
+    Reply::Text(200, world.logs.get(pod).cloned().unwrap_or_default())
+}
+
+/// The API server asks one of those behind a Service, or a pod, in place of a user.
+fn proxy(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
+    let nobody =
+        || refused(503, "ServiceUnavailable", &format!("no endpoints available for service \"{name}\""));
+    let (name, port) = name.split_once(':').unwrap_or((name, ""));
+    let pod = if asked.plural == "pods" {
+        name.to_owned()
+    } else {
+        let Some(service) = world.get("services", name) else { return missing(asked) };
+        let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        if !ports.iter().any(|one| one["port"].to_string() == port) {
+            return nobody();
+        }
+        let slice = world.get("endpointslices", &format!("{name}-slice")).cloned().unwrap_or(Value::Null);
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        let ready: Vec<&Value> = endpoints.iter().filter(|one| one["conditions"]["ready"] == true).collect();
+        if ready.is_empty() {
+            return nobody();
+        }
+        world.turns += 1;
+        ready[world.turns % ready.len()]["targetRef"]["name"].as_str().unwrap().to_owned()
+    };
+    let running = world
+        .get("pods", &pod)
+        .filter(|pod| !pod["status"]["containerStatuses"][0]["state"]["running"].is_null());
+    match running.map(|pod| variables(world, pod)) {
+        Some(Ok(all)) => Reply::Text(200, format!("{}\n", all["ORCHESTRATE_VERSION"])),
+        Some(Err(_)) | None => {
+            refused(503, "ServiceUnavailable", "error trying to reach service: connection refused")
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The sockets of the API server.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::Shared;
+use super::answer::{Asked, Reply, answer, refused};
+use super::faults::{self, Answer};
+use super::world::selects;
+
+type Sent = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+/// The connection ends without an answer.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| handle(Arc::clone(&shared), request));
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Sent>, Cut> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
+    let merges = head.headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json");
+    let reply = {
+        let mut world = shared.world();
+        let met = faults::met(&mut world.faults, &head.method, &format!("{path}?{query}"));
+        world.met += usize::from(met.is_some());
+        let asked = Asked::read(&head.method, &path, &query, merges, &body);
+        let reply = |world: &mut _| match &asked {
+            Ok(asked) => answer(world, asked),
+            Err(Reply::Json(code, body)) => Reply::Json(*code, body.clone()),
+            Err(_) => refused(501, "NotImplemented", "?"),
+        };
+        match met {
+            Some(Answer::Cut) => return Err(Cut),
+            Some(Answer::Lost) => {
+                reply(&mut world);
+                drop(world);
+                shared.tell();
+                return Err(Cut);
+            }
+            Some(Answer::Status { code, reason, message, retry_after }) => {
+                return Ok(whole(refused(code, reason, message), retry_after));
+            }
+            Some(Answer::Raced) => {
+                race(&mut world, asked.as_ref().ok());
+                reply(&mut world)
+            }
+            None => reply(&mut world),
+        }
+    };
+    if head.method != Method::GET {
+        shared.tell();
+    }
+    Ok(match reply {
+        Reply::Watch { plural, selector, from } => watch(shared, plural, selector, from),
+        reply => whole(reply, None),
+    })
+}
+
+/// Somebody else writes something that is none of our business.
+fn race(world: &mut super::world::World, asked: Option<&Asked<'_>>) {
+    let Some(asked) = asked else { return };
+    let Some(mut object) = world.get(&asked.plural, &asked.name).cloned() else { return };
+    let number = world.number();
+    object["metadata"]["annotations"]["example.com/touched"] = number.to_string().into();
+    world.put(&asked.plural, object);
+}
+
+fn whole(reply: Reply, retry_after: Option<u32>) -> Response<Sent> {
+    let (code, kind, text) = match reply {
+        Reply::Json(code, body) => (code, "application/json", body.to_string()),
+        Reply::Text(code, text) => (code, "text/plain", text),
+        Reply::Watch { .. } => unreachable!("a watch has no end"),
+    };
+    let mut response = Response::builder().status(code).header("content-type", kind);
+    if let Some(seconds) = retry_after {
+        response = response.header("retry-after", seconds.to_string());
+    }
+    response.body(Full::new(Bytes::from(text)).boxed()).unwrap()
+}
+
+/// Events as they come, until all watches are cut.
+fn watch(shared: Arc<Shared>, plural: String, selector: String, mut from: u64) -> Response<Sent> {
+    let (sender, receiver) = mpsc::channel::<Bytes>(64);
+    let mut news = shared.news.subscribe();
+    let cuts = news.borrow().1;
+    tokio::spawn(async move {
+        loop {
+            let (events, version) = since(&shared, &plural, &selector, from);
+            from = version;
+            for event in events {
+                if sender.send(Bytes::from(format!("{event}\n"))).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() || news.borrow().1 != cuts { return },
+                () = sender.closed() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    let bookmark = json!({ "type": "BOOKMARK", "object": { "metadata": { "resourceVersion": from.to_string() } } });
+                    let _ = sender.send(Bytes::from(format!("{bookmark}\n"))).await;
+                }
+            }
+        }
+    });
+    Response::builder().header("content-type", "application/json").body(Stream(receiver).boxed()).unwrap()
+}
+
+/// Labels by which something is watched do not change here, so an event is told as it is.
+fn since(shared: &Shared, plural: &str, selector: &str, from: u64) -> (Vec<Value>, u64) {
+    let world = shared.world();
+    let events = world.events.iter().filter(|event| event.version > from && event.plural == plural);
+    let events = events.filter(|event| selects(selector, &event.object));
+    let told = events.map(|event| json!({ "type": event.kind, "object": event.object }));
+    (told.collect(), world.version)
+}
+
+struct Stream(mpsc::Receiver<Bytes>);
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

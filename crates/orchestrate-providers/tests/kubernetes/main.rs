@@ -1,0 +1,12 @@
+//! The `kubernetes` provider and router: the contract suites and the faults of the protocol, against a small API server in
+//! memory; and the suites against a real cluster, where one is named.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod contract;
+mod fake;
+mod faults;
+mod real;
+mod rolling;
+mod stage;
+mod told;
