@@ -4,6 +4,7 @@ mod deploy;
 mod environments;
 mod format;
 mod host;
+mod provider;
 mod records;
 mod rollback;
 mod secrets;
@@ -17,6 +18,7 @@ use orchestrate_core::name::EnvironmentName;
 pub use self::deploy::*;
 pub use self::environments::*;
 pub use self::host::*;
+pub use self::provider::*;
 pub use self::records::*;
 pub use self::rollback::*;
 pub use self::secrets::*;
@@ -94,6 +96,8 @@ pub enum Command {
     Env(Env),
     /// Deploys a version; see also its subcommands.
     Deploy(Deploy),
+    /// What runs the releases of an environment.
+    Provider(Provider),
     /// The background process of this host; started by itself when needed.
     Daemon(Daemon),
     /// Shows the output of the instances.

@@ -74,7 +74,7 @@ fn a_daemon_that_is_killed_finds_everything_again() {
     let scene = scene();
     deploy(&scene, "1.0.0").ok();
     deploy(&scene, "1.1.0").ok();
-    let pid = scene.json("daemon status").ok().json()["pid"].as_i64().unwrap();
+    let pid = scene.json("daemon status").ok().json()["daemon"]["pid"].as_i64().unwrap();
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     assert_eq!(scene.answers(), "1.1.0");

@@ -2,7 +2,7 @@
 
 use super::{
     AuditCommand, Cli, Command, DaemonCommand, DbCommand, Deploy, DeployCommand, EnvCommand, Format,
-    NotifyCommand, Output, Rollbacks, RollbacksCommand, SecretsCommand,
+    NotifyCommand, Output, Provider, ProviderCommand, Rollbacks, RollbacksCommand, SecretsCommand,
 };
 
 impl Cli {
@@ -18,6 +18,7 @@ impl Cli {
             Command::Env(env) => Some(env.command.output()),
             Command::Deploy(Deploy { command: None, run }) => Some(&run.output),
             Command::Deploy(Deploy { command: Some(command), .. }) => Some(command.output()),
+            Command::Provider(Provider { command: ProviderCommand::Check(args) }) => Some(&args.output),
             Command::Daemon(daemon) => daemon.command.output(),
             Command::Notify(notify) => Some(notify.command.output()),
             Command::Secrets(secrets) => Some(secrets.command.output()),

@@ -30,6 +30,7 @@ mod intake;
 mod logs;
 mod man;
 mod notify;
+mod provider_check;
 mod proxy;
 mod refusal;
 mod secrets;
@@ -37,7 +38,9 @@ mod static_serve;
 
 use orchestrate_core::Error;
 
-use crate::args::{AuditCommand, Cli, Command, DaemonCommand, DbCommand, DeployCommand, Global};
+use crate::args::{
+    AuditCommand, Cli, Command, DaemonCommand, DbCommand, DeployCommand, Global, Provider, ProviderCommand,
+};
 use crate::exit::Ended;
 use crate::printer::Printer;
 
@@ -73,6 +76,9 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
             None => deploy::run(global, args.run, printer).await,
             Some(command) => deploy_command(global, command, printer).await,
         },
+        Command::Provider(Provider { command: ProviderCommand::Check(args) }) => {
+            provider_check::run(global, &args, printer).await
+        }
         Command::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         Command::Daemon(args) => match args.command {
             DaemonCommand::Run { detached, take_over } => {

@@ -6,10 +6,12 @@
 mod answer;
 mod await_healthy;
 mod call;
+mod check;
 mod place;
 mod provider;
 mod request;
 mod router;
 
+pub use check::{Conformance, Held};
 pub use provider::CustomProvider;
 pub use router::CustomRouter;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{InstanceState, Placement, PortError, PortResult};
 
 use super::call::{Surroundings, settings, who};
@@ -64,20 +65,37 @@ impl Means for Commands {
         spec: &RunSpec,
         shares: &[(&Route, u8)],
     ) -> PortResult<()> {
-        let share = |(route, weight): &(&Route, u8)| Share {
-            slot: route.placement.slot.as_str(),
-            release: route.placement.release.0,
-            version: route.placement.version.to_string(),
-            weight: *weight,
-            instances: named(route),
-        };
-        let traffic = shares.iter().map(share).collect();
+        let traffic = shares.iter().map(|(route, weight)| share(route, *weight)).collect();
         let fill = |request: &mut super::request::Request| request.traffic = Some(traffic);
         self.around.ask(Verb::Switch, spec, asked, Some(turn), None, fill).await.map(drop)
     }
 
     fn url<'a>(&self, spec: &'a RunSpec) -> Option<&'a str> {
         spec.engine.custom.as_ref()?.url.as_deref()
+    }
+}
+
+/// Who has traffic now, as the commands say it.
+pub async fn shares_of(around: &Surroundings, environment: &EnvironmentName) -> PortResult<Vec<Share>> {
+    let mut shares = Vec::new();
+    for route in around.book.entry(environment).await?.routes {
+        let spec = around.spec(route.placement.release).await?;
+        let fill = |request: &mut super::request::Request| request.instances = named(&route);
+        let answer = around.ask(Verb::Status, &spec, &route.placement, None, None, fill).await?;
+        if let Some(weight) = answer.weight.filter(|weight| *weight > 0) {
+            shares.push(share(&route, weight));
+        }
+    }
+    Ok(shares)
+}
+
+fn share(route: &Route, weight: u8) -> Share {
+    Share {
+        slot: route.placement.slot.as_str(),
+        release: route.placement.release.0,
+        version: route.placement.version.to_string(),
+        weight,
+        instances: named(route),
     }
 }
 
