@@ -2,11 +2,13 @@
 
 mod by_provider;
 mod by_router;
+mod routed_by;
 mod sealed_specs;
 mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
+pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::process::ProcessProvider;
+use orchestrate_providers::routers::haproxy::HaproxyRouter;
 use orchestrate_proxy::BuiltinRouter;
 
 use crate::args::Global;
@@ -28,6 +31,7 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
+use routed_by::RoutedBy;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -66,7 +70,7 @@ impl Wiring {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
             router: Arc::new(ByRouter::new(
                 self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router }), self.haproxy()),
             )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
@@ -74,6 +78,18 @@ impl Wiring {
             progress,
             lease_ttl: lease_ttl(),
         }
+    }
+
+    /// Whichever router an environment has, where looking must not start anything.
+    pub fn router_that_runs(&self) -> ByRouter {
+        let builtin = Arc::new(BuiltinRouter::new(self.home.proxy_socket()));
+        ByRouter::new(self.db.clone(), routers(builtin, self.haproxy()))
+    }
+
+    /// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
+    pub fn haproxy(&self) -> Arc<HaproxyRouter> {
+        let lookup = Arc::new(RoutedBy { db: self.db.clone() });
+        Arc::new(HaproxyRouter::new(self.home.directory(), lookup))
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
@@ -103,8 +119,11 @@ impl Wiring {
 }
 
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
-pub fn routers(builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>> {
-    BTreeMap::from([(RouterKind::Builtin, builtin)])
+pub fn routers(
+    builtin: Arc<dyn Router>,
+    haproxy: Arc<HaproxyRouter>,
+) -> BTreeMap<RouterKind, Arc<dyn Router>> {
+    BTreeMap::from([(RouterKind::Builtin, builtin), (RouterKind::Haproxy, haproxy as _)])
 }
 
 /// What the reference means now, by the engine that will run it.
