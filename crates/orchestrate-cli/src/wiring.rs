@@ -2,11 +2,13 @@
 
 mod by_provider;
 mod by_router;
+mod routed_by;
 mod sealed_specs;
 mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
+pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::custom::CustomRouter;
 use orchestrate_providers::process::ProcessProvider;
+use orchestrate_providers::routers::haproxy::HaproxyRouter;
 use orchestrate_providers::static_site::LinkRouter;
 use orchestrate_proxy::BuiltinRouter;
 
@@ -31,6 +34,7 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
+use routed_by::RoutedBy;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -97,7 +101,14 @@ impl Wiring {
             home: self.home.directory().to_owned(),
             store: Arc::new(self.store(None)),
             specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
+            haproxy: self.haproxy(),
         }
+    }
+
+    /// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
+    pub fn haproxy(&self) -> Arc<HaproxyRouter> {
+        let lookup = Arc::new(RoutedBy { db: self.db.clone() });
+        Arc::new(HaproxyRouter::new(self.home.directory(), lookup))
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
@@ -148,6 +159,7 @@ pub struct RoutersElsewhere {
     pub home: PathBuf,
     pub store: Arc<ArtifactStore>,
     pub specs: Arc<SealedSpecs>,
+    pub haproxy: Arc<HaproxyRouter>,
 }
 
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
@@ -155,10 +167,11 @@ pub fn routers(
     builtin: Arc<dyn Router>,
     elsewhere: RoutersElsewhere,
 ) -> BTreeMap<RouterKind, Arc<dyn Router>> {
-    let RoutersElsewhere { home, store, specs } = elsewhere;
+    let RoutersElsewhere { home, store, specs, haproxy } = elsewhere;
     let link = LinkRouter::new(&home, Arc::clone(&specs) as _);
     BTreeMap::from([
         (RouterKind::Builtin, builtin),
+        (RouterKind::Haproxy, haproxy as _),
         (RouterKind::Custom, Arc::new(CustomRouter::new(home, store, specs)) as _),
         (RouterKind::Symlink, Arc::new(link) as _),
     ])

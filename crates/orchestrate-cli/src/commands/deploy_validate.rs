@@ -1,5 +1,7 @@
 //! `orchestrate deploy validate`, and the same checks before a deployment.
 
+mod behind_haproxy;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,7 +20,7 @@ use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless};
 use crate::progress::StepProgress;
 use crate::settings::ReleaseSource;
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, check_haproxy};
 
 /// Free space that a deployment must find, in bytes, beside twice its artifact's size.
 const SPARE: u64 = 64 << 20;
@@ -71,6 +73,10 @@ pub async fn must_pass(
     progress: &StepProgress,
 ) -> Result<()> {
     progress.waiting("checking");
+    if let Some(router) = &intended.settings.engine.router {
+        // What is missing in haproxy.cfg is several lines, which are no part of a list.
+        check_haproxy(router, &intended.settings.processes).await?;
+    }
     let results = results(wiring, intended, environment, Some(version)).await;
     progress.finished();
     let results = results?;
@@ -109,12 +115,21 @@ async fn results(
         checks.insert(0, Box::new(Readable { source: intended.source_for(version)? }));
     }
     for (name, process) in &intended.settings.processes {
-        // What routes elsewhere has its own address there.
-        let listens = intended.settings.router() == RouterKind::Builtin;
-        if let Some(address) = process.listen.filter(|_| listens) {
-            let ours = is_ours(wiring, address).await;
-            checks.push(Box::new(Port { process: name.clone(), address, ours }));
+        match (process.listen, intended.settings.router()) {
+            (Some(address), RouterKind::Builtin) => {
+                let ours = is_ours(wiring, address).await;
+                checks.push(Box::new(Port { process: name.clone(), address, ours }));
+            }
+            (Some(address), RouterKind::Haproxy) => {
+                checks.push(Box::new(behind_haproxy::Bound { process: name.clone(), address }));
+            }
+            // Who reaches it is an affair of what routes there; without an address nobody does.
+            (Some(_), RouterKind::Kubernetes | RouterKind::Custom | RouterKind::Symlink) | (None, _) => {}
         }
+    }
+    if let Some(router) = &intended.settings.engine.router {
+        let processes = intended.settings.processes.clone();
+        checks.push(Box::new(behind_haproxy::Prepared { router: router.clone(), processes }));
     }
     for check in &intended.settings.checks {
         checks.push(Box::new(UserCommand {

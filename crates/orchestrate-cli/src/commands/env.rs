@@ -10,7 +10,6 @@ use orchestrate_core::ports::{Clock as _, Provider as _, Router as _, SystemCloc
 use orchestrate_core::slot::SlotState;
 use orchestrate_core::{Error, Result};
 use orchestrate_providers::process::ProcessProvider;
-use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use super::intake;
@@ -212,7 +211,7 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
     };
     let release =
         wiring.db.release(live.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
-    match BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await {
+    match wiring.onlooker().1.observe(name).await {
         Err(error) => found("traffic", false, error.to_string()),
         Ok(view) => {
             let right =
@@ -251,7 +250,8 @@ async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> E
     let live = wiring.db.environment(name).await?.live.map(|live| live.release);
     let actor = crate::host::actor();
     wiring.only_here(asked("accept", name, &actor)).await?;
-    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await.unwrap_or_default();
+    let (_, router) = wiring.onlooker();
+    let view = router.observe(name).await.unwrap_or_default();
     let served = view.live().filter(|there| Some(there.release) != live).map(|there| there.slot);
     let accepted = wiring.db.accept_restored(name, served, &actor, SystemClock.now()).await;
     noted(&wiring.db, asked("accept", name, &actor), accepted).await?;

@@ -23,6 +23,7 @@ use orchestrate_providers::{Hosted, RunSpecs};
 use orchestrate_proxy::BuiltinRouter;
 use orchestrate_server::{DaemonOptions, Farewell};
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
 
 use crate::args::Global;
 use crate::daemon_client::{DaemonClient, READY};
@@ -76,7 +77,10 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     ]);
     let providers = ByProvider::new(wiring.db.clone(), kinds);
     let keeper = ProxyKeeper::start(&home).await?;
-    let elsewhere = RoutersElsewhere { home: place, store, specs };
+    let haproxy = wiring.haproxy();
+    tokio::spawn(Arc::clone(&haproxy).keep_watch());
+    let router_changed = either(keeper.changes(), haproxy.changes());
+    let elsewhere = RoutersElsewhere { home: place, store, specs, haproxy };
     let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())), elsewhere);
     let ports = Ports {
         provider: Arc::clone(&providers) as _,
@@ -97,7 +101,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         keys: wiring.keys,
         backoff,
         instances_changed: providers.subscribe(),
-        router_changed: keeper.changes(),
+        router_changed,
         router_status: keeper.status(),
         version: program::version(),
     };
@@ -111,6 +115,22 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
     std::mem::forget(lock);
     left
+}
+
+/// Changes with each of the two.
+fn either(mut one: watch::Receiver<u64>, mut other: watch::Receiver<u64>) -> watch::Receiver<u64> {
+    let (changes, changed) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Ok(()) = one.changed() => {}
+                Ok(()) = other.changed() => {}
+                else => return,
+            }
+            changes.send_modify(|count| *count += 1);
+        }
+    });
+    changed
 }
 
 async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Whichever router an environment has: one router of all of them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use orchestrate_core::database::Database;
@@ -17,11 +17,13 @@ use orchestrate_core::traffic::Shift;
 pub struct ByRouter {
     db: Database,
     kinds: BTreeMap<RouterKind, Arc<dyn Router>>,
+    /// Those that were asked anything, and so may have something to write down.
+    asked: Mutex<BTreeSet<RouterKind>>,
 }
 
 impl ByRouter {
     pub fn new(db: Database, kinds: BTreeMap<RouterKind, Arc<dyn Router>>) -> Self {
-        Self { db, kinds }
+        Self { db, kinds, asked: Mutex::default() }
     }
 
     async fn of(&self, environment: &EnvironmentName) -> PortResult<&dyn Router> {
@@ -35,6 +37,7 @@ impl ByRouter {
                 Err(error) => return Err(PortError::unreachable(error.full_message())),
             },
         };
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
         self.kinds.get(&kind).map(AsRef::as_ref).ok_or_else(|| {
             PortError::failed(format!("{environment} has a router that this program does not know"))
         })
@@ -56,7 +59,8 @@ impl Router for ByRouter {
     }
 
     async fn persisted(&self) -> PortResult<()> {
-        for router in self.kinds.values() {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for router in asked.iter().filter_map(|kind| self.kinds.get(kind)) {
             router.persisted().await?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test that failed shows the logs")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+pub mod haproxy;
 pub mod load;
 pub mod ran;
 pub mod scene;

@@ -22,7 +22,7 @@ async fn one_serves(rig: &Rig) -> [Vec<SampleInstance>; 2] {
 
 async fn shift(rig: &Rig, weight: u8) {
     let (placement, rest) = (placement(2), placement(1));
-    let (needs, rules, fence) = (Default::default(), TrafficRules::default(), Fence(1));
+    let (needs, rules, fence) = (Default::default(), TrafficRules::default(), Fence(2));
     rig.router().shift(&Shift { placement, weight, rest, needs, rules, fence }).await.unwrap();
 }
 
@@ -35,9 +35,6 @@ async fn one_that_forgot_everything_is_seen_and_told_again() {
     rig.run().await;
     assert_eq!(rig.seen().await, [(1, 0, 0, 0), (2, 0, 0, 0)]);
     assert_eq!(User::new(rig.listen).version().await, None);
-    let error = rig.switch(&placement(2), 2, 2).await.unwrap_err();
-    assert_eq!(error.kind, PortErrorKind::NotReady);
-    assert!(error.detail.unwrap().contains("started anew"));
     // What the daemon does: the registration alone brings back what had the traffic.
     rig.register(&placement(1), &first, 2).await.unwrap();
     assert_eq!(User::new(rig.listen).version().await.as_deref(), Some("1.1.0"));
@@ -45,6 +42,20 @@ async fn one_that_forgot_everything_is_seen_and_told_again() {
     assert_eq!(rig.seen().await, [(1, 100, 2, 2), (2, 0, 2, 2)]);
     rig.switch(&placement(2), 2, 2).await.unwrap();
     assert_eq!(User::new(rig.listen).version().await.as_deref(), Some("1.2.0"));
+}
+
+#[tokio::test]
+async fn one_that_forgot_everything_is_told_again_by_whatever_is_next() {
+    let mut rig = Rig::start_plain().await;
+    let _both = one_serves(&rig).await;
+    rig.kill();
+    rig.run().await;
+    rig.switch(&placement(2), 2, 2).await.unwrap();
+    assert_eq!(rig.seen().await, [(1, 0, 2, 2), (2, 100, 2, 2)]);
+    rig.kill();
+    rig.run().await;
+    shift(&rig, 40).await;
+    assert_eq!(rig.seen().await, [(1, 60, 2, 2), (2, 40, 2, 2)]);
 }
 
 #[tokio::test]
@@ -77,7 +88,7 @@ async fn a_reload_in_the_middle_of_a_canary_changes_nothing() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_that_it_was_restarted() {
+async fn the_watch_notices_a_restart_and_tells_it_again() {
     let mut rig = Rig::start_plain().await;
     let _both = one_serves(&rig).await;
     let mut changes = rig.router().changes();
@@ -86,6 +97,8 @@ async fn who_waits_is_told_that_it_was_restarted() {
     rig.run().await;
     let told = tokio::time::timeout(Duration::from_secs(20), changes.changed()).await;
     told.expect("it was not noticed").unwrap();
+    until("it is told again", async || (rig.seen().await == [(1, 100, 2, 2), (2, 0, 2, 2)]).then_some(()))
+        .await;
     watching.abort();
 }
 

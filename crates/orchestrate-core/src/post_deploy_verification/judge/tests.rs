@@ -83,6 +83,17 @@ fn an_error_rate_can_be_compared_with_the_release_before() {
 }
 
 #[test]
+fn a_router_without_times_says_nothing_of_latency() {
+    let untimed = |requests| Tally { requests, errors: 0, latency: Vec::new() };
+    let found = one(&p95(300), untimed(1_000), Some(slow(1_000, 0)), Moment::End);
+    assert_eq!(found.finding, Finding::NoData);
+    assert_eq!(found.text, "the router does not tell how long answers took");
+    let latency = LatencyLimits { worse_by: Measure::new(1.5), ..LatencyLimits::default() };
+    let verify = Verify { latency: Some(latency), ..Verify::default() };
+    assert_eq!(one(&verify, untimed(1_000), Some(untimed(1_000)), Moment::End).finding, Finding::NoData);
+}
+
+#[test]
 fn latency_is_the_share_of_answers_that_are_too_slow() {
     assert_eq!(one(&p95(300), slow(950, 50), None, Moment::End).finding, Finding::Good, "just 5 %");
     let found = one(&p95(300), slow(940, 60), None, Moment::End);

@@ -28,6 +28,8 @@ pub(super) struct Book {
     format: u32,
     /// Which HAProxy this is about.
     pub socket: String,
+    /// The process of it that was told last.
+    pub told: String,
     /// The newest fence seen.
     pub fence: Option<Fence>,
     pub slots: Vec<Placed>,
@@ -152,6 +154,17 @@ impl Books {
         Ok(read(&self.path(environment))?.0)
     }
 
+    /// Every one with a release in it.
+    pub fn all(&self) -> Vec<(EnvironmentName, Book)> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let books = entries.filter_map(|entry| {
+            let name = EnvironmentName::new(entry.file_name().to_str()?.strip_suffix(".json")?).ok()?;
+            let book = self.read(&name).ok().filter(|book| !book.slots.is_empty())?;
+            Some((name, book))
+        });
+        books.collect()
+    }
+
     pub async fn open(&self, environment: &EnvironmentName) -> PortResult<Kept> {
         let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         created.map_err(|error| unusable(&self.directory, &error))?;
@@ -168,13 +181,9 @@ impl Books {
         socket: &str,
         backend: &str,
     ) -> Option<EnvironmentName> {
-        let entries = fs::read_dir(&self.directory).ok()?.flatten();
-        let mut others = entries.filter_map(|entry| {
-            let name = EnvironmentName::new(entry.file_name().to_str()?.strip_suffix(".json")?).ok()?;
-            let book = if name == *environment { return None } else { self.read(&name).ok()? };
-            (book.socket == socket && book.lanes().any(|lane| lane.backend == backend)).then_some(name)
-        });
-        others.next()
+        let uses = |book: &Book| book.socket == socket && book.lanes().any(|lane| lane.backend == backend);
+        let mut others = self.all().into_iter().filter(|(name, book)| name != environment && uses(book));
+        others.next().map(|(name, _)| name)
     }
 
     /// Returns once what was written outlives a loss of power.

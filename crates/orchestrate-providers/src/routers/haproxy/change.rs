@@ -34,6 +34,7 @@ impl Scene {
     /// Writes down what is wanted, and tells HAProxy what it lacks.
     async fn tell(&mut self) -> PortResult<()> {
         self.kept.book.socket.clone_from(&self.settings.haproxy);
+        self.kept.book.told.clone_from(&self.look.process);
         self.kept.save()?;
         let commands = commands(&self.kept.book, &self.look);
         if commands.is_empty() {
@@ -81,15 +82,40 @@ impl HaproxyRouter {
         let settings = self.settings(environment).await?;
         let mut kept = self.books.open(environment).await?;
         kept.book.admit(environment, fence)?;
-        let mut backends: BTreeSet<&str> = kept.book.lanes().map(|lane| lane.backend.as_str()).collect();
-        backends.extend(more.iter().copied());
-        let look = Look::at(Client::new(&settings.haproxy), backends).await?;
-        self.watch.saw(&settings.haproxy, &look.process);
-        // One that lost everything is told again what it gave; any other one knows best.
-        if let Some(seen) = Shares::seen(&kept.book, &look) {
-            kept.book.weigh(|slot| seen.of(slot));
+        self.looked(kept, settings, more).await
+    }
+
+    async fn looked(&self, kept: Kept, settings: RouterSettings, more: &[&str]) -> PortResult<Scene> {
+        let mut scene = Scene { kept, settings, look: Look::default() };
+        self.look_anew(&mut scene, more).await?;
+        // Whoever does not know what was told is another HAProxy, and is told what that was.
+        let lost = |scene: &Scene| scene.kept.book.slots.iter().any(|placed| placed.weight > 0);
+        match Shares::seen(&scene.kept.book, &scene.look) {
+            Some(seen) => scene.kept.book.weigh(|slot| seen.of(slot)),
+            None if scene.kept.book.told != scene.look.process && lost(&scene) => {
+                scene.tell().await?;
+                self.look_anew(&mut scene, more).await?;
+            }
+            None => {}
         }
-        Ok(Scene { kept, settings, look })
+        Ok(scene)
+    }
+
+    async fn look_anew(&self, scene: &mut Scene, more: &[&str]) -> PortResult<()> {
+        let mut backends: BTreeSet<&str> =
+            scene.kept.book.lanes().map(|lane| lane.backend.as_str()).collect();
+        backends.extend(more.iter().copied());
+        scene.look = Look::at(scene.client(), backends).await?;
+        Ok(())
+    }
+
+    /// Tells an HAProxy that was started anew what it was told before.
+    pub(super) async fn restore(&self, environment: &EnvironmentName) -> PortResult<()> {
+        let settings = self.settings(environment).await?;
+        let kept = self.books.open(environment).await?;
+        let mut scene = self.looked(kept, settings, &[]).await?;
+        scene.kept.book.told.clone_from(&scene.look.process);
+        scene.kept.save()
     }
 
     pub(super) async fn register_and_wait(&self, request: &Register) -> PortResult<()> {

@@ -13,9 +13,10 @@ mod seats;
 mod share;
 mod tell;
 mod view;
-mod watch;
+mod watching;
 
 pub use check::check;
+pub use prove::reachable;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,9 +30,9 @@ use orchestrate_core::ports::{
     RouterView, Switch,
 };
 use orchestrate_core::traffic::Shift;
+use tokio::sync::watch;
 
 use book::Books;
-use watch::Watch;
 
 /// Which HAProxy is in front of an environment.
 #[async_trait]
@@ -46,12 +47,13 @@ pub struct HaproxyRouter {
     lookup: Arc<dyn RouterLookup>,
     /// The environments that were asked about, for [`Router::persisted`].
     touched: Mutex<BTreeMap<EnvironmentName, RouterSettings>>,
-    watch: Watch,
+    /// Counts the HAProxies that were started anew.
+    anew: watch::Sender<u64>,
 }
 
 impl HaproxyRouter {
     pub fn new(home: &Path, lookup: Arc<dyn RouterLookup>) -> Self {
-        Self { books: Books::new(home), lookup, touched: Mutex::default(), watch: Watch::default() }
+        Self { books: Books::new(home), lookup, touched: Mutex::default(), anew: watch::Sender::new(0) }
     }
 
     async fn settings(&self, environment: &EnvironmentName) -> PortResult<RouterSettings> {

@@ -148,8 +148,8 @@ fn judge(request: &Prove, answered: &Placement, answer: &Answer) -> PortResult<(
     Ok(())
 }
 
-/// An address of every interface is asked by the loopback one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+/// Where an address is asked from here: one of every interface by the loopback one.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

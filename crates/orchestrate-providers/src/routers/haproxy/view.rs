@@ -26,9 +26,7 @@ impl HaproxyRouter {
 
     pub(super) async fn look_at(&self, socket: &str, book: &Book) -> PortResult<Look> {
         let backends: BTreeSet<&str> = book.lanes().map(|lane| lane.backend.as_str()).collect();
-        let look = Look::at(Client::new(socket), backends).await?;
-        self.watch.saw(socket, &look.process);
-        Ok(look)
+        Look::at(Client::new(socket), backends).await
     }
 }
 
