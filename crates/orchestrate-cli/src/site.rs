@@ -83,17 +83,22 @@ fn write(home: &Home, id: String) -> io::Result<Kept> {
 /// The machine, the same over restarts. Its own number is told to nobody; where it has none, the home has to be enough.
 fn machine() -> String {
     let number = ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| fs::read(path).ok());
-    number.map_or_else(String::new, |number| Digest::of(&[b"orchestrate ", number.trim_ascii()].concat()).to_string())
+    number.map_or_else(String::new, |number| {
+        Digest::of(&[b"orchestrate ", number.trim_ascii()].concat()).to_string()
+    })
 }
 
 fn unusable(home: &Home, cause: io::Error) -> Error {
     let path = home.path(FILE);
-    Error::failed("ORC-0419", format!("which home this is, is kept in {}, which cannot be used", path.display()))
-        .hint(format!(
-            "check its owner and mode; or remove it, then environments that ran here have to be adopted: rm {}",
-            path.display()
-        ))
-        .source(cause)
+    Error::failed(
+        "ORC-0419",
+        format!("which home this is, is kept in {}, which cannot be used", path.display()),
+    )
+    .hint(format!(
+        "check its owner and mode; or remove it, then environments that ran here have to be adopted: rm {}",
+        path.display()
+    ))
+    .source(cause)
 }
 
 #[cfg(test)]
@@ -114,7 +119,8 @@ mod tests {
     #[test]
     fn a_home_is_the_same_wherever_it_is_moved_and_a_copy_is_another() {
         let directory = tempfile::tempdir().unwrap();
-        let (first, moved, copy) = (directory.path().join("a"), directory.path().join("b"), directory.path().join("c"));
+        let (first, moved, copy) =
+            (directory.path().join("a"), directory.path().join("b"), directory.path().join("c"));
         let id = of(&home(&first)).unwrap().id;
         assert_eq!(of(&home(&first)).unwrap().id, id);
         fs::rename(&first, &moved).unwrap();

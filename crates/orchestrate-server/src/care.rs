@@ -117,7 +117,8 @@ async fn own_what_is_here(daemon: &Daemon, site: &Site) -> Result<()> {
 /// Nobody has to wait until this daemon counts as dead.
 pub(crate) async fn end(daemon: &Daemon) {
     let Some((site, holder)) = daemon.self_in_records() else { return };
-    let signed = tokio::time::timeout(Duration::from_secs(2), daemon.options.db.sign_off(&site, &holder)).await;
+    let signed =
+        tokio::time::timeout(Duration::from_secs(2), daemon.options.db.sign_off(&site, &holder)).await;
     match signed {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("the others could not be told of the end: {}", error.full_message()),

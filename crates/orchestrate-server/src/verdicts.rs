@@ -127,6 +127,8 @@ pub(crate) async fn settled(daemon: &Arc<Daemon>, id: DeploymentId) -> Result<()
 /// Another daemon watches it, which is seen only in the records.
 async fn is_left_to_another(daemon: &Daemon, id: DeploymentId) -> Result<bool> {
     let unsettled = settle::unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await?;
-    let Some(deployment) = unsettled.into_iter().find(|deployment| deployment.id == id) else { return Ok(false) };
+    let Some(deployment) = unsettled.into_iter().find(|deployment| deployment.id == id) else {
+        return Ok(false);
+    };
     Ok(!daemon.care().await?.is_for(&deployment.environment))
 }

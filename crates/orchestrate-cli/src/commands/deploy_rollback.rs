@@ -37,7 +37,8 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
     };
     // Core refuses it as well; but no daemon is started for what runs on another site.
     if !args.dry_run && wiring.site.is_some() && !wiring.daemon.is_running().await {
-        let (what, version) = (if asking.undo { "undo" } else { "rollback" }, request.target_version.as_ref());
+        let (what, version) =
+            (if asking.undo { "undo" } else { "rollback" }, request.target_version.as_ref());
         wiring
             .only_here(Asked {
                 environment: &request.environment,
@@ -49,7 +50,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
             .await?;
     }
     if args.dry_run {
-        let preview = rollback.preview(&request, &asking).await?;
+        let preview = wiring.looking(&request.environment).await?.preview(&request, &asking).await?;
         printer.result(&preview, || preview_text(printer, &preview, &command(&request, &asking, &preview)));
         return Ok(Exit::DONE);
     }

@@ -4,8 +4,8 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orchestrate_core::database::Site;
 use orchestrate_core::Error;
+use orchestrate_core::database::Site;
 use orchestrate_core::name::{EnvironmentName, Version};
 
 use crate::args::{Global, Logs};
@@ -28,9 +28,12 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
     let record = wiring.db.environment(&args.env).await?;
     if let Some(there) = wiring.elsewhere(&record).await? {
         let Site { host, home, .. } = &there.site;
-        return Err(Error::refused("ORC-0130", format!("the output of {} is on {host}, in {home}", args.env))
-            .hint(format!("type the same on {host}: orchestrate --home {home} logs --env {}", args.env))
-            .into());
+        return Err(Error::refused(
+            "ORC-0130",
+            format!("the output of {} is on {host}, in {home}", args.env),
+        )
+        .hint(format!("type the same on {host}: orchestrate --home {home} logs --env {}", args.env))
+        .into());
     }
     let directory = wiring.home.path("logs").join(args.env.as_str()).join(version.as_str());
     let mut followed = Vec::new();

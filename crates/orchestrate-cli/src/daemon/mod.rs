@@ -2,13 +2,14 @@
 
 mod proxy_keeper;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrate_core::environment::ProviderKind;
+use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
@@ -60,8 +61,9 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     name_program(&lock);
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
-    let supervisor =
-        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
+    let mut supervised = SupervisorOptions::new(home.directory().to_owned(), store, specs);
+    supervised.elsewhere = elsewhere(&wiring).await?;
+    let supervisor = Supervisor::open(supervised).await?;
     let providers =
         ByProvider::new(wiring.db.clone(), BTreeMap::from([(ProviderKind::Process, supervisor as _)]));
     let keeper = ProxyKeeper::start(&home).await?;
@@ -99,6 +101,14 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
     std::mem::forget(lock);
     left
+}
+
+/// What another site took over from this one.
+async fn elsewhere(wiring: &Wiring) -> Result<BTreeSet<EnvironmentName>> {
+    let Some(here) = &wiring.site else { return Ok(BTreeSet::new()) };
+    let records = wiring.db.list_environments().await?.into_iter();
+    let others = records.filter(|record| record.owner.as_ref().is_some_and(|owner| *owner != here.id));
+    Ok(others.map(|record| record.environment.name).collect())
 }
 
 async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {

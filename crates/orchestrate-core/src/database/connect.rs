@@ -188,9 +188,12 @@ fn certificate_error(url: &DatabaseUrl) -> Option<Error> {
     files.filter(|file| file.starts_with('/')).find_map(|file| {
         let error = std::fs::File::open(&file).err()?;
         Some(
-            Error::usage("ORC-0417", format!("the file {file}, which the URL of the database {url} names, cannot be read"))
-                .hint("name the whole path of a file in PEM format: sslrootcert=/etc/ssl/db-ca.pem")
-                .source(error),
+            Error::usage(
+                "ORC-0417",
+                format!("the file {file}, which the URL of the database {url} names, cannot be read"),
+            )
+            .hint("name the whole path of a file in PEM format: sslrootcert=/etc/ssl/db-ca.pem")
+            .source(error),
         )
     })
 }

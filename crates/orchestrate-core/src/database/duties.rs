@@ -24,8 +24,10 @@ impl Database {
 
     /// Whether it is this site's turn still, for at least `span`.
     pub async fn has_duty(&self, duty: &str, site: &str, span: Span) -> Result<bool> {
-        let sql =
-            format!("SELECT 1 AS one FROM duties WHERE duty = $1 AND site = $2 AND until > {} + $3", self.clock());
+        let sql = format!(
+            "SELECT 1 AS one FROM duties WHERE duty = $1 AND site = $2 AND until > {} + $3",
+            self.clock()
+        );
         let row = query(sql)
             .bind(duty.to_owned())
             .bind(site.to_owned())

@@ -127,11 +127,13 @@ impl Database {
             )
             .hint(format!("stop them first: orchestrate env stop {name}")));
         }
-        let changed = query("UPDATE environments SET deleted_at = $2, owner = NULL WHERE name = $1 AND deleted_at IS NULL")
-            .bind(name.to_string())
-            .bind(now.to_string())
-            .execute(&mut tx)
-            .await?;
+        let changed = query(
+            "UPDATE environments SET deleted_at = $2, owner = NULL WHERE name = $1 AND deleted_at IS NULL",
+        )
+        .bind(name.to_string())
+        .bind(now.to_string())
+        .execute(&mut tx)
+        .await?;
         if changed == 0 {
             drop(tx);
             return Err(self.no_such_environment(name).await?);

@@ -168,11 +168,13 @@ impl Database {
 
     /// Says why nobody delivers a notice yet; it counts as no attempt.
     pub async fn notice_waits(&self, id: i64, why: &str) -> Result<()> {
-        query("UPDATE outbox SET last_error = $2 WHERE id = $1 AND status = 'pending' AND last_error IS NULL")
-            .bind(id)
-            .bind(why.to_owned())
-            .execute(&mut *self.connection().await?)
-            .await?;
+        query(
+            "UPDATE outbox SET last_error = $2 WHERE id = $1 AND status = 'pending' AND last_error IS NULL",
+        )
+        .bind(id)
+        .bind(why.to_owned())
+        .execute(&mut *self.connection().await?)
+        .await?;
         Ok(())
     }
 

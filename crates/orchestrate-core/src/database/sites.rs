@@ -126,7 +126,8 @@ pub(crate) async fn settle_here(
 /// What was sealed for a provider of one machine is still there.
 async fn has_local_slots(tx: &mut Tx, environment: &EnvironmentName) -> Result<bool> {
     for slot in super::slots::fetch_all(tx, environment).await? {
-        let row = query("SELECT contents FROM releases WHERE id = $1").bind(slot.release.0).fetch_one(tx).await?;
+        let row =
+            query("SELECT contents FROM releases WHERE id = $1").bind(slot.release.0).fetch_one(tx).await?;
         if row.json::<Contents>("contents")?.settings.provider.is_local() {
             return Ok(true);
         }

@@ -7,7 +7,8 @@ const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 /// The value of a parameter, with its escapes undone.
 pub(super) fn parameter(url: &str, name: &str) -> Option<String> {
     let (_, parameters) = url.split_once('?')?;
-    let found = parameters.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    let found =
+        parameters.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
     Some(unescaped(found.1))
 }
 
@@ -17,7 +18,10 @@ pub(super) fn with_whole_paths(url: &str) -> String {
     let whole = |pair: &str| match pair.split_once('=') {
         Some((key, file)) if FILES.contains(&key) && !unescaped(file).starts_with('/') => {
             let path = std::path::absolute(Path::new(&unescaped(file)));
-            path.map_or_else(|_| pair.to_owned(), |path| format!("{key}={}", escaped(&path.to_string_lossy())))
+            path.map_or_else(
+                |_| pair.to_owned(),
+                |path| format!("{key}={}", escaped(&path.to_string_lossy())),
+            )
         }
         _ => pair.to_owned(),
     };
@@ -45,7 +49,9 @@ fn unescaped(text: &str) -> String {
 
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,7 +74,9 @@ mod tests {
         let url = with_whole_paths("postgres://db/x?sslrootcert=my%20ca.pem&sslmode=verify-ca");
         assert_eq!(parameter(&url, "sslrootcert"), Some(format!("{here}/my ca.pem")));
         assert_eq!(parameter(&url, "sslmode").as_deref(), Some("verify-ca"));
-        for same in ["postgres://db/x", "postgres://db/x?sslmode=disable", "postgres://db/x?sslrootcert=/ca.pem"] {
+        for same in
+            ["postgres://db/x", "postgres://db/x?sslmode=disable", "postgres://db/x?sslrootcert=/ca.pem"]
+        {
             assert_eq!(with_whole_paths(same), same);
         }
     }

@@ -6,10 +6,11 @@ use super::{Site, SiteRecord, introduce, set_owner};
 use crate::database::audit::{self, Entry};
 use crate::database::outbox::{self, NewNotice};
 use crate::database::sql::query;
-use crate::database::{Database, EnvironmentRecord, Tx, commit};
+use crate::database::{Database, EnvironmentRecord, Tx, commit, rollouts, slots};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::notification::NoticeKind;
+use crate::slot::SlotState;
 use crate::time::Timestamp;
 
 /// Where an environment ran before it was adopted.
@@ -50,8 +51,10 @@ impl Database {
             return Err(nothing(name, "another site adopted it in this moment"));
         }
         set_owner(&mut tx, name, Some(here)).await?;
+        keep_live(&mut tx, name, now).await?;
         let detail = serde_json::json!({ "from": from, "to": here, "force": force });
-        let entry = Entry { at: now, environment: name, actor, action: "environment_adopted", reason: None, detail };
+        let entry =
+            Entry { at: now, environment: name, actor, action: "environment_adopted", reason: None, detail };
         audit::record(&mut tx, entry);
         let adopted = Adopted { environment: name.clone(), from, to: here.clone() };
         tell(&mut tx, &environment, &adopted, actor, fence, now).await?;
@@ -60,7 +63,12 @@ impl Database {
     }
 }
 
-fn may_adopt(environment: &EnvironmentRecord, from: Option<&SiteRecord>, here: &Site, force: bool) -> Result<()> {
+fn may_adopt(
+    environment: &EnvironmentRecord,
+    from: Option<&SiteRecord>,
+    here: &Site,
+    force: bool,
+) -> Result<()> {
     let name = &environment.environment.name;
     if environment.owner.as_ref() == Some(&here.id) {
         return Err(nothing(name, "it runs here already"));
@@ -94,6 +102,21 @@ async fn fence_off(tx: &mut Tx, name: &EnvironmentName) -> Result<i64> {
         .int("fence")
 }
 
+/// What was kept warm, or was on its way to be live, is on the site that is gone. An open operation sees to its own slots.
+async fn keep_live(tx: &mut Tx, name: &EnvironmentName, now: Timestamp) -> Result<()> {
+    for record in slots::fetch_all(tx, name).await? {
+        match record.state {
+            SlotState::Warm | SlotState::Retiring => slots::remove(tx, name, record.slot).await?,
+            SlotState::Staged => {
+                rollouts::end(tx, name, now).await?;
+                slots::remove(tx, name, record.slot).await?;
+            }
+            SlotState::Live | SlotState::Filling => {}
+        }
+    }
+    Ok(())
+}
+
 async fn tell(
     tx: &mut Tx,
     environment: &EnvironmentRecord,
@@ -105,8 +128,10 @@ async fn tell(
     let (kind, record) = (NoticeKind::NeedsAttention, &environment.environment);
     let (name, to) = (&record.name, &adopted.to.host);
     let from = adopted.from.as_ref().map_or("nowhere", |there| there.site.host.as_str());
-    let text = format!("{} in {name} runs on {to} from now on, not on {from}: adopted by {actor}", record.service);
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind)) {
+    let text =
+        format!("{} in {name} runs on {to} from now on, not on {from}: adopted by {actor}", record.service);
+    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
+    {
         let notice = NewNotice {
             key: format!("adopted-{name}-{fence}-{index}"),
             environment: Some(name.clone()),
