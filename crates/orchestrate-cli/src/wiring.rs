@@ -18,7 +18,9 @@ use std::sync::Arc;
 use orchestrate_core::database::{Asked, Database, DatabaseUrl, EnvironmentRecord, Site, SiteRecord};
 use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::{Clock as _, Elsewhere, Ports, Progress, Provider, Router, SystemClock};
+use orchestrate_core::ports::{
+    Clock as _, Elsewhere, Ports, Progress, Provider, Router, Silent, SystemClock,
+};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
@@ -72,15 +74,36 @@ impl Wiring {
     pub fn ports(&self, progress: Arc<dyn Progress>) -> Ports {
         let provider = ProcessProvider::new(self.home.daemon_socket());
         let router = BuiltinRouter::new(self.home.proxy_socket());
+        self.ports_by(
+            Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
+            Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
+            progress,
+        )
+    }
+
+    /// To look at an environment; for one that runs on another site nothing is started here.
+    pub async fn looking(&self, environment: &EnvironmentName) -> Result<DeploymentRollback> {
+        let record = self.db.environment(environment).await?;
+        let ports = match self.elsewhere(&record).await? {
+            None => self.ports(Arc::new(Silent)),
+            Some(_) => self.ports_by(
+                Arc::new(ProcessProvider::new(self.home.daemon_socket())),
+                Arc::new(BuiltinRouter::new(self.home.proxy_socket())),
+                Arc::new(Silent),
+            ),
+        };
+        Ok(DeploymentRollback::new(self.db.clone(), ports))
+    }
+
+    fn ports_by(
+        &self,
+        provider: Arc<dyn Provider>,
+        router: Arc<dyn Router>,
+        progress: Arc<dyn Progress>,
+    ) -> Ports {
         Ports {
-            provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
-            router: Arc::new(ByRouter::new(
-                self.db.clone(),
-                routers(
-                    Arc::new(Starting { daemon: self.daemon.clone(), port: router }),
-                    self.routers_elsewhere(),
-                ),
-            )),
+            provider,
+            router: Arc::new(ByRouter::new(self.db.clone(), routers(router, self.routers_elsewhere()))),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost { site: self.site.clone() }),

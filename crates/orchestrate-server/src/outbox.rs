@@ -36,7 +36,11 @@ pub(crate) async fn deliver(daemon: Arc<Daemon>) {
                 None
             }
         };
-        let pause = until(next, daemon.options.ports.clock.now());
+        let mut pause = until(next, daemon.options.ports.clock.now());
+        if daemon.site().is_some() {
+            // Another daemon may have died with a delivery, which rings no bell here.
+            pause = pause.min(daemon.options.ports.lease_ttl.duration() / 3);
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = daemon.bell.outbox.notified() => {}

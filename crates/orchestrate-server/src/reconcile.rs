@@ -53,6 +53,10 @@ async fn keep_one(daemon: Arc<Daemon>, name: EnvironmentName) {
                 false
             }
         };
+        if daemon.site().is_some() {
+            // What was warm on the site before this one may have to go.
+            daemon.bell.slots.notify_one();
+        }
         let again = Duration::from_secs(if settled { 15 } else { 1 });
         tokio::select! {
             () = tokio::time::sleep(again) => {}

@@ -1,9 +1,5 @@
 //! `orchestrate deploy candidates`: the releases that a rollback could take, ready or why not.
 
-use std::sync::Arc;
-
-use orchestrate_core::ports::Silent;
-
 use crate::args::{Global, Listing};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless, moment};
@@ -11,7 +7,7 @@ use crate::wiring::Wiring;
 
 pub async fn run(global: &Global, args: &Listing, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
-    let rollback = wiring.rollback(Arc::new(Silent));
+    let rollback = wiring.looking(&args.env).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let candidates = rollback.candidates(&args.env, limit).await?;
     printer.result(&candidates, || {

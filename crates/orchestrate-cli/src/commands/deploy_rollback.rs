@@ -50,7 +50,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
             .await?;
     }
     if args.dry_run {
-        let preview = rollback.preview(&request, &asking).await?;
+        let preview = wiring.looking(&request.environment).await?.preview(&request, &asking).await?;
         printer.result(&preview, || preview_text(printer, &preview, &command(&request, &asking, &preview)));
         return Ok(Exit::DONE);
     }

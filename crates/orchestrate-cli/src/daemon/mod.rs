@@ -2,13 +2,14 @@
 
 mod proxy_keeper;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrate_core::environment::ProviderKind;
+use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
@@ -64,8 +65,9 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let place = home.directory().to_owned();
-    let supervisor =
-        Supervisor::open(SupervisorOptions::new(place.clone(), Arc::clone(&store), specs.clone())).await?;
+    let mut supervised = SupervisorOptions::new(place.clone(), Arc::clone(&store), specs.clone());
+    supervised.elsewhere = elsewhere(&wiring).await?;
+    let supervisor = Supervisor::open(supervised).await?;
     let (processes, known): (Arc<dyn Hosted>, Arc<dyn RunSpecs>) = (supervisor, specs.clone());
     let custom =
         CustomProvider::new(place.clone(), Arc::clone(&store), Arc::clone(&known), Arc::clone(&processes));
@@ -131,6 +133,14 @@ fn either(mut one: watch::Receiver<u64>, mut other: watch::Receiver<u64>) -> wat
         }
     });
     changed
+}
+
+/// What another site took over from this one.
+async fn elsewhere(wiring: &Wiring) -> Result<BTreeSet<EnvironmentName>> {
+    let Some(here) = &wiring.site else { return Ok(BTreeSet::new()) };
+    let records = wiring.db.list_environments().await?.into_iter();
+    let others = records.filter(|record| record.owner.as_ref().is_some_and(|owner| *owner != here.id));
+    Ok(others.map(|record| record.environment.name).collect())
 }
 
 async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {

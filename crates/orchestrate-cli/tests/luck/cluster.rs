@@ -1,5 +1,8 @@
 //! A PostgreSQL server of a scene's own, that can be killed as a whole and started again.
 
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,19 +18,60 @@ pub struct Cluster {
     directory: TempDir,
     programs: PathBuf,
     port: u16,
+    addresses: Vec<IpAddr>,
+    settings: Vec<String>,
 }
 
 impl Cluster {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more settings, each as `name=value`.
+    pub fn start_with(settings: &[&str]) -> Self {
+        Self::start_at(&[], settings, |_| {})
+    }
+
+    /// At more addresses, and after something was put into its data directory.
+    pub fn start_at(addresses: &[IpAddr], settings: &[&str], prepare: impl FnOnce(&Self)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cluster = Self { directory, programs: programs(), port: free_address().port() };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let (programs, port) = (programs(), free_address().port());
+        let cluster = Self { directory, programs, port, addresses: addresses.to_vec(), settings };
         cluster.as_owner("chown-to-me", &[]);
         cluster.as_owner(
             "initdb",
             &["--username=orchestrate", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
         );
+        for address in addresses {
+            cluster.add("pg_hba.conf", &format!("host all all {address}/8 trust\n"));
+        }
+        prepare(&cluster);
         cluster.run();
         cluster
+    }
+
+    /// Adds to a file in its data directory.
+    pub fn add(&self, file: &str, text: &str) {
+        let opened = std::fs::OpenOptions::new().append(true).open(self.data().join(file));
+        opened.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Puts a file, for its owner's eyes only, into its data directory.
+    pub fn put(&self, file: &str, text: &str) {
+        let path = self.data().join(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(self.try_as_owner("chown-to-me", &[]));
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// As it is reached at one of its other addresses.
+    pub fn url_at(&self, address: IpAddr) -> String {
+        format!("postgres://orchestrate@{address}:{}/postgres", self.port)
     }
 
     pub fn url(&self) -> String {
@@ -69,6 +113,11 @@ impl Cluster {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// What the server had to say.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("server.log")).unwrap()
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -79,10 +128,16 @@ impl Cluster {
     }
 
     fn run(&self) {
-        let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=50",
-            self.port
+        let addresses: Vec<String> = ["127.0.0.1".to_owned()]
+            .into_iter()
+            .chain(self.addresses.iter().map(ToString::to_string))
+            .collect();
+        let mut options = format!(
+            "-p {} -c listen_addresses={} -c unix_socket_directories='' -c max_connections=50",
+            self.port,
+            addresses.join(",")
         );
+        self.settings.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
         let log = self.directory.path().join("server.log").display().to_string();
         // What the killed server had is cleared away by the kernel a moment after its end.
         within(Duration::from_secs(60), "the server starts", || {
@@ -105,7 +160,7 @@ impl Cluster {
     fn try_as_owner(&self, program: &str, more: &[&str]) -> bool {
         let root = rustix::process::geteuid().is_root();
         if program == "chown-to-me" {
-            return !root || ran(Command::new("chown").arg("postgres:").arg(self.directory.path()));
+            return !root || ran(Command::new("chown").args(["-R", "postgres:"]).arg(self.directory.path()));
         }
         let program = self.programs.join(program);
         let mut command = if root {

@@ -9,6 +9,7 @@ pub mod database;
 pub mod dice;
 pub mod disk;
 pub mod load;
+pub mod machine;
 pub mod processes;
 pub mod programs;
 pub mod scene;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::machine::{self, Machine};
 use super::processes::{self, Kind, MARK, Process};
 
 pub struct Scene {
@@ -25,6 +26,8 @@ pub struct Scene {
     pub variables: Vec<(String, String)>,
     /// The program that is tested; `LUCK_PROGRAM` names another build of it.
     pub program: PathBuf,
+    /// The machine that all of it is on, if that is not this one.
+    pub machine: Option<Machine>,
 }
 
 /// How a command ended.
@@ -91,7 +94,9 @@ impl Scene {
         let variables = Vec::new();
         let program =
             std::env::var_os("LUCK_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_orchestrate").into()).into();
-        let scene = Self { directory, home, address, mark, settings, notifications, variables, program };
+        let machine = None;
+        let scene =
+            Self { directory, home, address, mark, settings, notifications, variables, program, machine };
         scene.write_config();
         scene
     }
@@ -147,9 +152,23 @@ impl Scene {
         command
     }
 
+    /// The same on the machine of the scene.
+    fn typed(&self, args: &[&str]) -> Command {
+        let command = self.command(args);
+        self.machine.as_ref().map_or_else(|| self.command(args), |machine| machine.has(&command))
+    }
+
+    /// Does what is asked of the network from the scene's machine.
+    pub fn there<T: Send>(&self, ask: impl FnOnce() -> T + Send) -> T {
+        match &self.machine {
+            Some(machine) => machine.inside(ask),
+            None => ask(),
+        }
+    }
+
     pub fn run(&self, args: &[&str]) -> Ran {
         // Also a test that the daemon does not hold the pipes of the command that started it.
-        let output = self.command(args).output().unwrap();
+        let output = self.typed(args).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let code = output.status.code().unwrap_or(-1);
         Ran { code, stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -157,21 +176,15 @@ impl Scene {
 
     /// A command that is not waited for.
     pub fn begin(&self, args: &[&str]) -> Running {
-        Self::begun(self.command(args))
+        Self::begun(self.typed(args))
     }
 
     /// The same on a machine of another name, where its processes cannot be seen. Needs root.
     pub fn begin_elsewhere(&self, host: &str, args: &[&str]) -> Running {
-        let (here, mut there) = (self.command(args), Command::new("unshare"));
+        let mut there = Command::new("unshare");
         let rename = format!("echo {host} >/proc/sys/kernel/hostname && exec \"$0\" \"$@\"");
-        there.args(["--uts", "sh", "-c", &rename]).arg(here.get_program()).args(here.get_args());
-        for (name, value) in here.get_envs() {
-            match value {
-                Some(value) => there.env(name, value),
-                None => there.env_remove(name),
-            };
-        }
-        there.stdin(Stdio::null()).current_dir("/");
+        there.args(["--uts", "sh", "-c", &rename]);
+        machine::append(&mut there, &self.command(args));
         Self::begun(there)
     }
 
@@ -238,7 +251,7 @@ pub const ROLLBACK: [&str; 8] =
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let _ = self.command(&["daemon", "stop", "--all"]).output();
+        let _ = self.typed(&["daemon", "stop", "--all"]).output();
         for process in self.processes() {
             processes::kill(process.pid);
         }

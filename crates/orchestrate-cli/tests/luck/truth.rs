@@ -14,9 +14,8 @@ impl Scene {
     /// The version that users get, all of them the same.
     #[track_caller]
     pub fn answering(&self) -> String {
-        let versions: BTreeSet<String> = (0..6)
-            .map(|_| get(self.address, "/version").expect("the live address answers").trim().to_owned())
-            .collect();
+        let ask = || get(self.address, "/version").expect("the live address answers").trim().to_owned();
+        let versions: BTreeSet<String> = self.there(|| (0..6).map(|_| ask()).collect());
         assert_eq!(versions.len(), 1, "answers of {versions:?}");
         versions.into_iter().next().unwrap()
     }

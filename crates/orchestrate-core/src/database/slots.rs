@@ -65,6 +65,18 @@ impl Database {
         Ok(changed == 1)
     }
 
+    /// Ends a warm period now: what is not there any more is kept warm for nobody.
+    pub(crate) async fn end_warm_period(&self, placement: &Placement, now: Timestamp) -> Result<()> {
+        query("UPDATE slots SET until = $4 WHERE environment = $1 AND slot = $2 AND release_id = $3 AND state = 'warm'")
+            .bind(placement.environment.to_string())
+            .bind(placement.slot.as_str())
+            .bind(placement.release.0)
+            .bind(now.to_string())
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(())
+    }
+
     /// Forgets a slot whose instances are gone, if it is still the retiring one that was meant.
     pub async fn forget_slot(&self, placement: &Placement, now: Timestamp) -> Result<()> {
         let mut tx = self.begin().await?;

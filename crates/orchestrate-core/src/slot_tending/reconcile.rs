@@ -9,8 +9,8 @@ use crate::execute::{backends, perform};
 use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Share, Step};
 use crate::ports::{
-    AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortErrorKind, PortResult, Ports,
-    Processes, Register, RouterView, StartRequest, Switch,
+    AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortError, PortErrorKind,
+    PortResult, Ports, Processes, Register, RouterView, StartRequest, Switch,
 };
 use crate::release::Release;
 use crate::rollout::Rollout;
@@ -124,6 +124,11 @@ async fn reconcile_environment(
                 _ => Ok(()),
             },
             Ok(None) => Ok(()),
+            // It was warm on the site that this one took over from.
+            Err(error) if is_not_here(ports, slot.state, &error) => {
+                db.end_warm_period(&known_as, ports.clock.now()).await?;
+                continue;
+            }
             Err(error) => Err(error),
         };
         if kept.is_err() {
@@ -134,6 +139,10 @@ async fn reconcile_environment(
         }
     }
     Ok(Ok(()))
+}
+
+fn is_not_here(ports: &Ports, state: SlotState, error: &PortError) -> bool {
+    state == SlotState::Warm && error.kind == PortErrorKind::Missing && ports.host.site().is_some()
 }
 
 /// A slot may have been retired while the router was told of it; then nobody would tell the router of its end.

@@ -9,6 +9,7 @@ mod rollouts;
 mod scene;
 mod schema;
 mod secrets;
+mod sites;
 mod together;
 mod upgrade;
 
@@ -25,12 +26,17 @@ pub use audit_chain::{
     what_is_older_than_the_chain_comes_into_it,
 };
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
-pub use outbox::{notices_are_delivered_in_order, notices_wait_for_their_time};
+pub use outbox::{a_late_word_changes_nothing, notices_are_delivered_in_order, notices_wait_for_their_time};
 pub use refusals::{a_loop_of_refusals_stays_small, who_was_refused_what_is_recorded};
 pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
 pub use rollouts::a_canary_is_kept_paused_and_promoted;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
 pub use secrets::secrets_keep_their_versions;
+pub use sites::{
+    a_duty_is_one_sites_at_a_time, an_environment_runs_where_it_was_deployed_to_first,
+    each_daemon_looks_after_its_own, one_daemon_speaks_for_a_home,
+    what_an_older_program_deployed_gets_an_owner, who_is_alive_is_not_taken_over_from,
+};
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
 pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_to_date_under_load};
 
@@ -43,7 +49,10 @@ macro_rules! run_suite {
             of_many_only_one_takes_the_lease, two_programs_open_an_empty_database,
             any_tampering_with_the_trail_is_found, a_break_is_told_once_and_at_its_place,
             a_slip_of_the_hand_is_refused, what_is_older_than_the_chain_comes_into_it,
-            many_that_write_at_once_make_one_chain, who_was_refused_what_is_recorded, a_loop_of_refusals_stays_small);
+            many_that_write_at_once_make_one_chain, who_was_refused_what_is_recorded, a_loop_of_refusals_stays_small,
+            an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
+            one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
+            a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]

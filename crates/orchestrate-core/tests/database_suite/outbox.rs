@@ -74,3 +74,23 @@ pub async fn notices_wait_for_their_time(fresh: Fresh) {
     assert_eq!(due(&db, 0).await, ["a", "b", "c"]);
     fresh.clear_up(db).await;
 }
+
+pub async fn a_late_word_changes_nothing(fresh: Fresh) {
+    let db = fresh.open().await;
+    enqueue(&db, "a", 0).await;
+    let id = ids(&db).await[0];
+    assert!(db.is_due(id, time(0)).await.unwrap());
+    db.notice_waits(id, "nobody has the key").await.unwrap();
+    let waits = db.list_notices(1).await.unwrap().remove(0);
+    assert_eq!((waits.attempts, waits.last_error.as_deref()), (0, Some("nobody has the key")));
+    db.notice_delivered(id, None, time(1)).await.unwrap();
+    assert!(!db.is_due(id, time(1)).await.unwrap());
+    // Somebody who slept for long tells of an attempt that failed.
+    db.notice_failed(id, "status 503", Some(time(60)), time(2)).await.unwrap();
+    db.notice_failed(id, "status 400", None, time(2)).await.unwrap();
+    db.notice_waits(id, "nobody has the key").await.unwrap();
+    let delivered = db.list_notices(1).await.unwrap().remove(0);
+    assert_eq!((delivered.status, delivered.last_error), (OutboxStatus::Delivered, None));
+    assert!(db.list_audit(None, 10).await.unwrap().is_empty());
+    fresh.clear_up(db).await;
+}

@@ -1,6 +1,6 @@
 //! Taking over what an earlier daemon left: instances that run are adopted, those that should run are started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) struct Before {
     pub rebooted: bool,
     /// The record was lost; what runs has to be recognised by itself.
     pub damaged: bool,
+    /// What has ended of these is not started again.
+    pub elsewhere: BTreeSet<EnvironmentName>,
 }
 
 pub(super) async fn take_over(shared: &Arc<Shared>, before: Before) {
@@ -51,6 +53,7 @@ pub(super) async fn take_over(shared: &Arc<Shared>, before: Before) {
             renew_working_copy(shared, &slot).await;
         }
         for (id, entry) in &slot.instances {
+            let elsewhere = before.elsewhere.contains(&slot.placement.environment);
             let held =
                 if before.rebooted { None } else { find(shared, &slot.placement, entry, &mut bearers) };
             if let Some(held) = &held {
@@ -60,6 +63,14 @@ pub(super) async fn take_over(shared: &Arc<Shared>, before: Before) {
                         entry.mark = Some(mark);
                     }
                 });
+            }
+            if held.is_none() && elsewhere {
+                shared.book.amend(|record| {
+                    if let Some(slot) = record.slot_mut(&slot.placement) {
+                        slot.instances.remove(id);
+                    }
+                });
+                continue;
             }
             keepers.push((
                 Keeper::begin(shared, slot.placement.clone(), id.clone(), entry, held),

@@ -1,5 +1,6 @@
 //! The supervisor: the `process` provider itself, as it lives in the daemon.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -35,11 +36,14 @@ pub struct SupervisorOptions {
     pub specs: Arc<dyn RunSpecs>,
     pub logs: LogLimits,
     pub restart: RestartPolicy,
+    /// Environments that run on another machine by now: what runs here goes on, and what has ended is not started again.
+    pub elsewhere: BTreeSet<EnvironmentName>,
 }
 
 impl SupervisorOptions {
     pub fn new(home: PathBuf, store: Arc<ArtifactStore>, specs: Arc<dyn RunSpecs>) -> Self {
-        Self { home, store, specs, logs: LogLimits::default(), restart: RestartPolicy::default() }
+        let (logs, restart) = (LogLimits::default(), RestartPolicy::default());
+        Self { home, store, specs, logs, restart, elsewhere: BTreeSet::new() }
     }
 }
 
@@ -92,6 +96,7 @@ impl Supervisor {
         let before = Before {
             rebooted: opened.book.read(|record| !record.boot.is_empty() && record.boot != boot),
             damaged: opened.damage.is_some(),
+            elsewhere: options.elsewhere,
         };
         opened.book.amend(|record| record.boot = boot);
         let shared = Arc::new(Shared::new(home, options.store, opened.book, options.restart, options.specs));

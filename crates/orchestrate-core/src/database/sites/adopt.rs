@@ -6,10 +6,11 @@ use super::{Site, SiteRecord, introduce, set_owner};
 use crate::database::audit::{self, Entry};
 use crate::database::outbox::{self, NewNotice};
 use crate::database::sql::query;
-use crate::database::{Database, EnvironmentRecord, Tx, commit};
+use crate::database::{Database, EnvironmentRecord, Tx, commit, rollouts, slots};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::notification::NoticeKind;
+use crate::slot::SlotState;
 use crate::time::Timestamp;
 
 /// Where an environment ran before it was adopted.
@@ -50,6 +51,7 @@ impl Database {
             return Err(nothing(name, "another site adopted it in this moment"));
         }
         set_owner(&mut tx, name, Some(here)).await?;
+        keep_live(&mut tx, name, now).await?;
         let detail = serde_json::json!({ "from": from, "to": here, "force": force });
         let entry =
             Entry { at: now, environment: name, actor, action: "environment_adopted", reason: None, detail };
@@ -98,6 +100,21 @@ async fn fence_off(tx: &mut Tx, name: &EnvironmentName) -> Result<i64> {
         .fetch_one(tx)
         .await?
         .int("fence")
+}
+
+/// What was kept warm, or was on its way to be live, is on the site that is gone. An open operation sees to its own slots.
+async fn keep_live(tx: &mut Tx, name: &EnvironmentName, now: Timestamp) -> Result<()> {
+    for record in slots::fetch_all(tx, name).await? {
+        match record.state {
+            SlotState::Warm | SlotState::Retiring => slots::remove(tx, name, record.slot).await?,
+            SlotState::Staged => {
+                rollouts::end(tx, name, now).await?;
+                slots::remove(tx, name, record.slot).await?;
+            }
+            SlotState::Live | SlotState::Filling => {}
+        }
+    }
+    Ok(())
 }
 
 async fn tell(
