@@ -10,16 +10,18 @@ pub use by_router::ByRouter;
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use orchestrate_core::database::{Database, DatabaseUrl};
-use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
+use orchestrate_core::environment::{EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Elsewhere, Ports, Progress, Provider, Router, SystemClock};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::docker;
 use orchestrate_providers::process::ProcessProvider;
 use orchestrate_proxy::BuiltinRouter;
 
@@ -115,9 +117,43 @@ pub fn routers(builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>
 }
 
 /// What the reference means now, by the engine that will run it.
-pub async fn resolve_image(settings: &EnvironmentSettings, reference: &str) -> Result<Artifact> {
-    let provider = settings.provider;
-    Err(Error::refused("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
+pub async fn resolve_image(
+    home: &Home,
+    settings: &EnvironmentSettings,
+    reference: &str,
+    progress: &dyn Progress,
+) -> Result<Artifact> {
+    match settings.provider {
+        ProviderKind::Docker => {
+            let home = home_directory(home);
+            docker::resolve(&docker::Engine::new(None), &home, reference, &|text| progress.remark(text)).await
+        }
+        provider @ (ProviderKind::Process
+        | ProviderKind::Swarm
+        | ProviderKind::Kubernetes
+        | ProviderKind::Static
+        | ProviderKind::Custom) => Err(Error::refused(
+            "ORC-0208",
+            format!("the provider {provider} cannot resolve the image {reference}"),
+        )),
+    }
+}
+
+/// Whether the reference can be resolved, without taking anything in; where it is, for people.
+pub async fn find_image(settings: &EnvironmentSettings, reference: &str) -> Result<String> {
+    match settings.provider {
+        ProviderKind::Docker => docker::find(&docker::Engine::new(None), reference).await,
+        ProviderKind::Process
+        | ProviderKind::Swarm
+        | ProviderKind::Kubernetes
+        | ProviderKind::Static
+        | ProviderKind::Custom => Ok(reference.to_owned()),
+    }
+}
+
+/// By the same name as the daemon knows it.
+fn home_directory(home: &Home) -> PathBuf {
+    home.directory().canonicalize().unwrap_or_else(|_| home.directory().to_owned())
 }
 
 /// Which database, and how it is passed on to the daemon.

@@ -16,6 +16,7 @@ use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
 use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::docker::{Docker, DockerOptions};
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
 use orchestrate_providers::witness::ReleaseWitness;
 use orchestrate_proxy::BuiltinRouter;
@@ -60,10 +61,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     name_program(&lock);
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
-    let supervisor =
-        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
-    let providers =
-        ByProvider::new(wiring.db.clone(), BTreeMap::from([(ProviderKind::Process, supervisor as _)]));
+    let providers = ByProvider::new(wiring.db.clone(), hosted(&home, store, specs).await?);
     let keeper = ProxyKeeper::start(&home).await?;
     let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())));
     let ports = Ports {
@@ -99,6 +97,19 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
     std::mem::forget(lock);
     left
+}
+
+/// Every provider, each with what it had here before.
+async fn hosted(
+    home: &Home,
+    store: Arc<ArtifactStore>,
+    specs: Arc<SealedSpecs>,
+) -> Result<BTreeMap<ProviderKind, Arc<dyn Hosted>>> {
+    let directory = home.directory().to_owned();
+    let supervisor =
+        Supervisor::open(SupervisorOptions::new(directory.clone(), store, Arc::clone(&specs) as _)).await?;
+    let docker = Docker::open(DockerOptions::new(directory, specs)).await?;
+    Ok(BTreeMap::from([(ProviderKind::Process, supervisor as _), (ProviderKind::Docker, docker as _)]))
 }
 
 async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {

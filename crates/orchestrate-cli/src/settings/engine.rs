@@ -1,7 +1,7 @@
 //! What only one kind of provider, or of router, has to know; each has a mapping of its own in the environment.
 
 mod custom;
-mod docker;
+pub(super) mod docker;
 mod kubernetes;
 mod router;
 mod r#static;

@@ -21,7 +21,8 @@ pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("staging", EnvironmentType::Staging),
     ("production", EnvironmentType::Production),
 ];
-pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[("process", ProviderKind::Process)];
+pub(super) const PROVIDERS: &[(&str, ProviderKind)] =
+    &[("process", ProviderKind::Process), ("docker", ProviderKind::Docker)];
 pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),

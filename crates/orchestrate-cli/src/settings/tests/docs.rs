@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::settings::unbuilt::UNBUILT;
-use crate::settings::{environment, keys, notifications, strategy};
+use crate::settings::{engine, environment, keys, notifications, strategy};
 
 const PAGE: &str = include_str!("../../../../../docs/configuration.md");
 
@@ -37,6 +37,7 @@ fn the_page_names_every_key_and_every_word() {
         keys::HOOKS,
         keys::HOOK_POST_DEPLOY,
         keys::NOTIFICATION,
+        engine::docker::KEYS,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));

@@ -46,6 +46,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("hooks/properties/pre_deploy"), keys::HOOK, "pre_deploy."),
         (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY, "post_deploy."),
         (of("retention"), keys::RETENTION, "retention."),
+        (of("docker"), crate::settings::engine::docker::KEYS, "docker."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -61,6 +62,10 @@ fn the_schema_has_the_keys_that_load_knows() {
     }
 }
 
+fn on_docker(settings: &str) -> String {
+    with(&format!("provider: docker\ndocker: {{ {settings} }}")).replace("artifact: dist", "image: shop")
+}
+
 #[test]
 fn the_schema_and_load_judge_alike() {
     let schema = json_schema();
@@ -72,6 +77,11 @@ fn the_schema_and_load_judge_alike() {
         with("variables: { A: 1, B: true, C: x }"),
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
         with("strategy: { type: rolling, batch: 25%, max_unavailable: 1, max_surge: 0, wait: 1s }"),
+        on_docker(""),
+        on_docker(
+            "port: 3000, networks: [back, front], volumes: [\"data:/var/lib/shop\", \"/etc/shop:/etc/shop:ro\"], memory: 512MiB",
+        ),
+        on_docker("cpus: 0.5, read_only: true, init: true, health: image, networks: [host]"),
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
@@ -87,7 +97,16 @@ fn the_schema_and_load_judge_alike() {
         with("strategy: { type: canary, steps: [50, 101] }"),
         with("strategy: { type: canary, sticky: {} }"),
         with("strategy: { type: canary, sticky: { cookie: a, header: b } }"),
-        with("provider: docker"),
+        with("provider: swarm"),
+        on_docker("port: 0"),
+        on_docker("networks: [\"a b\"]"),
+        on_docker("volumes: [\"data:var\"]"),
+        on_docker("volumes: [data]"),
+        on_docker("cpus: 0"),
+        on_docker("cpus: none"),
+        on_docker("read_only: 1"),
+        on_docker("health: tcp"),
+        on_docker("ports: 1"),
         with("requires_approval: true"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
@@ -110,7 +129,6 @@ fn the_schema_and_load_judge_alike() {
         with("").replace("[./shop]", "[./shop], instances: 0"),
         with("").replace("[./shop]", "[./shop, 1]"),
         with("").replace("command: [./shop]", "instances: 2"),
-        with("").replace("artifact: dist", "image: x"),
         with("").replace("artifact: dist", "artifact: x, git: { repository: ., ref: x }"),
         with("").replace("artifact: dist", ""),
         with("").replace("shop\nrel", "12\nrel"),
