@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use orchestrate_core::database::{Asked, Database, DatabaseUrl, EnvironmentRecord, Site, SiteRecord};
-use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
+use orchestrate_core::environment::{EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     Clock as _, Elsewhere, Ports, Progress, Provider, Router, Silent, SystemClock,
@@ -26,6 +26,7 @@ use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::custom::CustomRouter;
+use orchestrate_providers::docker;
 use orchestrate_providers::process::ProcessProvider;
 use orchestrate_providers::routers::haproxy::HaproxyRouter;
 use orchestrate_providers::static_site::LinkRouter;
@@ -201,9 +202,42 @@ pub fn routers(
 }
 
 /// What the reference means now, by the engine that will run it.
-pub async fn resolve_image(settings: &EnvironmentSettings, reference: &str) -> Result<Artifact> {
-    let provider = settings.provider;
-    Err(Error::refused("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
+pub async fn resolve_image(
+    home: &Home,
+    settings: &EnvironmentSettings,
+    reference: &str,
+    progress: &dyn Progress,
+) -> Result<Artifact> {
+    match settings.provider {
+        ProviderKind::Docker | ProviderKind::Swarm => {
+            let home = home_directory(home);
+            docker::resolve(&docker::Engine::new(None), &home, reference, &|text| progress.remark(text)).await
+        }
+        provider @ (ProviderKind::Process
+        | ProviderKind::Kubernetes
+        | ProviderKind::Static
+        | ProviderKind::Custom) => Err(Error::refused(
+            "ORC-0208",
+            format!("the provider {provider} cannot resolve the image {reference}"),
+        )),
+    }
+}
+
+/// Whether the reference can be resolved, without taking anything in; where it is, for people.
+pub async fn find_image(settings: &EnvironmentSettings, reference: &str) -> Result<String> {
+    match settings.provider {
+        ProviderKind::Docker | ProviderKind::Swarm => {
+            docker::find(&docker::Engine::new(None), reference).await
+        }
+        ProviderKind::Process | ProviderKind::Kubernetes | ProviderKind::Static | ProviderKind::Custom => {
+            Ok(reference.to_owned())
+        }
+    }
+}
+
+/// By the same name as the daemon knows it.
+pub fn home_directory(home: &Home) -> PathBuf {
+    home.directory().canonicalize().unwrap_or_else(|_| home.directory().to_owned())
 }
 
 /// Which database, and how it is passed on to the daemon.

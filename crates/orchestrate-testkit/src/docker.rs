@@ -1,5 +1,9 @@
 //! A Docker engine for tests, and a small static service for its containers.
 
+mod registry;
+
+pub use registry::Registry;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -73,7 +77,9 @@ impl Engine {
             let log = fs::File::options().append(true).open(log_of(&host)).unwrap();
             let mut command = Command::new(words[0]);
             command.args(&words[1..]).stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
-            command.spawn().unwrap();
+            let mut child = command.spawn().unwrap();
+            // Somebody has to take note of its end.
+            std::thread::spawn(move || child.wait());
             let asked = || Command::new("docker").args(["-H", &host, "version"]).output().unwrap();
             while !asked().status.success() {
                 std::thread::sleep(std::time::Duration::from_millis(50));

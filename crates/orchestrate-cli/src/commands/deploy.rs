@@ -76,7 +76,7 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     }
     let interrupt = interrupt();
     progress.waiting("taking the artifact in");
-    let artifact = intended.take_in(&wiring, &version).await;
+    let artifact = intended.take_in(&wiring, &version, &*progress).await;
     progress.finished();
     let artifact = artifact?;
     intended.apply(&wiring, &environment).await?;

@@ -2,6 +2,7 @@
 
 use orchestrate_core::Result;
 use orchestrate_core::deployment_rollback::{Difference, differences};
+use orchestrate_core::ports::Silent;
 use orchestrate_core::release::Contents;
 use orchestrate_core::secrets::{KeySource as _, Look};
 
@@ -14,7 +15,7 @@ use crate::wiring::{Wiring, secret_scope};
 pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
-    let artifact = intended.take_in(&wiring, &args.version).await?;
+    let artifact = intended.take_in(&wiring, &args.version, &Silent).await?;
     let data = intended.data_change(&wiring, &artifact)?;
     let new = Contents {
         artifact,

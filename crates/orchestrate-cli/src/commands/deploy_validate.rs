@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::environment::{Check, RouterKind};
+use orchestrate_core::environment::{Check, EnvironmentSettings, RouterKind};
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::Silent;
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
@@ -112,7 +112,10 @@ async fn results(
         }),
     ];
     if let Some(version) = version {
-        checks.insert(0, Box::new(Readable { source: intended.source_for(version)? }));
+        checks.insert(
+            0,
+            Box::new(Readable { source: intended.source_for(version)?, settings: intended.settings.clone() }),
+        );
     }
     for (name, process) in &intended.settings.processes {
         match (process.listen, intended.settings.router()) {
@@ -169,6 +172,7 @@ fn fails(message: impl Into<String>, hint: impl Into<String>) -> CheckFailure {
 /// The artifact is there and can be read.
 struct Readable {
     source: ReleaseSource,
+    settings: EnvironmentSettings,
 }
 
 #[async_trait]
@@ -194,8 +198,13 @@ impl PreDeployCheck for Readable {
                 }
                 Ok(path.display().to_string())
             }
-            // Its engine says so when the image is resolved.
-            ReleaseSource::Image(reference) => Ok(reference.clone()),
+            ReleaseSource::Image(reference) => {
+                let found = crate::wiring::find_image(&self.settings, reference).await;
+                found.map_err(|error| CheckFailure {
+                    message: error.full_message(),
+                    hint: error.hint_text().map(str::to_owned),
+                })
+            }
             ReleaseSource::Git { repository, r#ref } => {
                 let output = tokio::process::Command::new("git")
                     .args(["ls-remote", "--exit-code", "--", repository])

@@ -10,7 +10,7 @@ use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
-use orchestrate_core::ports::{Clock as _, SystemClock};
+use orchestrate_core::ports::{Clock as _, Progress, SystemClock};
 use orchestrate_core::release::{Artifact, Contents};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::{Error, Result};
@@ -108,9 +108,14 @@ impl Intended {
     }
 
     /// Copies the artifact into the home, once, and says what it is.
-    pub async fn take_in(&self, wiring: &Wiring, version: &Version) -> Result<Artifact> {
+    pub async fn take_in(
+        &self,
+        wiring: &Wiring,
+        version: &Version,
+        progress: &dyn Progress,
+    ) -> Result<Artifact> {
         if let ReleaseSource::Image(reference) = self.source_for(version)? {
-            return crate::wiring::resolve_image(&self.settings, &reference).await;
+            return crate::wiring::resolve_image(&wiring.home, &self.settings, &reference, progress).await;
         }
         let most = self.config.as_ref().and_then(|config| config.max_artifact_size);
         let (store, source) = (wiring.store(most), self.source_for(version)?);

@@ -37,7 +37,7 @@ pub async fn run(global: &Global, args: &ProviderCheck, printer: &Printer) -> En
         version: args.version.clone(),
     };
     printer.progress(&format!("starting {} in {} of {}", args.version, placement.slot, args.env));
-    let artifact = intended.take_in(&wiring, &args.version).await?;
+    let artifact = intended.take_in(&wiring, &args.version, &orchestrate_core::ports::Silent).await?;
     let spec = spec(intended, args, artifact.digest);
     let lease = wiring.db.lease(&args.env).await?;
     let fence = lease.map_or(Fence(1), |lease| lease.fence);

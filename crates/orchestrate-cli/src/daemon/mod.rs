@@ -1,26 +1,21 @@
 //! The daemon's process: takes the home, adopts what runs in it, keeps a proxy, and serves.
 
+mod hosted;
 mod proxy_keeper;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrate_core::environment::ProviderKind;
-use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
+use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
-use orchestrate_providers::custom::CustomProvider;
-use orchestrate_providers::process::{Supervisor, SupervisorOptions};
-use orchestrate_providers::static_site::StaticSites;
 use orchestrate_providers::witness::ReleaseWitness;
-use orchestrate_providers::{Hosted, RunSpecs};
 use orchestrate_proxy::BuiltinRouter;
 use orchestrate_server::{DaemonOptions, Farewell};
 use rustix::fs::{FlockOperation, flock};
@@ -65,19 +60,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let place = home.directory().to_owned();
-    let mut supervised = SupervisorOptions::new(place.clone(), Arc::clone(&store), specs.clone());
-    supervised.elsewhere = elsewhere(&wiring).await?;
-    let supervisor = Supervisor::open(supervised).await?;
-    let (processes, known): (Arc<dyn Hosted>, Arc<dyn RunSpecs>) = (supervisor, specs.clone());
-    let custom =
-        CustomProvider::new(place.clone(), Arc::clone(&store), Arc::clone(&known), Arc::clone(&processes));
-    let sites = StaticSites::new(place.clone(), Arc::clone(&store), known, Arc::clone(&processes));
-    let kinds: BTreeMap<ProviderKind, Arc<dyn Hosted>> = BTreeMap::from([
-        (ProviderKind::Process, processes),
-        (ProviderKind::Custom, Arc::new(custom) as _),
-        (ProviderKind::Static, Arc::new(sites) as _),
-    ]);
-    let providers = ByProvider::new(wiring.db.clone(), kinds);
+    let providers = ByProvider::new(wiring.db.clone(), hosted::all(&wiring, &store, &specs).await?);
     let keeper = ProxyKeeper::start(&home).await?;
     let haproxy = wiring.haproxy();
     tokio::spawn(Arc::clone(&haproxy).keep_watch());
@@ -133,14 +116,6 @@ fn either(mut one: watch::Receiver<u64>, mut other: watch::Receiver<u64>) -> wat
         }
     });
     changed
-}
-
-/// What another site took over from this one.
-async fn elsewhere(wiring: &Wiring) -> Result<BTreeSet<EnvironmentName>> {
-    let Some(here) = &wiring.site else { return Ok(BTreeSet::new()) };
-    let records = wiring.db.list_environments().await?.into_iter();
-    let others = records.filter(|record| record.owner.as_ref().is_some_and(|owner| *owner != here.id));
-    Ok(others.map(|record| record.environment.name).collect())
 }
 
 async fn leave(farewell: Farewell, providers: &dyn Hosted, keeper: ProxyKeeper) -> Result<()> {

@@ -1,11 +1,11 @@
 //! What only one kind of provider, or of router, has to know; each has a mapping of its own in the environment.
 
 mod custom;
-mod docker;
+pub(super) mod docker;
 mod kubernetes;
 pub(super) mod router;
 mod r#static;
-mod swarm;
+pub(super) mod swarm;
 
 use std::net::Ipv4Addr;
 

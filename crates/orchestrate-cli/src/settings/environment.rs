@@ -21,8 +21,13 @@ pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("staging", EnvironmentType::Staging),
     ("production", EnvironmentType::Production),
 ];
-pub(super) const PROVIDERS: &[(&str, ProviderKind)] =
-    &[("process", ProviderKind::Process), ("static", ProviderKind::Static), ("custom", ProviderKind::Custom)];
+pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[
+    ("process", ProviderKind::Process),
+    ("docker", ProviderKind::Docker),
+    ("swarm", ProviderKind::Swarm),
+    ("static", ProviderKind::Static),
+    ("custom", ProviderKind::Custom),
+];
 pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),

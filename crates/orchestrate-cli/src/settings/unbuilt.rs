@@ -21,12 +21,7 @@ const PROVIDER: &str = "use `process`";
 const CHANNEL: &str = "use `webhook`";
 
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    key("release.image", "use `release.artifact` or `release.git`"),
-    value("provider", "docker", PROVIDER),
-    value("provider", "swarm", PROVIDER),
     value("provider", "kubernetes", PROVIDER),
-    key("docker", PROVIDER),
-    key("swarm", PROVIDER),
     key("kubernetes", PROVIDER),
     value("notifications.type", "slack", CHANNEL),
     value("notifications.type", "teams", CHANNEL),

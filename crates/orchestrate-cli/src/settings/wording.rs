@@ -104,6 +104,12 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "days" => "days: [mon, tue]",
         "notifications" => "notifications: [{ type: webhook, url: \"https://hooks.example/x\" }]",
         "on" => "on: [rollback, deployment_failed]",
+        "swarm" => "swarm: { port: 8080 }",
+        "constraints" => "constraints: [\"node.role == worker\"]",
+        "docker" => "docker: { port: 8080 }",
+        "networks" => "networks: [back]",
+        "volumes" => "volumes: [\"data:/var/lib/shop\"]",
+        "cpus" => "cpus: 0.5",
         _ => return None,
     })
 }

@@ -30,10 +30,6 @@ type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 ///
 /// Errors: `ORC-0340` no engine, `ORC-0341` no such image, `ORC-0342` it is of no use.
 pub async fn resolve(engine: &Engine, home: &Path, reference: &str, tell: Tell<'_>) -> Result<Artifact> {
-    let no_engine = |error: PortError| {
-        let hint = error.detail.clone().unwrap_or_else(|| "see what it says: docker info".into());
-        Error::refused("ORC-0340", error.message).hint(hint)
-    };
     let client = engine.client().await.map_err(no_engine)?;
     let reference = with_tag(reference);
     let here = inspect(&client, &reference).await.map_err(no_engine)?;
@@ -51,14 +47,7 @@ pub async fn resolve(engine: &Engine, home: &Path, reference: &str, tell: Tell<'
                 (Err(error), _, None) if error.kind == PortErrorKind::Unreachable => {
                     return Err(no_engine(error));
                 }
-                (Err(error), _, None) => {
-                    return Err(Error::refused(
-                        "ORC-0341",
-                        format!("there is no image {reference} to deploy"),
-                    )
-                    .source(error)
-                    .hint("push or build it, check `release.image`, or log in: docker login REGISTRY"));
-                }
+                (Err(error), _, None) => return Err(no_image(&reference, error)),
                 (Ok(()), None, _) => {
                     return Err(Error::refused(
                         "ORC-0341",
@@ -73,6 +62,37 @@ pub async fn resolve(engine: &Engine, home: &Path, reference: &str, tell: Tell<'
     })?;
     keep(&client, home, &digest).await.map_err(no_engine)?;
     Ok(sealed(reference, digest, &image))
+}
+
+/// Whether an image is here, or its registry would give it; nothing is pulled.
+///
+/// Errors: `ORC-0340` no engine, `ORC-0341` no such image.
+pub async fn find(engine: &Engine, reference: &str) -> Result<String> {
+    let client = engine.client().await.map_err(no_engine)?;
+    let reference = with_tag(reference);
+    if inspect(&client, &reference).await.map_err(no_engine)?.is_some() {
+        return Ok(format!("{reference} is on the engine"));
+    }
+    let login = credentials::of_registry(registry(&reference)).await.map_err(PortError::failed);
+    let asked = match login {
+        Ok(login) => client
+            .inspect_registry_image(&reference, login)
+            .await
+            .map_err(|error| told(&format!("its registry does not give {reference}"), &error)),
+        Err(error) => Err(error),
+    };
+    asked.map(|_| format!("{reference} is in its registry")).map_err(|error| no_image(&reference, error))
+}
+
+fn no_engine(error: PortError) -> Error {
+    let hint = error.detail.clone().unwrap_or_else(|| "see what it says: docker info".into());
+    Error::refused("ORC-0340", error.message).hint(hint)
+}
+
+fn no_image(reference: &str, cause: PortError) -> Error {
+    Error::refused("ORC-0341", format!("there is no image {reference} to deploy"))
+        .source(cause)
+        .hint("push or build it, check `release.image`, or log in: docker login REGISTRY")
 }
 
 fn sealed(reference: String, digest: Digest, image: &ImageInspect) -> Artifact {

@@ -24,6 +24,6 @@ mod start;
 mod stop;
 
 pub use engine::Engine;
-pub use images::resolve;
+pub use images::{find, resolve};
 pub use provider::{Docker, DockerOptions};
 pub use shared::home_mark;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod containers;
+mod images;
 mod world;
 
 use orchestrate_testkit::provider_contract;

@@ -75,6 +75,14 @@ impl World {
         self.docker.as_ref().unwrap()
     }
 
+    pub fn specs(&self) -> Arc<Specs> {
+        Arc::clone(&self.specs)
+    }
+
+    pub fn digest(&self, placement: &Placement) -> Digest {
+        self.specs.0.lock().unwrap()[&placement.release].digest.clone()
+    }
+
     pub fn mark(&self) -> String {
         home_mark(&self.home.path().canonicalize().unwrap())
     }

@@ -41,6 +41,8 @@ fn the_page_names_every_key_and_every_word() {
         keys::STATIC,
         keys::NOTIFICATION,
         engine::router::KEYS,
+        engine::docker::KEYS,
+        engine::swarm::KEYS,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));

@@ -135,6 +135,16 @@ fn providers() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// An environment on docker, with this in its `docker`.
+fn docker(settings: &str) -> String {
+    with(&format!("provider: docker\ndocker: {{ {settings} }}")).replace("artifact: dist", "image: shop")
+}
+
+/// An environment on a swarm, with this in its `swarm`.
+fn swarm(settings: &str) -> String {
+    with(&format!("provider: swarm\nswarm: {{ {settings} }}")).replace("artifact: dist", "image: shop")
+}
+
 fn unbuilt() -> Vec<(&'static str, String)> {
     let channel = |kind: &str| with("") + &format!("notifications:\n  - {{ type: {kind}, channel: ops }}\n");
     vec![
@@ -150,13 +160,25 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("a part past the whole", with("strategy: { type: rolling, batch: 120% }")),
         ("no room to replace anything", with("strategy: { type: rolling, max_surge: 0 }")),
         ("a batch of a canary", with("strategy: { type: canary, batch: 1 }")),
-        ("the provider docker", with("provider: docker")),
-        ("the provider swarm", with("provider: swarm")),
+        ("the provider docker without an image", with("provider: docker")),
+        (
+            "an image without its provider",
+            with("").replace("artifact: dist", "image: registry.internal/shop"),
+        ),
         ("the provider kubernetes", with("provider: kubernetes")),
-        ("settings of docker", with("docker: {}")),
-        ("settings of swarm", with("swarm: {}")),
+        ("settings of docker elsewhere", with("docker: {}")),
+        ("a port that is none", docker("port: 70000")),
+        ("a network that is none", docker("networks: [\"a b\"]")),
+        ("the machine's network and another", docker("networks: [host, back]")),
+        ("a volume without a place", docker("volumes: [data]")),
+        ("a volume in no absolute place", docker("volumes: [\"data:var\"]")),
+        ("too little memory for a container", docker("memory: 1KiB")),
+        ("no processors", docker("cpus: 0")),
+        ("a health that nobody knows", docker("health: tcp")),
+        ("settings of swarm elsewhere", with("swarm: {}")),
+        ("a network that is no overlay", swarm("networks: [host]")),
+        ("a constraint that is none", swarm("constraints: [\"role = worker\"]")),
         ("settings of kubernetes", with("kubernetes: {}")),
-        ("an image", with("").replace("artifact: dist", "image: registry.internal/shop")),
         ("an approval", with("requires_approval: true")),
         ("the channel slack", channel("slack")),
         ("the channel teams", channel("teams")),

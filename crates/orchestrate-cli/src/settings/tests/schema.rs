@@ -50,6 +50,8 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("custom"), keys::CUSTOM, "custom."),
         (of("custom/properties/timeouts"), keys::CUSTOM_TIMEOUTS, "timeouts."),
         (of("static"), keys::STATIC, "static."),
+        (of("docker"), engine::docker::KEYS, "docker."),
+        (of("swarm"), engine::swarm::KEYS, "swarm."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -63,6 +65,14 @@ fn the_schema_has_the_keys_that_load_knows() {
         assert_eq!(found, known, "{path}");
         assert_eq!(section_schema["additionalProperties"], Value::Bool(false), "{path}");
     }
+}
+
+fn on_swarm(settings: &str) -> String {
+    on_docker("").replace("docker: {  }", &format!("swarm: {{ {settings} }}")).replace("docker", "swarm")
+}
+
+fn on_docker(settings: &str) -> String {
+    with(&format!("provider: docker\ndocker: {{ {settings} }}")).replace("artifact: dist", "image: shop")
 }
 
 #[test]
@@ -86,6 +96,14 @@ fn the_schema_and_load_judge_alike() {
         ),
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
         with("strategy: { type: rolling, batch: 25%, max_unavailable: 1, max_surge: 0, wait: 1s }"),
+        on_swarm(
+            "port: 80, networks: [back], constraints: [\"node.role == worker\"], memory: 1GiB, cpus: 2, read_only: true",
+        ),
+        on_docker(""),
+        on_docker(
+            "port: 3000, networks: [back, front], volumes: [\"data:/var/lib/shop\", \"/etc/shop:/etc/shop:ro\"], memory: 512MiB",
+        ),
+        on_docker("cpus: 0.5, read_only: true, init: true, health: image, networks: [host]"),
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
@@ -106,7 +124,6 @@ fn the_schema_and_load_judge_alike() {
         with("strategy: { type: canary, steps: [50, 101] }"),
         with("strategy: { type: canary, sticky: {} }"),
         with("strategy: { type: canary, sticky: { cookie: a, header: b } }"),
-        with("provider: docker"),
         with("provider: custom\ncustom: { start: [./o], stop: [./o] }"),
         with("provider: custom\ncustom: { start: ./o, stop: [./o], status: [./o] }"),
         with(
@@ -114,6 +131,19 @@ fn the_schema_and_load_judge_alike() {
         ),
         with("provider: static\nstatic: { immutable: assets }"),
         with("provider: static\nstatic: { spa: 1 }"),
+        with("provider: swarm"),
+        on_swarm("networks: [host]"),
+        on_swarm("constraints: [\"node.role = worker\"]"),
+        on_swarm("volumes: [\"data:/var\"]"),
+        on_docker("port: 0"),
+        on_docker("networks: [\"a b\"]"),
+        on_docker("volumes: [\"data:var\"]"),
+        on_docker("volumes: [data]"),
+        on_docker("cpus: 0"),
+        on_docker("cpus: none"),
+        on_docker("read_only: 1"),
+        on_docker("health: tcp"),
+        on_docker("ports: 1"),
         with("requires_approval: true"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
@@ -142,7 +172,6 @@ fn the_schema_and_load_judge_alike() {
         with("").replace("[./shop]", "[./shop], instances: 0"),
         with("").replace("[./shop]", "[./shop, 1]"),
         with("").replace("command: [./shop]", "instances: 2"),
-        with("").replace("artifact: dist", "image: x"),
         with("").replace("artifact: dist", "artifact: x, git: { repository: ., ref: x }"),
         with("").replace("artifact: dist", ""),
         with("").replace("shop\nrel", "12\nrel"),
