@@ -16,7 +16,7 @@ use std::sync::Arc;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::{Elsewhere, Ports, Progress, Router, SystemClock};
+use orchestrate_core::ports::{Elsewhere, PortResult, Ports, Progress, Router, RouterView, SystemClock};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
@@ -65,23 +65,32 @@ impl Wiring {
     pub fn ports(&self, progress: Arc<dyn Progress>) -> Ports {
         let provider = ProcessProvider::new(self.home.daemon_socket());
         let router = BuiltinRouter::new(self.home.proxy_socket());
-        let elsewhere = RoutersElsewhere {
-            home: self.home.directory().to_owned(),
-            store: Arc::new(self.store(None)),
-            specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
-        };
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
-            router: Arc::new(ByRouter::new(
-                self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router }), elsewhere),
-            )),
+            router: Arc::new(
+                self.by_router(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+            ),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost),
             progress,
             lease_ttl: lease_ttl(),
         }
+    }
+
+    /// Who has the traffic, asked without starting anything: a router that does not run has nothing to say.
+    pub async fn look(&self, environment: &EnvironmentName) -> PortResult<RouterView> {
+        let router = BuiltinRouter::new(self.home.proxy_socket());
+        self.by_router(Arc::new(router)).observe(environment).await
+    }
+
+    fn by_router(&self, builtin: Arc<dyn Router>) -> ByRouter {
+        let elsewhere = RoutersElsewhere {
+            home: self.home.directory().to_owned(),
+            store: Arc::new(self.store(None)),
+            specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
+        };
+        ByRouter::new(self.db.clone(), routers(builtin, elsewhere))
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {

@@ -11,12 +11,11 @@ use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
-use orchestrate_core::ports::{Router as _, RouterView, Silent};
+use orchestrate_core::ports::{RouterView, Silent};
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::slot::{Slot, SlotState};
 use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, Result};
-use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use text::text;
@@ -135,8 +134,7 @@ async fn read_settled(wiring: &Wiring, environment: &EnvironmentName) -> Result<
 async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> {
     let db = &wiring.db;
     let record = db.environment(environment).await?;
-    // Looking must not start anything: a router that does not run has nothing to say.
-    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(environment).await.unwrap_or_default();
+    let view = wiring.look(environment).await.unwrap_or_default();
     let traffic = traffic(wiring, environment, &view).await?;
     let live = record.live.and_then(|live| {
         let here = traffic.iter().find(|row| row.state == SlotState::Live)?;
