@@ -4,6 +4,10 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use serde_json::json;
 use support::Scene;
 use support::load::Load;
@@ -66,4 +70,85 @@ fn a_site_without_a_page_never_gets_traffic() {
     assert_eq!(scene.get("/").unwrap().1, "<h1>1.0.0</h1>");
     scene.write("dist/1.2.0/other/index.html", "<h1>elsewhere</h1>");
     scene.typed("deploy --env production --version 1.2.0").ends(3).says("No such file or directory");
+}
+
+/// Serves what a link leads to, looked up at every request.
+struct WebServer(Child);
+
+impl WebServer {
+    fn start(scene: &Scene, link: &Path) -> Self {
+        let (host, port) = (scene.address.ip().to_string(), scene.address.port().to_string());
+        let mut command = Command::new("python3");
+        command.args(["-m", "http.server", &port, "--bind", &host, "--directory", link.to_str().unwrap()]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self(child);
+        support::until("it listens", || std::net::TcpStream::connect(scene.address).ok());
+        server
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_site_behind_a_link_is_deployed_and_rolled_back() {
+    let mut scene = scene();
+    let place = scene.home.with_file_name("srv");
+    fs::create_dir(&place).unwrap();
+    let link = place.join("current");
+    scene.configure(|production| {
+        production["static"] = json!({ "root": "public", "symlink": link.to_str().unwrap() });
+        production["processes"] = json!({ "web": {} });
+        production["verify"] = json!({ "version": { "path": "/", "contains": "{version}" } });
+    });
+    let _server = WebServer::start(&scene, &link);
+    let home = || scene.get("/").map(|(_, body)| body).unwrap();
+    deploy(&scene, "1.0.0").ok();
+    assert_eq!(home(), "<h1>1.0.0</h1>");
+    deploy(&scene, "1.1.0").ok();
+    assert_eq!(home(), "<h1>1.1.0</h1>");
+    let event = scene.rollback().ok().json();
+    assert_eq!((&event["target_version"], &event["path"]), (&json!("1.0.0"), &json!("warm")));
+    assert_eq!(home(), "<h1>1.0.0</h1>");
+    assert!(fs::read_link(&link).unwrap().starts_with(place.join("releases")));
+    let status = scene.status();
+    assert_eq!(
+        (&status["live"]["version"], &status["traffic"][0]["healthy"]),
+        (&json!("1.0.0"), &json!(1)),
+        "{status}"
+    );
+    scene.typed("env check production").ok();
+    scene.typed("env stop production --yes").ok();
+    assert!(fs::symlink_metadata(&link).is_err());
+    assert_eq!(fs::read_dir(place.join("releases")).unwrap().count(), 0);
+}
+
+#[test]
+fn recreate_replaces_a_site_behind_a_link_and_a_canary_of_it_is_put_back() {
+    let mut scene = scene();
+    let place = scene.home.with_file_name("srv");
+    fs::create_dir(&place).unwrap();
+    let link = place.join("current");
+    scene.configure(|production| {
+        production["static"] = json!({ "root": "public", "symlink": link.to_str().unwrap() });
+        production["processes"] = json!({ "web": {} });
+        production["strategy"] = json!({ "type": "recreate" });
+        production["verify"] = json!({});
+    });
+    let _server = WebServer::start(&scene, &link);
+    for version in ["1.0.0", "1.1.0"] {
+        deploy(&scene, version).ok();
+        assert_eq!(scene.get("/").unwrap().1, format!("<h1>{version}</h1>"));
+    }
+    assert_eq!(scene.rollback().ok().json()["path"], json!("cold"));
+    assert_eq!(scene.get("/").unwrap().1, "<h1>1.0.0</h1>");
+    scene.configure(|production| {
+        production["strategy"] = json!({ "type": "canary", "steps": [50], "wait": "1s" })
+    });
+    deploy(&scene, "1.2.0").ends(3).says("cannot give 50 % of the traffic to 1.2.0");
+    assert_eq!(scene.get("/").unwrap().1, "<h1>1.0.0</h1>");
 }

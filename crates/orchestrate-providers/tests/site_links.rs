@@ -317,8 +317,10 @@ async fn a_release_is_put_there_whole_and_goes_when_it_is_not_served_any_more() 
         (0o755, 0o644)
     );
     stage.switch(&first, 1).await.unwrap();
-    let error = stage.stop(&first, 1).await.unwrap_err();
-    assert!(error.message.contains("is what is served"), "{error}");
+    // As `recreate` does: what serves stays until something else does.
+    stage.stop(&first, 1).await.unwrap();
+    assert_eq!(stage.sites.instances(&first.environment).await.unwrap(), []);
+    assert!(stage.directory(&first).exists());
     let second = stage.place(2).await;
     stage.switch(&second, 1).await.unwrap();
     stage.stop(&first, 1).await.unwrap();

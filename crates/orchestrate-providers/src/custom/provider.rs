@@ -194,7 +194,7 @@ async fn note(around: &Surroundings, request: &StartRequest, deployed: bool) -> 
         let known = entry.placed(&placement).cloned();
         let since = known.as_ref().map_or_else(Timestamp::system_now, |known| known.since);
         let deployed = deployed || known.is_some_and(|known| known.deployed);
-        let placed = Placed { placement: placement.clone(), since, deployed };
+        let placed = Placed { placement: placement.clone(), since, deployed, leaving: false };
         entry.forget(&placement);
         entry.placed.push(placed.clone());
         Ok(placed)

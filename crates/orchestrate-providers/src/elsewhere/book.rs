@@ -42,6 +42,9 @@ pub struct Placed {
     pub since: Timestamp,
     /// `deploy` was done.
     pub deployed: bool,
+    /// It was stopped, and goes as soon as it has no traffic any more.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// What is registered for traffic.

@@ -102,15 +102,12 @@ fn served(places: &Places) -> PortResult<()> {
     found.then_some(()).ok_or_else(missing)
 }
 
-/// Takes the release away; one that the link leads to is refused. Blocks.
-pub fn take_away(places: &Places) -> PortResult<()> {
+/// Takes the release away, unless the link leads to it: users are served by it until it does not. Blocks.
+pub fn take_away(places: &Places) -> PortResult<bool> {
     if places.is_live() {
-        return Err(PortError::failed(format!(
-            "{} is what is served, and is not removed",
-            places.release.display()
-        )));
+        return Ok(false);
     }
-    gone(fs::remove_dir_all(&places.release)).map_err(|cause| {
+    gone(fs::remove_dir_all(&places.release)).map(|()| true).map_err(|cause| {
         PortError::failed(format!("{} cannot be removed: {cause}", places.release.display()))
     })
 }

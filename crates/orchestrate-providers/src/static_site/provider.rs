@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::name::EnvironmentName;
+use orchestrate_core::name::{EnvironmentName, Fence};
 use orchestrate_core::ports::{
     AwaitHealthy, CountLines, Ended, Fetch, HookRequest, Instance, Lines, OneOff, Placement, PortError,
     PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
@@ -63,16 +63,8 @@ impl StaticSites {
             let placement = placement.clone();
             move |entry| Ok(note(entry, &placement))
         });
-        let (placed, others) = placed.await?;
-        for other in others {
-            self.take_away(&other.placement).await?;
-            self.book
-                .update(&placement.environment, fence, move |entry| {
-                    entry.forget(&other.placement);
-                    Ok(())
-                })
-                .await?;
-        }
+        let placed = placed.await?;
+        self.clear(&placement.environment, fence).await?;
         let (store, places) = (Arc::clone(&self.store), Places::of(&spec, &placement)?);
         let (spec, places) =
             blocking(move || links::put(&store, &spec, &places).map(|()| (spec, places))).await?;
@@ -80,28 +72,37 @@ impl StaticSites {
         Ok(links::instances(&spec, &placement, &places, placed.since))
     }
 
-    async fn take_away(&self, placement: &Placement) -> PortResult<()> {
-        let Some(spec) = self.linked(placement).await? else { return Ok(()) };
-        let places = Places::of(&spec, placement)?;
-        blocking(move || links::take_away(&places)).await
-    }
-
     async fn remove(&self, request: &StopRequest) -> PortResult<()> {
-        let placement = request.placement.clone();
+        let (placement, fence) = (request.placement.clone(), request.fence);
         let _turn = self.turn(&placement).await?;
-        self.book.update(&placement.environment, request.fence, |_| Ok(())).await?;
-        if request.processes != Processes::All || request.counts.is_some() {
-            // There is one directory, whoever shares it.
-            return Ok(());
-        }
-        self.take_away(&placement).await?;
-        let gone = placement.clone();
-        let forget = move |entry: &mut Entry| {
-            entry.forget(&gone);
+        // There is one directory, whoever shares it.
+        let all = request.processes == Processes::All && request.counts.is_none();
+        let leave = move |entry: &mut Entry| {
+            let meant = entry.placed.iter_mut().filter(|placed| all && placed.placement == placement);
+            meant.for_each(|placed| placed.leaving = true);
             Ok(())
         };
-        self.book.update(&placement.environment, request.fence, forget).await?;
+        self.book.update(&request.placement.environment, fence, leave).await?;
+        self.clear(&request.placement.environment, fence).await?;
         self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Takes away what is to go and has no traffic any more.
+    async fn clear(&self, environment: &EnvironmentName, fence: Fence) -> PortResult<()> {
+        for placed in self.book.entry(environment).await?.placed {
+            let Some(spec) = self.linked(&placed.placement).await?.filter(|_| placed.leaving) else {
+                continue;
+            };
+            let places = Places::of(&spec, &placed.placement)?;
+            if blocking(move || links::take_away(&places)).await? {
+                let forget = move |entry: &mut Entry| {
+                    entry.forget(&placed.placement);
+                    Ok(())
+                };
+                self.book.update(environment, fence, forget).await?;
+            }
+        }
         Ok(())
     }
 
@@ -111,16 +112,18 @@ impl StaticSites {
     }
 }
 
-/// Writes down what is to be in the slot; also says what must leave it.
-fn note(entry: &mut Entry, placement: &Placement) -> (Placed, Vec<Placed>) {
-    let in_slot = entry.placed.iter().filter(|placed| placed.placement.slot == placement.slot);
-    let others = in_slot.filter(|placed| placed.placement != *placement).cloned().collect();
-    if let Some(known) = entry.placed(placement) {
-        return (known.clone(), others);
+/// Writes down what is in the slot, and that all others leave it.
+fn note(entry: &mut Entry, placement: &Placement) -> Placed {
+    for other in entry.placed.iter_mut().filter(|placed| placed.placement.slot == placement.slot) {
+        other.leaving = other.placement != *placement;
     }
-    let placed = Placed { placement: placement.clone(), since: Timestamp::system_now(), deployed: true };
+    if let Some(known) = entry.placed(placement) {
+        return known.clone();
+    }
+    let since = Timestamp::system_now();
+    let placed = Placed { placement: placement.clone(), since, deployed: true, leaving: false };
     entry.placed.push(placed.clone());
-    (placed, others)
+    placed
 }
 
 #[async_trait]
@@ -174,7 +177,8 @@ impl Provider for StaticSites {
     /// Only what is behind links: the rest is told by the process provider of the same home.
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         let mut all = Vec::new();
-        for placed in self.book.entry(environment).await?.placed {
+        let placed = self.book.entry(environment).await?.placed.into_iter();
+        for placed in placed.filter(|placed| !placed.leaving) {
             if let Some(spec) = self.linked(&placed.placement).await? {
                 let places = Places::of(&spec, &placed.placement)?;
                 all.extend(links::instances(&spec, &placed.placement, &places, placed.since));

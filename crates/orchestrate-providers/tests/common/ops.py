@@ -127,10 +127,28 @@ def status(ask):
     return {"ok": True, "instances": here}
 
 
+def shares():
+    """Who has the traffic, where a file says that and a front goes by it."""
+    return read(os.environ["TRAFFIC"]) or []
+
+
+def switch(ask):
+    write(os.environ["TRAFFIC"], ask["traffic"])
+    return {"ok": True}
+
+
+def with_weight(ask, answer):
+    if "TRAFFIC" not in os.environ:
+        return answer
+    mine = [one["weight"] for one in shares() if (one["slot"], one["release"]) == (ask["slot"], ask["release"])]
+    return {**answer, "weights": True, "weight": sum(mine)}
+
+
 if sys.argv[1:2] == ["keep"]:
     keep(sys.argv[2])
 else:
     ask = json.load(sys.stdin)
     assert ask["protocol"] == 1 and ask["verb"] == os.environ["ORCHESTRATE_VERB"]
-    answer = {"start": start, "stop": stop, "status": status, "health": status, "deploy": lambda _: {"ok": True}}
-    print(json.dumps(answer[ask["verb"]](ask)))
+    answer = {"start": start, "stop": stop, "status": status, "health": status, "switch": switch,
+              "deploy": lambda _: {"ok": True}}
+    print(json.dumps(with_weight(ask, answer[ask["verb"]](ask))))
