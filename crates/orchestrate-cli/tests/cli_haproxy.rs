@@ -14,7 +14,11 @@ use support::{Scene, until};
 fn shares(status: &Value) -> Vec<(String, u64, u64)> {
     let rows = status["traffic"].as_array().unwrap().iter();
     let shares = rows.map(|row| {
-        (row["version"].as_str().unwrap().to_owned(), row["weight"].as_u64().unwrap(), row["healthy"].as_u64().unwrap())
+        (
+            row["version"].as_str().unwrap().to_owned(),
+            row["weight"].as_u64().unwrap(),
+            row["healthy"].as_u64().unwrap(),
+        )
     });
     let mut shares: Vec<_> = shares.collect();
     shares.sort();
@@ -45,13 +49,23 @@ fn releases_come_and_go_back_behind_it_and_no_request_is_lost() {
     load.await_more(50);
     assert_eq!(shares(&scene.status()), is(&[("1.0.0", 0, 2), ("1.1.0", 100, 2)]));
     for (path, version) in [("warm", "1.0.0"), ("warm", "1.1.0"), ("warm", "1.0.0")] {
-        let command = if version == "1.1.0" { "deploy rollback --env production --undo --force" } else { "deploy rollback --env production --force" };
+        let command = if version == "1.1.0" {
+            "deploy rollback --env production --undo --force"
+        } else {
+            "deploy rollback --env production --force"
+        };
         let rolled = scene.json(command).ok().json();
         assert_eq!((&rolled["path"], scene.answers().as_str()), (&json!(path), version));
         load.await_more(50);
     }
     let report = load.end();
-    assert!(report.failed.is_empty(), "{} of {:?}: {:?}", report.failed.len(), report.served, report.failed.first());
+    assert!(
+        report.failed.is_empty(),
+        "{} of {:?}: {:?}",
+        report.failed.len(),
+        report.served,
+        report.failed.first()
+    );
     assert!(report.served.contains_key("1.0.0") && report.served.contains_key("1.1.0"));
     assert_eq!(shares(&scene.status()), is(&[("1.0.0", 100, 2), ("1.1.0", 0, 2)]));
 }
@@ -62,7 +76,9 @@ fn one_that_was_restarted_between_two_commands_is_told_again_within_seconds() {
     haproxy.kill();
     haproxy.run();
     let begun = Instant::now();
-    until("users are answered again", || scene.get("/version").ok().filter(|answer| answer.1.trim() == "1.1.0"));
+    until("users are answered again", || {
+        scene.get("/version").ok().filter(|answer| answer.1.trim() == "1.1.0")
+    });
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(8), "the daemon looked only after {took:?}");
     until("what is warm is known again", || {
@@ -98,7 +114,9 @@ fn a_release_that_is_rolled_out_in_batches_has_its_share_and_loses_no_request() 
     load.await_more(50);
     let report = load.end();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
-    until("the old instances are gone", || (shares(&scene.status()) == is(&[("1.1.0", 100, 4)])).then_some(()));
+    until("the old instances are gone", || {
+        (shares(&scene.status()) == is(&[("1.1.0", 100, 4)])).then_some(())
+    });
 }
 
 #[test]

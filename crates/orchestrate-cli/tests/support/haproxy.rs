@@ -20,7 +20,11 @@ impl Haproxy {
     pub fn before(scene: &mut Scene, keeps_state: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
-        fs::write(path("haproxy.cfg"), config(scene.address, &path("admin.sock"), keeps_state.then(|| path("state")))).unwrap();
+        fs::write(
+            path("haproxy.cfg"),
+            config(scene.address, &path("admin.sock"), keeps_state.then(|| path("state"))),
+        )
+        .unwrap();
         scene.configure(|production| {
             production["router"] = json!({ "haproxy": path("admin.sock"), "backends": { "web": "shop" } });
             if keeps_state {
@@ -63,7 +67,10 @@ impl Drop for Haproxy {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- haproxy\n{}", fs::read_to_string(self.directory.path().join("log")).unwrap_or_default());
+            eprintln!(
+                "--- haproxy\n{}",
+                fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrate_core::ports::{PortErrorKind, Router as _, Switch};
 use orchestrate_core::name::Fence;
+use orchestrate_core::ports::{PortErrorKind, Router as _, Switch};
 use orchestrate_core::time::Span;
 use orchestrate_core::traffic::{Shift, TrafficRules};
 use orchestrate_testkit::{SampleInstance, User};
@@ -82,7 +82,7 @@ async fn a_reload_in_the_middle_of_a_canary_changes_nothing() {
     assert_eq!(rig.seen().await, [(1, 80, 2, 2), (2, 20, 2, 2)]);
     shift(&rig, 50).await;
     rig.reload().await;
-    rig.switch(&placement(2), 2, 1).await.unwrap();
+    rig.switch(&placement(2), 2, 2).await.unwrap();
     rig.reload().await;
     assert_eq!(rig.seen().await, [(1, 0, 2, 2), (2, 100, 2, 2)]);
 }
@@ -97,7 +97,8 @@ async fn the_watch_notices_a_restart_and_tells_it_again() {
     rig.run().await;
     let told = tokio::time::timeout(Duration::from_secs(20), changes.changed()).await;
     told.expect("it was not noticed").unwrap();
-    until("it is told again", async || (rig.seen().await == [(1, 100, 2, 2), (2, 0, 2, 2)]).then_some(())).await;
+    until("it is told again", async || (rig.seen().await == [(1, 100, 2, 2), (2, 0, 2, 2)]).then_some(()))
+        .await;
     watching.abort();
 }
 
@@ -131,7 +132,10 @@ async fn without_its_name_in_the_answer_the_release_is_known_by_the_weights() {
     assert!(error.message.contains("is answered by 1.1.0"), "{error}");
     shift(&rig, 50).await;
     let error = rig.router().prove(&rig.prove(&placement(2))).await.unwrap_err();
-    assert!(error.message.contains("not known") && error.detail.as_ref().unwrap().contains("docs/haproxy.md"), "{error}");
+    assert!(
+        error.message.contains("not known") && error.detail.as_ref().unwrap().contains("docs/haproxy.md"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +144,7 @@ async fn shares_stay_exact_while_instances_come_and_go() {
     let [_first, mut second] = one_serves(&rig).await;
     shift(&rig, 10).await;
     second.extend(samples(&placement(2), 3).await);
-    rig.register(&placement(2), &second, 1).await.unwrap();
+    rig.register(&placement(2), &second, 2).await.unwrap();
     assert_eq!(rig.seen().await, [(1, 90, 2, 2), (2, 10, 5, 5)]);
     let mut user = User::new(rig.listen);
     let mut new = 0;
@@ -148,7 +152,7 @@ async fn shares_stay_exact_while_instances_come_and_go() {
         new += u32::from(user.version().await.as_deref() == Some("1.2.0"));
     }
     assert!(new.abs_diff(20) <= 3, "{new} of 200 requests for 10 %");
-    rig.register(&placement(2), &second[..1], 1).await.unwrap();
+    rig.register(&placement(2), &second[..1], 2).await.unwrap();
     assert_eq!(rig.seen().await, [(1, 90, 2, 2), (2, 10, 1, 1)]);
 }
 
@@ -178,7 +182,8 @@ async fn instances_that_are_left_out_end_their_requests_and_stay_counted() {
     assert_eq!(request.await.unwrap().unwrap().0, 200);
     let counts = rig.router().counts(&shop()).await.unwrap();
     let first = counts.iter().find(|one| one.release.0 == 1).unwrap();
-    assert!(first.tally.requests >= 30, "{first:?}");
+    // Of 31; what an instance ends while it is left out may be missing.
+    assert!((28..=31).contains(&first.tally.requests), "{first:?}");
     assert!(first.tally.latency.is_empty() && first.tally.errors == 0);
 }
 
@@ -191,7 +196,7 @@ async fn errors_are_counted_its_own_for_a_release_among_them() {
     // Nobody listens any more, and HAProxy has not noticed yet or says so.
     drop(first);
     for _ in 0..5 {
-        assert_eq!(user.get("/version").await.unwrap().0, 503);
+        assert_eq!(User::new(rig.listen).get("/version").await.unwrap().0, 503);
     }
     let counts = rig.router().counts(&shop()).await.unwrap();
     let tally = &counts.iter().find(|one| one.release.0 == 1).unwrap().tally;
@@ -208,11 +213,14 @@ async fn two_programs_that_tell_it_at_once_leave_it_whole() {
             let rig = Arc::clone(&rig);
             tokio::spawn(async move {
                 for _ in 0..30 {
-                    rig.another_router().switch(&Switch {
-                        placement: placement(number),
-                        needs: Default::default(),
-                        fence: Fence(1),
-                    }).await.unwrap();
+                    rig.another_router()
+                        .switch(&Switch {
+                            placement: placement(number),
+                            needs: Default::default(),
+                            fence: Fence(1),
+                        })
+                        .await
+                        .unwrap();
                 }
             })
         })

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod rig;
 mod luck;
 mod refusals;
+mod rig;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -79,7 +79,12 @@ async fn a_backend_that_is_missing_is_shown_with_the_lines_to_add() {
     rig.run().await;
     let samples = samples(&placement(1), 1).await;
     let error = rig.register(&placement(1), &samples, 1).await.unwrap_err();
-    says(&error, PortErrorKind::Failed, "no backend `store`", "server-template blue 1-10 127.0.0.1:1 disabled");
+    says(
+        &error,
+        PortErrorKind::Failed,
+        "no backend `store`",
+        "server-template blue 1-10 127.0.0.1:1 disabled",
+    );
     let (code, message, hint) = refused(&rig, 1).await;
     assert_eq!(code, "ORC-0522");
     assert!(message.contains("no backend `store`") && hint.contains("backend store\n"), "{message}: {hint}");
@@ -88,14 +93,20 @@ async fn a_backend_that_is_missing_is_shown_with_the_lines_to_add() {
 #[tokio::test]
 async fn servers_that_are_missing_are_shown_with_the_lines_to_have() {
     let mut rig = Rig::prepare();
-    rig.write_config(false, "    server-template blue 1-2 127.0.0.1:1 disabled\n    server other 127.0.0.1:1 disabled\n");
+    rig.write_config(
+        false,
+        "    server-template blue 1-2 127.0.0.1:1 disabled\n    server other 127.0.0.1:1 disabled\n",
+    );
     rig.run().await;
     let samples = samples(&placement(1), 3).await;
     let error = rig.register(&placement(1), &samples, 1).await.unwrap_err();
     says(&error, PortErrorKind::Failed, "has 2 servers named blue1", "server-template blue 1-10");
     let (code, message, hint) = refused(&rig, 12).await;
     assert_eq!(code, "ORC-0522");
-    assert!(message.contains("12 instances") && hint.contains("server-template blue 1-12"), "{message}: {hint}");
+    assert!(
+        message.contains("12 instances") && hint.contains("server-template blue 1-12"),
+        "{message}: {hint}"
+    );
     let (_, message, _) = refused(&rig, 1).await;
     assert!(message.contains("0 servers named green1"), "{message}");
     assert!(rig.seen().await.is_empty(), "nothing was changed");
@@ -109,7 +120,10 @@ async fn servers_that_are_not_checked_are_refused_before_a_deployment() {
     rig.run().await;
     let (code, message, hint) = refused(&rig, 1).await;
     assert_eq!(code, "ORC-0522");
-    assert!(message.contains("does not check shop/blue1") && hint.contains("default-server check"), "{message}");
+    assert!(
+        message.contains("does not check shop/blue1") && hint.contains("default-server check"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

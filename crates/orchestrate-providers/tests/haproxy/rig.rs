@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,13 @@ impl Rig {
             state_file: Some(directory.path().join("state")),
         }));
         let router = HaproxyRouter::new(directory.path(), Arc::new(Settings(Arc::clone(&settings))));
-        Self { listen: free.local_addr().unwrap(), router: Arc::new(router), directory, settings, program: None }
+        Self {
+            listen: free.local_addr().unwrap(),
+            router: Arc::new(router),
+            directory,
+            settings,
+            program: None,
+        }
     }
 
     pub fn write_config(&self, keeps_state: bool, servers: &str) {
@@ -129,7 +135,8 @@ impl Rig {
     }
 
     fn spawn(&mut self, more: &[&str]) {
-        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        let log =
+            fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
         let mut command = Command::new("/usr/sbin/haproxy");
         command.args(["-db", "-f"]).arg(self.directory.path().join("haproxy.cfg")).args(more);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -171,7 +178,12 @@ impl Rig {
         said
     }
 
-    pub async fn register(&self, placement: &Placement, samples: &[SampleInstance], fence: i64) -> PortResult<()> {
+    pub async fn register(
+        &self,
+        placement: &Placement,
+        samples: &[SampleInstance],
+        fence: i64,
+    ) -> PortResult<()> {
         self.register_with(placement, samples, None, fence).await
     }
 
@@ -192,7 +204,8 @@ impl Rig {
         drain: Option<Span>,
         fence: i64,
     ) -> PortResult<()> {
-        let instances = samples.iter().map(|sample| (format!("at-{}", sample.address.port()), sample.address));
+        let instances =
+            samples.iter().map(|sample| (format!("at-{}", sample.address.port()), sample.address));
         let backend = Backend {
             process: "web".into(),
             listen: self.listen,

@@ -18,7 +18,8 @@ const NAME: &str = "[A-Za-z0-9_.:-]+";
 
 pub fn read(field: &Field<'_>, settings: &EnvironmentSettings) -> Read<RouterSettings> {
     let section = field.section(KEYS)?;
-    let mut router = RouterSettings { haproxy: socket(section.required("haproxy")?)?, ..RouterSettings::default() };
+    let mut router =
+        RouterSettings { haproxy: socket(section.required("haproxy")?)?, ..RouterSettings::default() };
     router.backends = backends(section.required("backends")?, settings)?;
     section.set("state_file", &mut router.state_file, |field| absolute(field).map(Some))?;
     if settings.strategy.sticky.is_some() || settings.strategy.force_header.is_some() {
@@ -61,7 +62,9 @@ fn backends(field: &Field<'_>, settings: &EnvironmentSettings) -> Read<BTreeMap<
             }
         })?;
         if !backend.is_empty() && backends.values().any(|other| *other == backend) {
-            return Err(field.bad_value(&format!("the backend `{backend}` is another process type's already")));
+            return Err(
+                field.bad_value(&format!("the backend `{backend}` is another process type's already"))
+            );
         }
         backends.insert(process.to_owned(), backend);
     }

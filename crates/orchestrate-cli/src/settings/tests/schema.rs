@@ -78,7 +78,9 @@ fn the_schema_and_load_judge_alike() {
         ),
         routed(""),
         routed("router: { haproxy: /run/haproxy/admin.sock, backends: { web: shop } }"),
-        routed("router: { haproxy: \"127.0.0.1:9999\", backends: { web: shop }, state_file: /var/lib/o/state }"),
+        routed(
+            "router: { haproxy: \"127.0.0.1:9999\", backends: { web: shop }, state_file: /var/lib/o/state }",
+        ),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }

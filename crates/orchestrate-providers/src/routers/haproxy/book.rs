@@ -1,13 +1,13 @@
 //! What an HAProxy was told for one environment: `<home>/haproxy/ENVIRONMENT.json`, replaced by write and rename under a
 //! file lock that commands and the daemon share. HAProxy itself remembers neither fences nor releases.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::collections::BTreeMap;
 
 use orchestrate_core::environment::HealthCheck;
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId};
@@ -88,7 +88,8 @@ impl Book {
     }
 
     pub fn placed(&self, placement: &Placement) -> PortResult<&Placed> {
-        let there = self.in_slot(placement.slot).filter(|placed| placed.placement.release == placement.release);
+        let there =
+            self.in_slot(placement.slot).filter(|placed| placed.placement.release == placement.release);
         there.ok_or_else(|| {
             let Placement { environment, slot, release, version } = placement;
             PortError::new(
@@ -174,7 +175,12 @@ impl Books {
     }
 
     /// Who else uses the backend of the same HAProxy.
-    pub fn other_user(&self, environment: &EnvironmentName, socket: &str, backend: &str) -> Option<EnvironmentName> {
+    pub fn other_user(
+        &self,
+        environment: &EnvironmentName,
+        socket: &str,
+        backend: &str,
+    ) -> Option<EnvironmentName> {
         let uses = |book: &Book| book.socket == socket && book.lanes().any(|lane| lane.backend == backend);
         let mut others = self.all().into_iter().filter(|(name, book)| name != environment && uses(book));
         others.next().map(|(name, _)| name)
@@ -189,7 +195,9 @@ impl Books {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(unusable(&path, &error)),
             }
-            File::open(&directory).and_then(|file| file.sync_all()).map_err(|error| unusable(&directory, &error))
+            File::open(&directory)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| unusable(&directory, &error))
         })
         .await
     }
@@ -199,8 +207,9 @@ impl Kept {
     /// Writes the book if it changed; it outlives this program, and a loss of power after [`Books::sync`].
     pub fn save(&mut self) -> PortResult<()> {
         self.book.format = FORMAT;
-        let text = serde_json::to_vec_pretty(&self.book)
-            .map_err(|error| PortError::failed(format!("{} cannot be written: {error}", self.path.display())))?;
+        let text = serde_json::to_vec_pretty(&self.book).map_err(|error| {
+            PortError::failed(format!("{} cannot be written: {error}", self.path.display()))
+        })?;
         if text != self.written {
             replace(&self.path, &text).map_err(|error| unusable(&self.path, &error))?;
             self.written = text;

@@ -102,7 +102,8 @@ impl HaproxyRouter {
     }
 
     async fn look_anew(&self, scene: &mut Scene, more: &[&str]) -> PortResult<()> {
-        let mut backends: BTreeSet<&str> = scene.kept.book.lanes().map(|lane| lane.backend.as_str()).collect();
+        let mut backends: BTreeSet<&str> =
+            scene.kept.book.lanes().map(|lane| lane.backend.as_str()).collect();
         backends.extend(more.iter().copied());
         scene.look = Look::at(scene.client(), backends).await?;
         Ok(())
@@ -161,9 +162,10 @@ impl HaproxyRouter {
             )));
         }
         if *rules != TrafficRules::default() {
-            return Err(PortError::failed("HAProxy cannot be told which user goes where while it runs").detail(
-                "leave `sticky` and `force_header` out of `strategy`, or use the router that is built in",
-            ));
+            return Err(PortError::failed("HAProxy cannot be told which user goes where while it runs")
+                .detail(
+                    "leave `sticky` and `force_header` out of `strategy`, or use the router that is built in",
+                ));
         }
         scene.kept.book.placed(rest)?;
         match weight {
@@ -207,7 +209,9 @@ impl HaproxyRouter {
                 let Placement { version, slot, .. } = placement;
                 let error = PortError::new(
                     PortErrorKind::NotReady,
-                    format!("{version} in slot {slot} has {ready} of {needed} instances of `{process}` ready"),
+                    format!(
+                        "{version} in slot {slot} has {ready} of {needed} instances of `{process}` ready"
+                    ),
                 );
                 return Err(match out {
                     Some(out) => error.detail(out),
@@ -219,7 +223,11 @@ impl HaproxyRouter {
     }
 
     /// The book and HAProxy's own state file are on disk.
-    pub(super) async fn outlives(&self, environment: &EnvironmentName, settings: &RouterSettings) -> PortResult<()> {
+    pub(super) async fn outlives(
+        &self,
+        environment: &EnvironmentName,
+        settings: &RouterSettings,
+    ) -> PortResult<()> {
         self.books.sync(environment).await?;
         match &settings.state_file {
             Some(path) => write_state(Client::new(&settings.haproxy), path, true).await,

@@ -13,7 +13,10 @@ use super::client::Client;
 use super::look::Look;
 
 /// Whether HAProxy answers, and has what the process types need; says what was found.
-pub async fn check(settings: &RouterSettings, processes: &BTreeMap<String, ProcessType>) -> orchestrate_core::Result<String> {
+pub async fn check(
+    settings: &RouterSettings,
+    processes: &BTreeMap<String, ProcessType>,
+) -> orchestrate_core::Result<String> {
     let client = Client::new(&settings.haproxy);
     let look = Look::at(client, settings.backends.values().map(String::as_str)).await;
     let look = look.map_err(|error| told("ORC-0521", error))?;
@@ -26,9 +29,8 @@ pub async fn check(settings: &RouterSettings, processes: &BTreeMap<String, Proce
     }
     if let Some(path) = &settings.state_file {
         let directory = path.parent().filter(|directory| directory.is_dir());
-        let writable = directory.is_some_and(|directory| {
-            rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
-        });
+        let writable = directory
+            .is_some_and(|directory| rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok());
         if !writable {
             let message = format!("HAProxy's state file {} cannot be written", path.display());
             return Err(Error::refused("ORC-0523", message)
@@ -61,7 +63,9 @@ fn enough(look: &Look, backend: &str, instances: u32) -> PortResult<()> {
                 "HAProxy does not check {backend}/{}, so it would not notice an instance that is sick",
                 server.name
             ))
-            .detail(format!("add to `backend {backend}` of haproxy.cfg: default-server check inter 1s fall 3 rise 1")));
+            .detail(format!(
+                "add to `backend {backend}` of haproxy.cfg: default-server check inter 1s fall 3 rise 1"
+            )));
         }
     }
     Ok(())
@@ -99,6 +103,8 @@ pub(super) fn not_shared(
     match books.other_user(environment, &settings.haproxy, backend) {
         None => Ok(()),
         Some(other) => Err(PortError::failed(format!("HAProxy's backend `{backend}` serves {other}"))
-            .detail(format!("give {environment} a backend of its own, in haproxy.cfg and in `router.backends`"))),
+            .detail(format!(
+                "give {environment} a backend of its own, in haproxy.cfg and in `router.backends`"
+            ))),
     }
 }

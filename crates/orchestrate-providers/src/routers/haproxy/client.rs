@@ -107,9 +107,11 @@ impl<'a> Client<'a> {
     }
 
     fn no_admin(&self) -> PortError {
-        PortError::failed(format!("HAProxy does not take orders at `{}`: permission denied", self.socket)).detail(
-            format!("give its socket the level that may: stats socket {} level admin", in_config(self.socket)),
-        )
+        PortError::failed(format!("HAProxy does not take orders at `{}`: permission denied", self.socket))
+            .detail(format!(
+                "give its socket the level that may: stats socket {} level admin",
+                in_config(self.socket)
+            ))
     }
 }
 
@@ -190,13 +192,16 @@ mod tests {
     fn answers_are_told_apart_by_empty_lines() {
         assert_eq!(split("\n\nNo such server.\n\n"), ["", "", "No such server.\n"]);
         assert_eq!(split("a,b\n1,2\n\n\n"), ["a,b\n1,2\n", ""]);
-        assert!(is_done("no need to change the addr, port changed from '1' to '2' by 'stats socket command'\n"));
+        assert!(is_done(
+            "no need to change the addr, port changed from '1' to '2' by 'stats socket command'\n"
+        ));
         assert!(!is_done("No such server.\n"));
     }
 
     #[test]
     fn a_line_is_never_longer_than_haproxy_takes() {
-        let commands: Vec<String> = (0..1000).map(|number| format!("set server shop/blue{number} weight 1")).collect();
+        let commands: Vec<String> =
+            (0..1000).map(|number| format!("set server shop/blue{number} weight 1")).collect();
         let lines = lines(&commands);
         assert_eq!(lines.iter().map(|line| line.len()).sum::<usize>(), 1000);
         assert!(lines.len() > 1 && lines.iter().all(|line| line.join(";").len() <= LONGEST_LINE));

@@ -15,11 +15,13 @@ impl HaproxyRouter {
     pub(super) async fn counted(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>> {
         let settings = self.settings(environment).await?;
         let book = self.books.read(environment)?;
-        let backends: std::collections::BTreeSet<&str> = book.lanes().map(|lane| lane.backend.as_str()).collect();
+        let backends: std::collections::BTreeSet<&str> =
+            book.lanes().map(|lane| lane.backend.as_str()).collect();
         let look = Look::at(Client::new(&settings.haproxy), backends).await?;
-        let placed = book.slots.iter().map(|placed| {
-            (placed.placement.slot, placed.placement.release, marks(placed, &look))
-        });
+        let placed = book
+            .slots
+            .iter()
+            .map(|placed| (placed.placement.slot, placed.placement.release, marks(placed, &look)));
         let left = book.left.iter().map(|left| (left.slot, left.release, left.marks.clone()));
         let mut counts: Vec<ReleaseCounts> = Vec::new();
         for (slot, release, marks) in placed.chain(left) {

@@ -22,16 +22,18 @@ impl HaproxyRouter {
         // What is not here has nothing in flight.
         let Ok(placed) = scene.kept.book.placed(placement) else { return Ok(Drained { cut: 0 }) };
         scene.idle(placed)?;
-        let servers = placed.lanes.iter().flat_map(|lane| {
-            lane.seats.keys().map(|server| (lane.backend.clone(), server.clone()))
-        });
+        let servers = placed
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.seats.keys().map(|server| (lane.backend.clone(), server.clone())));
         let servers: Vec<_> = servers.collect();
         let socket = scene.settings.haproxy.clone();
         drop(scene);
         let client = Client::new(&socket);
         let cut = emptied(client, &servers, deadline.duration()).await?;
         if cut > 0 {
-            let shut = |(backend, server): &(String, String)| format!("shutdown sessions server {backend}/{server}");
+            let shut =
+                |(backend, server): &(String, String)| format!("shutdown sessions server {backend}/{server}");
             client.tell(&servers.iter().map(shut).collect::<Vec<_>>()).await?;
             emptied(client, &servers, Duration::from_secs(1)).await?;
         }
@@ -40,7 +42,11 @@ impl HaproxyRouter {
 }
 
 /// Returns once nothing is in flight to the servers, at the latest after `limit`, with what is then.
-pub(super) async fn emptied(client: Client<'_>, servers: &[(String, String)], limit: Duration) -> PortResult<u64> {
+pub(super) async fn emptied(
+    client: Client<'_>,
+    servers: &[(String, String)],
+    limit: Duration,
+) -> PortResult<u64> {
     let (begun, mut pause, mut quiet) = (Instant::now(), FIRST, false);
     if servers.is_empty() {
         return Ok(0);

@@ -148,7 +148,8 @@ struct Counted {
 /// Of the servers of one backend, by their names.
 fn counted<'a>(stats: &'a str, backend: &str) -> BTreeMap<&'a str, Counted> {
     let mut lines = stats.lines();
-    let Some(columns) = lines.next().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>()) else {
+    let Some(columns) = lines.next().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>())
+    else {
         return BTreeMap::new();
     };
     let counted = lines.filter_map(|line| {
@@ -161,11 +162,14 @@ fn counted<'a>(stats: &'a str, backend: &str) -> BTreeMap<&'a str, Counted> {
         let own = number("econ") + number("eresp");
         let answered = ["hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"];
         let requests = answered.into_iter().map(number).sum::<u64>() + own;
-        Some((*row.get("svname")?, Counted {
-            in_flight: number("scur") + number("qcur"),
-            requests,
-            errors: number("hrsp_5xx") + own,
-        }))
+        Some((
+            *row.get("svname")?,
+            Counted {
+                in_flight: number("scur") + number("qcur"),
+                requests,
+                errors: number("hrsp_5xx") + own,
+            },
+        ))
     });
     counted.collect()
 }

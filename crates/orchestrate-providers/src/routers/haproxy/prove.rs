@@ -31,8 +31,11 @@ impl HaproxyRouter {
         let placed = match answer.headers.get(SERVER) {
             Some(server) => named(&book, server),
             // It has all the traffic, before and after, so nobody else can have answered.
-            None => before.filter(|before| *before == placement.slot).and(self.alone(&settings.haproxy, &book).await?)
-                .or(before).and_then(|slot| book.in_slot(slot)),
+            None => before
+                .filter(|before| *before == placement.slot)
+                .and(self.alone(&settings.haproxy, &book).await?)
+                .or(before)
+                .and_then(|slot| book.in_slot(slot)),
         };
         let Some(placed) = placed else { return Err(unknown(request)) };
         judge(request, &placed.placement, &answer)?;
@@ -48,7 +51,9 @@ impl HaproxyRouter {
     async fn alone(&self, socket: &str, book: &Book) -> PortResult<Option<orchestrate_core::slot::Slot>> {
         let look = self.look_at(socket, book).await?;
         let shares = Shares::seen(book, &look);
-        Ok(shares.and_then(|shares| orchestrate_core::slot::Slot::ALL.into_iter().find(|slot| shares.of(*slot) == 100)))
+        Ok(shares.and_then(|shares| {
+            orchestrate_core::slot::Slot::ALL.into_iter().find(|slot| shares.of(*slot) == 100)
+        }))
     }
 
     /// HAProxy takes turns, and cannot be asked for one of two; so an instance is asked itself, one that it sees well.
@@ -62,7 +67,8 @@ impl HaproxyRouter {
         });
         let Some(address) = well else {
             let Placement { version, slot, .. } = &request.placement;
-            let message = format!("no instance of {version} in slot {slot} is ready behind {}", request.listen);
+            let message =
+                format!("no instance of {version} in slot {slot} is ready behind {}", request.listen);
             return Err(PortError::new(PortErrorKind::NotReady, message));
         };
         let answer = asked(request, address).await?;

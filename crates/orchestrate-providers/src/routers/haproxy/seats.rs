@@ -25,11 +25,17 @@ pub(super) struct Seating {
 }
 
 /// The backend of each process type, as the settings say.
-pub(super) fn backends(settings: &RouterSettings, wanted: &[Backend]) -> PortResult<BTreeMap<String, String>> {
+pub(super) fn backends(
+    settings: &RouterSettings,
+    wanted: &[Backend],
+) -> PortResult<BTreeMap<String, String>> {
     let named = wanted.iter().map(|backend| match settings.backends.get(&backend.process) {
         Some(name) => Ok((backend.process.clone(), name.clone())),
-        None => Err(PortError::failed(format!("`router.backends` names no backend of HAProxy for `{}`", backend.process))
-            .detail("name it in the config file, and apply that: orchestrate env apply")),
+        None => Err(PortError::failed(format!(
+            "`router.backends` names no backend of HAProxy for `{}`",
+            backend.process
+        ))
+        .detail("name it in the config file, and apply that: orchestrate env apply")),
     });
     named.collect()
 }
@@ -101,8 +107,7 @@ fn assigned(
         return Err(too_few_servers(name, placement.slot, taken.len() + free.len(), backend.instances.len()));
     }
     for ((instance, address), server) in standing.into_iter().zip(free) {
-        let from =
-            Mark { process: look.process.clone(), requests: server.requests, errors: server.errors };
+        let from = Mark { process: look.process.clone(), requests: server.requests, errors: server.errors };
         seats.insert(server.name.clone(), Seat { instance: instance.clone(), address, from });
     }
     Ok(seats)
@@ -125,7 +130,10 @@ pub(super) async fn ready(placed: &Placed, look: &Look, process: &str) -> (u32, 
                 ));
             }
             Some(_) => {}
-            None => out = Some("HAProxy was started anew; the daemon tells it again what runs, so try again".into()),
+            None => {
+                out =
+                    Some("HAProxy was started anew; the daemon tells it again what runs, so try again".into())
+            }
         }
     }
     let ready = looks.join_all().await.into_iter().filter(|ready| *ready).count();

@@ -53,7 +53,11 @@ fn closest(percent: u8, one: u32, other: u32) -> (f64, Weights) {
     let mut best = (f64::INFINITY, Weights { first: (one, 1), second: (other, 1) });
     for weight in 1..=HEAVIEST {
         let rest = f64::from(weight * one) * (1.0 - wanted) / wanted / f64::from(other);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is clamped to 1 to 256")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is clamped to 1 to 256"
+        )]
         let rest = rest.round().clamp(1.0, f64::from(HEAVIEST)) as u32;
         let share = f64::from(weight * one) / f64::from(weight * one + rest * other);
         let error = (share - wanted).abs();
@@ -101,7 +105,10 @@ mod tests {
                 for percent in 1..=99 {
                     let weights = weights(percent, first, second);
                     let error = (share(weights) - f64::from(percent) / 100.0).abs();
-                    assert!(error < 0.001, "{percent} % for {first} beside {second}: {weights:?} is {error} off");
+                    assert!(
+                        error < 0.001,
+                        "{percent} % for {first} beside {second}: {weights:?} is {error} off"
+                    );
                     let heaviest = weights.first.1.max(weights.second.1);
                     assert!(heaviest <= HEAVIEST && weights.first.0 >= 1 && weights.second.0 >= 1);
                 }

@@ -176,8 +176,10 @@ pub(super) fn seated<'a>(
     backend: &'a str,
 ) -> impl Iterator<Item = (&'a str, Option<&'a Server>)> {
     let lanes = placed.lanes.iter().filter(move |lane| lane.backend == backend);
-    lanes.flat_map(move |lane| lane.seats.iter().map(move |(name, seat)| {
-        let server = look.server(backend, name).filter(|server| server.address == Some(seat.address));
-        (name.as_str(), server)
-    }))
+    lanes.flat_map(move |lane| {
+        lane.seats.iter().map(move |(name, seat)| {
+            let server = look.server(backend, name).filter(|server| server.address == Some(seat.address));
+            (name.as_str(), server)
+        })
+    })
 }

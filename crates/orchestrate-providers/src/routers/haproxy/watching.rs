@@ -44,8 +44,12 @@ impl HaproxyRouter {
     /// Also in the middle of an operation: what it is about to change is not changed by that.
     async fn tell_again(&self, environment: &EnvironmentName, book: &Book) {
         match self.restore(environment).await {
-            Ok(()) => tracing::info!("HAProxy at {} was started anew: {environment} is as it was told", book.socket),
-            Err(error) => tracing::debug!("HAProxy was started anew and not yet told of {environment}: {error}"),
+            Ok(()) => {
+                tracing::info!("HAProxy at {} was started anew: {environment} is as it was told", book.socket)
+            }
+            Err(error) => {
+                tracing::debug!("HAProxy was started anew and not yet told of {environment}: {error}")
+            }
         }
         self.anew.send_modify(|count| *count += 1);
     }
