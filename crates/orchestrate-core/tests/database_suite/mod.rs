@@ -6,6 +6,7 @@ mod outbox;
 mod refusals;
 mod rollbacks;
 mod rollouts;
+mod routers;
 mod scene;
 mod schema;
 mod secrets;
@@ -30,6 +31,7 @@ pub use outbox::{a_late_word_changes_nothing, notices_are_delivered_in_order, no
 pub use refusals::{a_loop_of_refusals_stays_small, who_was_refused_what_is_recorded};
 pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
 pub use rollouts::a_canary_is_kept_paused_and_promoted;
+pub use routers::the_router_of_what_runs_stays;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
 pub use secrets::secrets_keep_their_versions;
 pub use sites::{
@@ -42,7 +44,7 @@ pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_t
 
 macro_rules! run_suite {
     ($fresh:path) => {
-        run_suite!(@ $fresh: environments, holds, leases, audit, deployments_and_releases, slots,
+        run_suite!(@ $fresh: environments, the_router_of_what_runs_stays, holds, leases, audit, deployments_and_releases, slots,
             operations_and_journals, a_whole_life, notices_are_delivered_in_order, notices_wait_for_their_time,
             a_canary_is_kept_paused_and_promoted, rollback_events, rollbacks_that_stand, a_deployment_takes_its_rollbacks_along, rollback_event_schema,
             a_newer_schema_is_refused, opening_twice_finds_the_work_done, secrets_keep_their_versions,

@@ -82,7 +82,7 @@ async fn a_reload_in_the_middle_of_a_canary_changes_nothing() {
     assert_eq!(rig.seen().await, [(1, 80, 2, 2), (2, 20, 2, 2)]);
     shift(&rig, 50).await;
     rig.reload().await;
-    rig.switch(&placement(2), 2, 1).await.unwrap();
+    rig.switch(&placement(2), 2, 2).await.unwrap();
     rig.reload().await;
     assert_eq!(rig.seen().await, [(1, 0, 2, 2), (2, 100, 2, 2)]);
 }
@@ -144,7 +144,7 @@ async fn shares_stay_exact_while_instances_come_and_go() {
     let [_first, mut second] = one_serves(&rig).await;
     shift(&rig, 10).await;
     second.extend(samples(&placement(2), 3).await);
-    rig.register(&placement(2), &second, 1).await.unwrap();
+    rig.register(&placement(2), &second, 2).await.unwrap();
     assert_eq!(rig.seen().await, [(1, 90, 2, 2), (2, 10, 5, 5)]);
     let mut user = User::new(rig.listen);
     let mut new = 0;
@@ -152,7 +152,7 @@ async fn shares_stay_exact_while_instances_come_and_go() {
         new += u32::from(user.version().await.as_deref() == Some("1.2.0"));
     }
     assert!(new.abs_diff(20) <= 3, "{new} of 200 requests for 10 %");
-    rig.register(&placement(2), &second[..1], 1).await.unwrap();
+    rig.register(&placement(2), &second[..1], 2).await.unwrap();
     assert_eq!(rig.seen().await, [(1, 90, 2, 2), (2, 10, 1, 1)]);
 }
 
@@ -182,7 +182,8 @@ async fn instances_that_are_left_out_end_their_requests_and_stay_counted() {
     assert_eq!(request.await.unwrap().unwrap().0, 200);
     let counts = rig.router().counts(&shop()).await.unwrap();
     let first = counts.iter().find(|one| one.release.0 == 1).unwrap();
-    assert!(first.tally.requests >= 30, "{first:?}");
+    // Of 31; what an instance ends while it is left out may be missing.
+    assert!((28..=31).contains(&first.tally.requests), "{first:?}");
     assert!(first.tally.latency.is_empty() && first.tally.errors == 0);
 }
 
@@ -195,7 +196,7 @@ async fn errors_are_counted_its_own_for_a_release_among_them() {
     // Nobody listens any more, and HAProxy has not noticed yet or says so.
     drop(first);
     for _ in 0..5 {
-        assert_eq!(user.get("/version").await.unwrap().0, 503);
+        assert_eq!(User::new(rig.listen).get("/version").await.unwrap().0, 503);
     }
     let counts = rig.router().counts(&shop()).await.unwrap();
     let tally = &counts.iter().find(|one| one.release.0 == 1).unwrap().tally;
