@@ -131,7 +131,6 @@ fn the_schema_and_load_judge_alike() {
         ),
         with("provider: static\nstatic: { immutable: assets }"),
         with("provider: static\nstatic: { spa: 1 }"),
-        with("provider: swarm"),
         on_swarm("networks: [host]"),
         on_swarm("constraints: [\"node.role = worker\"]"),
         on_swarm("volumes: [\"data:/var\"]"),
