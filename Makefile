@@ -7,7 +7,7 @@ demo: ## Build, and show the main job on a sample service.
 
 test: ## Install what the tests need, start the servers they use, run every test.
 	scripts/install-test-tools
-	scripts/with-postgres cargo test --workspace --no-fail-fast
+	scripts/with-docker scripts/with-postgres cargo test --workspace --no-fail-fast
 	$(FAILPOINTS) -- --test-threads=8
 
 bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machine.
