@@ -27,6 +27,7 @@ fn scene() -> Scene {
             json!({ "deploy": ops(), "start": ops(), "health": ops(), "stop": ops(), "status": ops() });
         production["processes"] = json!({ "web": { "instances": 2, "listen": address } });
         production["variables"]["STATE"] = json!(state.to_str().unwrap());
+        production["hooks"] = json!({ "pre_deploy": { "command": ["./hook"] } });
     });
     scene
 }
@@ -36,6 +37,8 @@ fn artifact(scene: &Scene, version: &str) {
     scene.artifact(version);
     let ops = scene.script(&format!("dist/{version}/ops"), "");
     fs::write(ops, OPS).unwrap();
+    scene
+        .script(&format!("dist/{version}/hook"), "echo \"hook of $ORCHESTRATE_VERSION\" >> \"$STATE.hooks\"");
 }
 
 fn deploy(scene: &Scene, version: &str) -> support::Ran {
@@ -59,6 +62,8 @@ fn what_commands_run_is_deployed_and_rolled_back_and_no_request_is_lost() {
     let report = load.end();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     assert_eq!(scene.answers(), "1.0.0");
+    let hooks = fs::read_to_string(scene.home.with_file_name("state.hooks")).unwrap();
+    assert_eq!(hooks, "hook of 1.0.0\nhook of 1.1.0\n");
     scene.typed("env check production").ok();
     scene.typed("env stop production --yes").ok();
     until("nothing of it is left", || {

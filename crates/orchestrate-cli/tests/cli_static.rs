@@ -137,7 +137,7 @@ fn recreate_replaces_a_site_behind_a_link_and_a_canary_of_it_is_put_back() {
         production["static"] = json!({ "root": "public", "symlink": link.to_str().unwrap() });
         production["processes"] = json!({ "web": {} });
         production["strategy"] = json!({ "type": "recreate" });
-        production["verify"] = json!({});
+        production["verify"] = json!({ "bake": "500ms" });
     });
     let _server = WebServer::start(&scene, &link);
     for version in ["1.0.0", "1.1.0"] {

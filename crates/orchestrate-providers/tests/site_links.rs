@@ -1,6 +1,6 @@
 //! Sites behind a link, as a real nginx serves them: switched under load, rolled back, never half of one and half of another.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! The file server of static sites: what a browser, a cache and somebody who looks for holes get.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};

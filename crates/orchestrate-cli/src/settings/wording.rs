@@ -86,7 +86,11 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "custom" => {
             "custom: { start: [\"./ops\", \"start\"], stop: [\"./ops\", \"stop\"], status: [\"./ops\", \"status\"] }"
         }
-        "start" | "stop" | "status" | "deploy" | "health" | "switch" => "start: [\"./ops\", \"start\"]",
+        "deploy" => "deploy: [\"./ops\", \"deploy\"]",
+        "start" => "start: [\"./ops\", \"start\"]",
+        "health" => "health: [\"./ops\", \"health\"]",
+        "switch" => "switch: [\"./ops\", \"switch\"]",
+        "stop" => "stop: [\"./ops\", \"stop\"]",
         "timeouts" => "timeouts: { start: 5m }",
         "static" => "static: { immutable: [\"assets/**\"], not_found: 404.html }",
         "immutable" => "immutable: [\"assets/**\"]",

@@ -201,7 +201,7 @@ fn chosen<'a>(page: &'a Page, headers: &HeaderMap) -> (Option<&'static str>, &'a
         accepted.iter().flat_map(|value| value.split(',')).any(|entry| {
             let mut parts = entry.split(';').map(str::trim);
             let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
-            named && !parts.any(|weight| is_zero(weight))
+            named && !parts.any(is_zero)
         })
     };
     let coded = page.coded.iter().find(|(coding, _)| takes(coding));

@@ -13,6 +13,5 @@ mod tree;
 
 pub use answer::Site;
 pub use links::LinkRouter;
-pub use pattern::is_inside;
 pub use provider::StaticSites;
 pub use serve::{VERSION_PATH, serve};

@@ -1,7 +1,6 @@
 //! `static:` of an environment.
 
 use orchestrate_core::environment::{EnvironmentSettings, Static};
-use orchestrate_providers::static_site::is_inside;
 use serde_json::{Value, json};
 
 use crate::settings::keys;
@@ -45,7 +44,7 @@ pub fn read(field: &Field<'_>, settings: &EnvironmentSettings) -> Read<Static> {
 }
 
 fn inside(field: &Field<'_>) -> Read<String> {
-    field.parsed("a string", |text| match is_inside(text) {
+    field.parsed("a string", |text| match Static::is_inside(text) {
         true => Ok(text.to_owned()),
         false => Err("is not a path inside of the site; write for example `404.html` or `assets/**`".into()),
     })
@@ -53,7 +52,7 @@ fn inside(field: &Field<'_>) -> Read<String> {
 
 fn absolute(field: &Field<'_>) -> Read<String> {
     field.parsed("a string", |text| {
-        let plain = text.strip_prefix('/').is_some_and(is_inside);
+        let plain = text.strip_prefix('/').is_some_and(Static::is_inside);
         match plain {
             true => Ok(text.to_owned()),
             false => Err("is not a path from `/` on; write for example `/srv/site/current`".into()),

@@ -57,4 +57,25 @@ impl Static {
     pub fn links(&self) -> bool {
         self.symlink.is_some()
     }
+
+    /// Whether a text is a path, or a pattern of paths, that stays inside of the directory that it begins in.
+    pub fn is_inside(text: &str) -> bool {
+        let plain = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
+        !text.contains(['\0', '\\']) && text.split('/').all(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_out_is_not_inside() {
+        for text in ["index.html", "assets/**", "a b/ü.html", "..a/b..c"] {
+            assert!(Static::is_inside(text), "{text}");
+        }
+        for text in ["", "/a", "a/", "../a", "a/../b", "./a", "a//b", "a\\b", "a\0"] {
+            assert!(!Static::is_inside(text), "{text}");
+        }
+    }
 }
