@@ -9,6 +9,7 @@ mod starting;
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
 pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
+pub use routed_by::RoutedBy;
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,6 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
-use routed_by::RoutedBy;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -68,10 +68,9 @@ impl Wiring {
         let router = BuiltinRouter::new(self.home.proxy_socket());
         Ports {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
-            router: Arc::new(ByRouter::new(
-                self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router }), self.haproxy()),
-            )),
+            router: Arc::new(
+                self.by_router(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+            ),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost),
@@ -82,14 +81,12 @@ impl Wiring {
 
     /// Whichever router an environment has, where looking must not start anything.
     pub fn router_that_runs(&self) -> ByRouter {
-        let builtin = Arc::new(BuiltinRouter::new(self.home.proxy_socket()));
-        ByRouter::new(self.db.clone(), routers(builtin, self.haproxy()))
+        self.by_router(Arc::new(BuiltinRouter::new(self.home.proxy_socket())))
     }
 
-    /// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
-    pub fn haproxy(&self) -> Arc<HaproxyRouter> {
-        let lookup = Arc::new(RoutedBy { db: self.db.clone() });
-        Arc::new(HaproxyRouter::new(self.home.directory(), lookup))
+    fn by_router(&self, builtin: Arc<dyn Router>) -> ByRouter {
+        let routed = Arc::new(RoutedBy::once(self.db.clone()));
+        ByRouter::new(Arc::clone(&routed), routers(builtin, haproxy(&self.home, routed)))
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
@@ -116,6 +113,11 @@ impl Wiring {
         }
         self.daemon.ensure().await.map(drop)
     }
+}
+
+/// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
+pub fn haproxy(home: &Home, routed: Arc<RoutedBy>) -> Arc<HaproxyRouter> {
+    Arc::new(HaproxyRouter::new(home.directory(), routed))
 }
 
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
