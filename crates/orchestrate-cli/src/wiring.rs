@@ -9,6 +9,7 @@ mod starting;
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
 pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
+pub use routed_by::RoutedBy;
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
@@ -37,7 +38,6 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
-use routed_by::RoutedBy;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -104,7 +104,7 @@ impl Wiring {
     ) -> Ports {
         Ports {
             provider,
-            router: Arc::new(ByRouter::new(self.db.clone(), routers(router, self.routers_elsewhere()))),
+            router: Arc::new(self.by_router(router)),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
             host: Arc::new(ThisHost { site: self.site.clone() }),
@@ -116,23 +116,18 @@ impl Wiring {
     /// For who only looks: what does not run is not started, and has nothing to say.
     pub fn onlooker(&self) -> (impl Provider, impl Router) {
         let builtin = BuiltinRouter::new(self.home.proxy_socket());
-        let router = ByRouter::new(self.db.clone(), routers(Arc::new(builtin), self.routers_elsewhere()));
-        (ProcessProvider::new(self.home.daemon_socket()), router)
+        (ProcessProvider::new(self.home.daemon_socket()), self.by_router(Arc::new(builtin)))
     }
 
-    fn routers_elsewhere(&self) -> RoutersElsewhere {
-        RoutersElsewhere {
+    fn by_router(&self, builtin: Arc<dyn Router>) -> ByRouter {
+        let routed = Arc::new(RoutedBy::once(self.db.clone()));
+        let elsewhere = RoutersElsewhere {
             home: self.home.directory().to_owned(),
             store: Arc::new(self.store(None)),
             specs: Arc::new(SealedSpecs { db: self.db.clone(), keys: Arc::clone(&self.keys) as _ }),
-            haproxy: self.haproxy(),
-        }
-    }
-
-    /// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
-    pub fn haproxy(&self) -> Arc<HaproxyRouter> {
-        let lookup = Arc::new(RoutedBy { db: self.db.clone() });
-        Arc::new(HaproxyRouter::new(self.home.directory(), lookup))
+            haproxy: haproxy(&self.home, Arc::clone(&routed)),
+        };
+        ByRouter::new(routed, routers(builtin, elsewhere))
     }
 
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
@@ -184,6 +179,11 @@ pub struct RoutersElsewhere {
     pub store: Arc<ArtifactStore>,
     pub specs: Arc<SealedSpecs>,
     pub haproxy: Arc<HaproxyRouter>,
+}
+
+/// The router of environments with an HAProxy of their own, which commands and the daemon reach alike.
+pub fn haproxy(home: &Home, routed: Arc<RoutedBy>) -> Arc<HaproxyRouter> {
+    Arc::new(HaproxyRouter::new(home.directory(), routed))
 }
 
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.

@@ -120,6 +120,33 @@ fn a_release_that_is_rolled_out_in_batches_has_its_share_and_loses_no_request() 
 }
 
 #[test]
+fn a_canary_has_its_share_and_is_taken_to_the_end() {
+    let mut scene = Scene::new();
+    let mut haproxy = Haproxy::before(&mut scene, false);
+    scene.configure(|production| {
+        production["strategy"] =
+            json!({ "type": "canary", "steps": [10, 50], "wait": "10m", "warm_for": "15m" });
+    });
+    scene.deploy("1.0.0").ok();
+    let load = Load::start(scene.address, "/version", 4);
+    scene.deploy("1.1.0").ok();
+    assert_eq!(shares(&scene.status()), is(&[("1.0.0", 90, 2), ("1.1.0", 10, 2)]));
+    load.await_more(200);
+    let report = load.end();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    let (old, new) = (report.served["1.0.0"], report.served["1.1.0"]);
+    assert!(new > 0 && new < old, "{new} of 1.1.0 beside {old} of 1.0.0");
+    haproxy.kill();
+    haproxy.run();
+    until("both are known again", || {
+        (shares(&scene.status()) == is(&[("1.0.0", 90, 2), ("1.1.0", 10, 2)])).then_some(())
+    });
+    scene.typed("deploy promote --env production --all").ok();
+    assert_eq!(scene.answers(), "1.1.0");
+    assert_eq!(shares(&scene.status()), is(&[("1.0.0", 0, 2), ("1.1.0", 100, 2)]));
+}
+
+#[test]
 fn the_router_of_what_runs_cannot_be_changed() {
     let (mut scene, _haproxy) = two_releases(true);
     let router = scene.config["environments"]["production"]["router"].take();

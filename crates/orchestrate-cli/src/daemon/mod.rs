@@ -26,7 +26,9 @@ use crate::daemon_client::{DaemonClient, READY};
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::program;
-use crate::wiring::{ByProvider, ByRouter, RoutersElsewhere, SealedSpecs, Wiring, lease_ttl, routers};
+use crate::wiring::{
+    ByProvider, ByRouter, RoutedBy, RoutersElsewhere, SealedSpecs, Wiring, haproxy, lease_ttl, routers,
+};
 use proxy_keeper::ProxyKeeper;
 
 /// How a daemon is started.
@@ -62,14 +64,15 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     let place = home.directory().to_owned();
     let providers = ByProvider::new(wiring.db.clone(), hosted::all(&wiring, &store, &specs).await?);
     let keeper = ProxyKeeper::start(&home).await?;
-    let haproxy = wiring.haproxy();
+    let routed = Arc::new(RoutedBy::new(wiring.db.clone()));
+    let haproxy = haproxy(&home, Arc::clone(&routed));
     tokio::spawn(Arc::clone(&haproxy).keep_watch());
     let router_changed = either(keeper.changes(), haproxy.changes());
     let elsewhere = RoutersElsewhere { home: place, store, specs, haproxy };
     let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())), elsewhere);
     let ports = Ports {
         provider: Arc::clone(&providers) as _,
-        router: Arc::new(ByRouter::new(wiring.db.clone(), routers)),
+        router: Arc::new(ByRouter::new(routed, routers)),
         witness: Arc::new(ReleaseWitness::new(Arc::clone(&providers) as _)),
         clock: Arc::new(SystemClock),
         host: Arc::new(ThisHost { site: wiring.site }),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use orchestrate_core::database::Database;
 use orchestrate_core::environment::RouterKind;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
@@ -13,30 +12,23 @@ use orchestrate_core::ports::{
 };
 use orchestrate_core::traffic::Shift;
 
+use super::RoutedBy;
+
 /// The environment's settings say which one it is.
 pub struct ByRouter {
-    db: Database,
+    routed: Arc<RoutedBy>,
     kinds: BTreeMap<RouterKind, Arc<dyn Router>>,
     /// Those that were asked anything, and so may have something to write down.
     asked: Mutex<BTreeSet<RouterKind>>,
 }
 
 impl ByRouter {
-    pub fn new(db: Database, kinds: BTreeMap<RouterKind, Arc<dyn Router>>) -> Self {
-        Self { db, kinds, asked: Mutex::default() }
+    pub fn new(routed: Arc<RoutedBy>, kinds: BTreeMap<RouterKind, Arc<dyn Router>>) -> Self {
+        Self { routed, kinds, asked: Mutex::default() }
     }
 
     async fn of(&self, environment: &EnvironmentName) -> PortResult<&dyn Router> {
-        // Without another one there is nothing to look up.
-        let kind = match self.kinds.len() {
-            1 => RouterKind::Builtin,
-            _ => match self.db.environment(environment).await {
-                Ok(record) => record.environment.settings.router(),
-                // It may have been deleted, or not be there yet: then nobody routes for it.
-                Err(error) if error.code() == "ORC-0101" => RouterKind::Builtin,
-                Err(error) => return Err(PortError::unreachable(error.full_message())),
-            },
-        };
+        let (kind, _) = self.routed.of(environment).await?;
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
         self.kinds.get(&kind).map(AsRef::as_ref).ok_or_else(|| {
             PortError::failed(format!("{environment} has a router that this program does not know"))

@@ -1,6 +1,7 @@
 //! The HAProxy router passes the suite of all routers, in front of Debian's HAProxy; and what only HAProxy does.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::print_stderr, reason = "a test that failed shows the log of HAProxy")]
 
 mod luck;
 mod refusals;

@@ -199,6 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_use_the_socket_is_told_what_lets_him() {
+        let error =
+            Client::new("/run/haproxy/admin.sock").unreachable(&io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.kind, orchestrate_core::ports::PortErrorKind::Failed, "nothing was done");
+        assert!(error.message.contains("this user may not use the socket"), "{error}");
+        assert!(
+            error.detail.is_some_and(|detail| detail.contains("stats socket /run/haproxy/admin.sock user "))
+        );
+    }
+
+    #[test]
     fn a_line_is_never_longer_than_haproxy_takes() {
         let commands: Vec<String> =
             (0..1000).map(|number| format!("set server shop/blue{number} weight 1")).collect();
