@@ -10,9 +10,11 @@ mod bad_release;
 mod canary;
 mod client;
 mod cold;
+mod fifty;
 mod idle;
 mod peers;
 mod planning;
+mod postgres;
 mod process;
 mod proxy_cost;
 mod recreate;
@@ -68,6 +70,7 @@ enum Part {
     BadRelease,
     Planning,
     Idle,
+    Fifty,
 }
 
 /// What a part needs to know.
@@ -160,5 +163,6 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,
+        Part::Fifty => fifty::run(plan, &place).await,
     }
 }

@@ -1,0 +1,199 @@
+//! Fifty environments on one PostgreSQL: a warm rollback of one alone, beside those of all of them in the same instant, and
+//! of half of them while the other half deploys.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::Plan;
+use crate::client::{BAD, GOOD};
+use crate::peers::Place;
+use crate::postgres::Postgres;
+use crate::process::{free_address, run as ended};
+use crate::table::{Table, Verdict};
+
+const ENVIRONMENTS: usize = 50;
+/// So many are deployed to at a time, to begin with.
+const BATCH: usize = 5;
+const AT_MOST: f64 = 3.0;
+
+pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
+    let Some(program) = &plan.orchestrate else { return Ok(Vec::new()) };
+    let postgres = Postgres::start(&place.room("fifty-server")?, ENVIRONMENTS * 2 + 20).await?;
+    let fifty = Fifty::prepare(program, place, &postgres.url())?;
+    let measured = measure(plan, &fifty).await;
+    let stopped = ended(fifty.command().args(["daemon", "stop", "--all"])).await;
+    postgres.stop().await?;
+    let verdicts = measured?;
+    stopped?;
+    Ok(verdicts)
+}
+
+/// One home, one service, fifty environments.
+struct Fifty {
+    program: PathBuf,
+    room: PathBuf,
+    url: String,
+    names: Vec<String>,
+}
+
+/// What one command took, and how long it said that the rollback itself was.
+#[derive(Clone, Copy)]
+struct Took {
+    whole_ms: f64,
+    inner_ms: f64,
+}
+
+impl Fifty {
+    fn prepare(program: &Path, place: &Place, url: &str) -> Result<Self> {
+        let room = place.room("fifty")?;
+        for version in [GOOD, BAD] {
+            let artifact = room.join("dist").join(version);
+            std::fs::create_dir_all(&artifact)?;
+            // A hundred copies of a program would be a measurement of the disk.
+            std::fs::write(artifact.join("VERSION"), version)?;
+        }
+        let names: Vec<String> = (0..ENVIRONMENTS).map(|number| format!("shop-{number}")).collect();
+        let mut environments = serde_json::Map::new();
+        for name in &names {
+            environments.insert(name.clone(), settings(free_address()?, place.program()));
+        }
+        let config = serde_json::json!({
+            "service": "bench", "release": { "artifact": "dist/{version}" }, "environments": environments,
+        });
+        std::fs::write(room.join("orchestrate.yaml"), config.to_string())?;
+        Ok(Self { program: program.to_owned(), room, url: url.to_owned(), names })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORCHESTRATE_"))
+        {
+            command.env_remove(name);
+        }
+        command.env("NO_COLOR", "1").env("ORCHESTRATE_PROXY_THREADS", "1").current_dir(&self.room);
+        command.env("ORCHESTRATE_HOME", self.room.join("home")).env("ORCHESTRATE_DATABASE_URL", &self.url);
+        command.env("ORCHESTRATE_CONFIG", self.room.join("orchestrate.yaml")).stdin(Stdio::null());
+        command
+    }
+
+    async fn typed(&self, name: &str, words: &[&str]) -> Result<(f64, Value)> {
+        let mut command = self.command();
+        command.args(words).args(["--env", name, "--yes", "--format", "json"]);
+        let finished = ended(&mut command).await?;
+        let value = serde_json::from_slice(&finished.stdout).context("no JSON")?;
+        Ok(((finished.ended - finished.started).as_secs_f64() * 1_000.0, value))
+    }
+
+    async fn deploy(&self, name: &str, version: &str) -> Result<()> {
+        let (_, value) = self.typed(name, &["deploy", "--version", version]).await?;
+        if value["status"] != "completed" {
+            bail!("the deployment of {version} to {name} is {}", value["status"]);
+        }
+        Ok(())
+    }
+
+    /// A warm rollback; `how` is `--force` or `--undo`.
+    async fn switch(&self, name: &str, how: &str) -> Result<Took> {
+        let (whole_ms, value) = self.typed(name, &["deploy", "rollback", how]).await?;
+        if value["status"] != "completed" || value["path"] != "warm" {
+            bail!("the rollback of {name} is {} and {}", value["status"], value["path"]);
+        }
+        Ok(Took { whole_ms, inner_ms: value["duration_ms"].as_f64().unwrap_or(f64::NAN) })
+    }
+
+    async fn switch_all(&self, names: &[String], how: &str) -> Result<Vec<Took>> {
+        try_join_all(names.iter().map(|name| self.switch(name, how))).await
+    }
+}
+
+/// Health is asked for once a second: a hundred instances are there, and they are not what is measured.
+fn settings(listen: SocketAddr, service: &Path) -> Value {
+    serde_json::json!({
+        "type": "production", "provider": "process",
+        "processes": { "web": { "command": [service, "--serve"], "instances": 1, "listen": listen } },
+        "strategy": { "type": "blue_green", "warm_for": "1h" },
+        "health_check": { "path": "/healthz", "interval": "1s", "deadline": "60s" },
+        "drain": "5s",
+    })
+}
+
+async fn measure(plan: &Plan, fifty: &Fifty) -> Result<Vec<Verdict>> {
+    ended(fifty.command().args(["env", "apply"])).await?;
+    for version in [GOOD, BAD] {
+        for batch in fifty.names.chunks(BATCH) {
+            try_join_all(batch.iter().map(|name| fifty.deploy(name, version))).await?;
+        }
+    }
+    let (mut alone, mut together, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    let rounds = if plan.quick { 1 } else { plan.rounds };
+    let (halves, _) = fifty.names.split_at(ENVIRONMENTS / 2);
+    for _ in 0..rounds {
+        for name in &fifty.names[..if plan.quick { 5 } else { 10 }] {
+            alone.push(fifty.switch(name, "--force").await?);
+            alone.push(fifty.switch(name, "--undo").await?);
+        }
+        together.extend(fifty.switch_all(&fifty.names, "--force").await?);
+        together.extend(fifty.switch_all(&fifty.names, "--undo").await?);
+    }
+    // The other half has its newest version live; it deploys the older one again, and then the newer.
+    for version in [GOOD, BAD] {
+        let how = if version == GOOD { "--force" } else { "--undo" };
+        let others = &fifty.names[halves.len()..];
+        let deploys = try_join_all(others.iter().map(|name| fifty.deploy(name, version)));
+        let (took, deployed) = tokio::join!(fifty.switch_all(halves, how), deploys);
+        beside.extend(took?);
+        deployed?;
+    }
+    Ok(report(&alone, &together, &beside))
+}
+
+fn report(alone: &[Took], together: &[Took], beside: &[Took]) -> Vec<Verdict> {
+    let title = format!(
+        "warm rollbacks on PostgreSQL with {ENVIRONMENTS} environments, ms from start to end of the command"
+    );
+    let mut table =
+        Table::new(title, &["", "n", "p50", "p99", "p50 without the start", "p99 without the start"]);
+    let mut row = |what: String, took: &[Took]| {
+        let (whole, inner): (Vec<f64>, Vec<f64>) =
+            took.iter().map(|took| (took.whole_ms, took.inner_ms)).unzip();
+        let cells =
+            [percentile(&whole, 50), percentile(&whole, 99), percentile(&inner, 50), percentile(&inner, 99)];
+        let cells = cells.map(|number| format!("{number:.1}"));
+        table.row([what, took.len().to_string()].into_iter().chain(cells));
+        percentile(&whole, 99)
+    };
+    let one = row("one alone".to_owned(), alone);
+    let all = row(format!("{ENVIRONMENTS} in the same instant"), together);
+    row("25 while 25 others are deployed to".to_owned(), beside);
+    println!("{table}");
+    let what = format!("p99 of {ENVIRONMENTS} warm rollbacks at once, to that of one alone");
+    vec![Verdict { what, value: all / one, at_most: AT_MOST, unit: "×" }]
+}
+
+/// Not a number without a value.
+fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 99)), (100.0, 198.0));
+        assert_eq!(percentile(&[7.0], 99), 7.0);
+        assert!(percentile(&[], 50).is_nan());
+    }
+}
