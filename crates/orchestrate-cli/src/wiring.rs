@@ -2,24 +2,27 @@
 
 mod by_provider;
 mod by_router;
+mod cluster_places;
 mod sealed_specs;
 mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
+pub use cluster_places::ClusterPlaces;
 pub use sealed_specs::SealedSpecs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestrate_core::database::{Database, DatabaseUrl};
-use orchestrate_core::environment::{EnvironmentSettings, RouterKind};
+use orchestrate_core::environment::{EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Elsewhere, Ports, Progress, Router, SystemClock};
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::kubernetes::KubernetesRouter;
 use orchestrate_providers::process::ProcessProvider;
 use orchestrate_proxy::BuiltinRouter;
 
@@ -66,7 +69,7 @@ impl Wiring {
             provider: Arc::new(Starting { daemon: self.daemon.clone(), port: provider }),
             router: Arc::new(ByRouter::new(
                 self.db.clone(),
-                routers(Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
+                routers(&self.db, Arc::new(Starting { daemon: self.daemon.clone(), port: router })),
             )),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
@@ -103,13 +106,21 @@ impl Wiring {
 }
 
 /// Every router that an environment may have; `builtin` is reached in its own way by commands and by the daemon.
-pub fn routers(builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>> {
-    BTreeMap::from([(RouterKind::Builtin, builtin)])
+pub fn routers(db: &Database, builtin: Arc<dyn Router>) -> BTreeMap<RouterKind, Arc<dyn Router>> {
+    let places = Arc::new(ClusterPlaces::new(db.clone()));
+    BTreeMap::from([
+        (RouterKind::Builtin, builtin),
+        (RouterKind::Kubernetes, Arc::new(KubernetesRouter::new(places)) as _),
+    ])
 }
 
 /// What the reference means now, by the engine that will run it.
 pub async fn resolve_image(settings: &EnvironmentSettings, reference: &str) -> Result<Artifact> {
     let provider = settings.provider;
+    if provider == ProviderKind::Kubernetes {
+        let cluster = settings.engine.kubernetes.clone().unwrap_or_default();
+        return orchestrate_providers::kubernetes::resolve(&cluster, reference).await;
+    }
     Err(Error::refused("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
 }
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::environment::Check;
+use orchestrate_core::environment::{Check, ProviderKind};
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::Silent;
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
@@ -22,6 +22,7 @@ use crate::wiring::Wiring;
 
 /// Free space that a deployment must find, in bytes, beside twice its artifact's size.
 const SPARE: u64 = 64 << 20;
+const DISK_SPACE: &str = "disk space";
 
 pub async fn run(global: &Global, args: Validate, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
@@ -108,7 +109,12 @@ async fn results(
     if let Some(version) = version {
         checks.insert(0, Box::new(Readable { source: intended.source_for(version)? }));
     }
-    for (name, process) in &intended.settings.processes {
+    // In a cluster nothing listens on this machine, and nothing is kept on its disk.
+    let here = intended.settings.provider != ProviderKind::Kubernetes;
+    if !here {
+        checks.retain(|check| check.name() != DISK_SPACE);
+    }
+    for (name, process) in intended.settings.processes.iter().filter(|_| here) {
         if let Some(address) = process.listen {
             let ours = is_ours(wiring, address).await;
             checks.push(Box::new(Port { process: name.clone(), address, ours }));
@@ -233,7 +239,7 @@ struct DiskSpace {
 #[async_trait]
 impl PreDeployCheck for DiskSpace {
     fn name(&self) -> String {
-        "disk space".into()
+        DISK_SPACE.into()
     }
 
     async fn run(&self) -> std::result::Result<String, CheckFailure> {

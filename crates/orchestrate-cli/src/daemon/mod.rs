@@ -16,6 +16,7 @@ use orchestrate_core::{Error, Result};
 use orchestrate_notify::{WebhookNotifier, backoff};
 use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
+use orchestrate_providers::kubernetes::KubernetesProvider;
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
 use orchestrate_providers::witness::ReleaseWitness;
 use orchestrate_proxy::BuiltinRouter;
@@ -27,7 +28,7 @@ use crate::daemon_client::{DaemonClient, READY};
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::program;
-use crate::wiring::{ByProvider, ByRouter, SealedSpecs, Wiring, lease_ttl, routers};
+use crate::wiring::{ByProvider, ByRouter, ClusterPlaces, SealedSpecs, Wiring, lease_ttl, routers};
 use proxy_keeper::ProxyKeeper;
 
 /// How a daemon is started.
@@ -61,11 +62,14 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     let store = Arc::new(ArtifactStore::new(home.directory(), ArtifactLimits::default()));
     let specs = Arc::new(SealedSpecs { db: wiring.db.clone(), keys: Arc::clone(&wiring.keys) as _ });
     let supervisor =
-        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, specs)).await?;
+        Supervisor::open(SupervisorOptions::new(home.directory().to_owned(), store, Arc::clone(&specs) as _))
+            .await?;
+    let cluster = KubernetesProvider::new(specs, Arc::new(ClusterPlaces::new(wiring.db.clone())));
     let providers =
-        ByProvider::new(wiring.db.clone(), BTreeMap::from([(ProviderKind::Process, supervisor as _)]));
+        BTreeMap::from([(ProviderKind::Process, supervisor as _), (ProviderKind::Kubernetes, cluster as _)]);
+    let providers = ByProvider::new(wiring.db.clone(), providers);
     let keeper = ProxyKeeper::start(&home).await?;
-    let routers = routers(Arc::new(BuiltinRouter::new(home.proxy_socket())));
+    let routers = routers(&wiring.db, Arc::new(BuiltinRouter::new(home.proxy_socket())));
     let ports = Ports {
         provider: Arc::clone(&providers) as _,
         router: Arc::new(ByRouter::new(wiring.db.clone(), routers)),

@@ -21,7 +21,8 @@ pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("staging", EnvironmentType::Staging),
     ("production", EnvironmentType::Production),
 ];
-pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[("process", ProviderKind::Process)];
+pub(super) const PROVIDERS: &[(&str, ProviderKind)] =
+    &[("process", ProviderKind::Process), ("kubernetes", ProviderKind::Kubernetes)];
 pub(super) const DAYS: &[(&str, Weekday)] = &[
     ("mon", Weekday::Mon),
     ("tue", Weekday::Tue),
@@ -47,6 +48,9 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     settings.confinement = Box::new(confinement::read(&section, None)?);
     let needs_command = !brings_its_own_command(settings.provider);
     let general = Types { confinement: &settings.confinement, needs_command };
+    // In a cluster each environment has addresses of its own.
+    let (mut own, in_cluster) = (Listeners::new(), settings.provider == ProviderKind::Kubernetes);
+    let listeners = if in_cluster { &mut own } else { listeners };
     settings.processes = processes(section.required("processes")?, general, listeners)?;
     section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;

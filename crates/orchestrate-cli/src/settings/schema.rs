@@ -55,16 +55,18 @@ fn release() -> Value {
         }),
     );
     let mut release = mapping(
-        "Where a version's artifact comes from: one of artifact and git.",
+        "Where a version's artifact comes from: one of artifact, image and git.",
         &[],
         json!({
             "artifact": any_text("A directory, .tar.gz, .tar.zst, .zip, or one executable; {version} is filled in."),
+            "image": any_text("An image of a registry, for providers that run images; {version} is filled in."),
             "git": git,
             "schema": schema,
             "irreversible": any_text("What it does to data that no other release can take back, in one line."),
         }),
     );
-    release["oneOf"] = json!([{ "required": ["artifact"] }, { "required": ["git"] }]);
+    release["oneOf"] =
+        json!([{ "required": ["artifact"] }, { "required": ["image"] }, { "required": ["git"] }]);
     release
 }
 

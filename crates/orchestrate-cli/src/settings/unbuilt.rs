@@ -21,15 +21,12 @@ const PROVIDER: &str = "use `process`";
 const CHANNEL: &str = "use `webhook`";
 
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    key("release.image", "use `release.artifact` or `release.git`"),
     value("provider", "docker", PROVIDER),
     value("provider", "swarm", PROVIDER),
-    value("provider", "kubernetes", PROVIDER),
     value("provider", "static", PROVIDER),
     value("provider", "custom", PROVIDER),
     key("docker", PROVIDER),
     key("swarm", PROVIDER),
-    key("kubernetes", PROVIDER),
     key("static", PROVIDER),
     key("custom", PROVIDER),
     key("router", "leave it out: the proxy is built in"),

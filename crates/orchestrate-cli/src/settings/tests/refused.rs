@@ -119,22 +119,37 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("a batch of a canary", with("strategy: { type: canary, batch: 1 }")),
         ("the provider docker", with("provider: docker")),
         ("the provider swarm", with("provider: swarm")),
-        ("the provider kubernetes", with("provider: kubernetes")),
         ("the provider static", with("provider: static")),
         ("the provider custom", with("provider: custom")),
         ("settings of docker", with("docker: {}")),
         ("settings of swarm", with("swarm: {}")),
         ("settings of kubernetes", with("kubernetes: {}")),
+        ("a namespace that is none", cluster("kubernetes: { namespace: My_Shop }")),
+        ("a kubeconfig somewhere", cluster("kubernetes: { kubeconfig: kube/config }")),
+        ("an amount that is none", cluster("kubernetes: { resources: { limits: { memory: 512MiB } } }")),
+        ("a label of ours", cluster("kubernetes: { labels: { orchestrate.dev/slot: blue } }")),
+        ("a pull policy that is none", cluster("kubernetes: { image_pull_policy: never }")),
+        ("a canary without a route", cluster("strategy: { type: canary }")),
+        (
+            "users told apart in a cluster",
+            cluster("strategy: { type: canary, sticky: { cookie: c } }\nkubernetes: { route: shop }"),
+        ),
+        ("a status that no cluster takes", cluster("health_check: { expected_status: 418 }")),
+        ("limits of the kernel in a cluster", cluster("limits: { files: 10 }")),
+        ("a user by name in a cluster", cluster("user: shop")),
         ("settings of static", with("static: {}")),
         ("settings of custom", with("custom: {}")),
         ("another router", with("router: {}")),
-        ("an image", with("").replace("artifact: dist", "image: registry.internal/shop")),
         ("an approval", with("requires_approval: true")),
         ("the channel slack", channel("slack")),
         ("the channel teams", channel("teams")),
         ("the channel pagerduty", channel("pagerduty")),
         ("the channel email", channel("email")),
     ]
+}
+
+fn cluster(lines: &str) -> String {
+    with(&format!("provider: kubernetes\n{lines}")).replace("artifact: dist", "image: shop")
 }
 
 fn not_yaml() -> Vec<(&'static str, String)> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{read, released, sample::CONTRACT, with};
+use crate::settings::engine::kubernetes;
 use crate::settings::unbuilt::UNBUILT;
 use crate::settings::{json_schema, keys, template, yaml};
 
@@ -46,6 +47,9 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("hooks/properties/pre_deploy"), keys::HOOK, "pre_deploy."),
         (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY, "post_deploy."),
         (of("retention"), keys::RETENTION, "retention."),
+        (of("kubernetes"), kubernetes::KEYS, "kubernetes."),
+        (of("kubernetes/properties/resources"), kubernetes::RESOURCES, "resources."),
+        (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS, "limits."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -75,6 +79,10 @@ fn the_schema_and_load_judge_alike() {
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
+        with("provider: kubernetes\nkubernetes: { namespace: shop, port: 80, resources: { limits: { cpu: 2, memory: 1Gi } } }")
+            .replace("artifact: dist", "image: x"),
+        with("provider: kubernetes\nkubernetes: { image_pull_policy: Never, labels: { a: b }, image_pull_secrets: [r] }")
+            .replace("artifact: dist", "image: x").replace("command: [./shop]", "listen: \"0.0.0.0:80\""),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
@@ -89,6 +97,9 @@ fn the_schema_and_load_judge_alike() {
         with("strategy: { type: canary, sticky: { cookie: a, header: b } }"),
         with("provider: docker"),
         with("requires_approval: true"),
+        with("provider: kubernetes\nkubernetes: { port: 0 }"),
+        with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
+        with("provider: kubernetes\nkubernetes: { manifests: k8s }"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
         with("verify: { bake: 1s, on_bad: ignore }"),
@@ -110,7 +121,6 @@ fn the_schema_and_load_judge_alike() {
         with("").replace("[./shop]", "[./shop], instances: 0"),
         with("").replace("[./shop]", "[./shop, 1]"),
         with("").replace("command: [./shop]", "instances: 2"),
-        with("").replace("artifact: dist", "image: x"),
         with("").replace("artifact: dist", "artifact: x, git: { repository: ., ref: x }"),
         with("").replace("artifact: dist", ""),
         with("").replace("shop\nrel", "12\nrel"),
