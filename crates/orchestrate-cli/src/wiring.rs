@@ -2,12 +2,14 @@
 
 mod by_provider;
 mod by_router;
+mod cluster_places;
 mod routed_by;
 mod sealed_specs;
 mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
+pub use cluster_places::ClusterPlaces;
 pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
 pub use routed_by::RoutedBy;
 pub use sealed_specs::SealedSpecs;
@@ -28,6 +30,7 @@ use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::custom::CustomRouter;
 use orchestrate_providers::docker;
+use orchestrate_providers::kubernetes::KubernetesRouter;
 use orchestrate_providers::process::ProcessProvider;
 use orchestrate_providers::routers::haproxy::HaproxyRouter;
 use orchestrate_providers::static_site::LinkRouter;
@@ -192,12 +195,14 @@ pub fn routers(
     elsewhere: RoutersElsewhere,
 ) -> BTreeMap<RouterKind, Arc<dyn Router>> {
     let RoutersElsewhere { home, store, specs, haproxy } = elsewhere;
+    let places = Arc::new(ClusterPlaces::new(specs.db.clone()));
     let link = LinkRouter::new(&home, Arc::clone(&specs) as _);
     BTreeMap::from([
         (RouterKind::Builtin, builtin),
         (RouterKind::Haproxy, haproxy as _),
         (RouterKind::Custom, Arc::new(CustomRouter::new(home, store, specs)) as _),
         (RouterKind::Symlink, Arc::new(link) as _),
+        (RouterKind::Kubernetes, Arc::new(KubernetesRouter::new(places)) as _),
     ])
 }
 
@@ -213,13 +218,16 @@ pub async fn resolve_image(
             let home = home_directory(home);
             docker::resolve(&docker::Engine::new(None), &home, reference, &|text| progress.remark(text)).await
         }
-        provider @ (ProviderKind::Process
-        | ProviderKind::Kubernetes
-        | ProviderKind::Static
-        | ProviderKind::Custom) => Err(Error::refused(
-            "ORC-0208",
-            format!("the provider {provider} cannot resolve the image {reference}"),
-        )),
+        ProviderKind::Kubernetes => {
+            let cluster = settings.engine.kubernetes.clone().unwrap_or_default();
+            orchestrate_providers::kubernetes::resolve(&cluster, reference).await
+        }
+        provider @ (ProviderKind::Process | ProviderKind::Static | ProviderKind::Custom) => {
+            Err(Error::refused(
+                "ORC-0208",
+                format!("the provider {provider} cannot resolve the image {reference}"),
+            ))
+        }
     }
 }
 

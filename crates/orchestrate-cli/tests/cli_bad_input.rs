@@ -131,7 +131,6 @@ fn what_is_not_built_is_refused_by_name() {
     let scene = Scene::empty();
     for (inside, name) in [
         ("    provider: docker\n", "`provider: docker` is not built yet"),
-        ("    provider: kubernetes\n", "`provider: kubernetes` is not built yet"),
         ("    requires_approval: true\n", "`requires_approval: true` is not built yet"),
     ] {
         yaml(&scene, "", inside);

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use orchestrate_core::environment::{Check, EnvironmentSettings, RouterKind};
+use orchestrate_core::environment::{Check, EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::Silent;
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
@@ -24,6 +24,7 @@ use crate::wiring::{Wiring, check_haproxy};
 
 /// Free space that a deployment must find, in bytes, beside twice its artifact's size.
 const SPARE: u64 = 64 << 20;
+const DISK_SPACE: &str = "disk space";
 
 pub async fn run(global: &Global, args: Validate, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
@@ -116,6 +117,10 @@ async fn results(
             0,
             Box::new(Readable { source: intended.source_for(version)?, settings: intended.settings.clone() }),
         );
+    }
+    // In a cluster nothing is kept on the disk of this machine.
+    if intended.settings.provider == ProviderKind::Kubernetes {
+        checks.retain(|check| check.name() != DISK_SPACE);
     }
     for (name, process) in &intended.settings.processes {
         match (process.listen, intended.settings.router()) {
@@ -259,7 +264,7 @@ struct DiskSpace {
 #[async_trait]
 impl PreDeployCheck for DiskSpace {
     fn name(&self) -> String {
-        "disk space".into()
+        DISK_SPACE.into()
     }
 
     async fn run(&self) -> std::result::Result<String, CheckFailure> {

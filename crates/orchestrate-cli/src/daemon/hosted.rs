@@ -9,12 +9,13 @@ use orchestrate_core::name::EnvironmentName;
 use orchestrate_providers::artifact::ArtifactStore;
 use orchestrate_providers::custom::CustomProvider;
 use orchestrate_providers::docker::{Docker, DockerOptions, home_mark};
+use orchestrate_providers::kubernetes::KubernetesProvider;
 use orchestrate_providers::process::{Supervisor, SupervisorOptions};
 use orchestrate_providers::static_site::StaticSites;
 use orchestrate_providers::swarm::{Swarm, SwarmOptions};
 use orchestrate_providers::{Hosted, RunSpecs};
 
-use crate::wiring::{SealedSpecs, Wiring, home_directory};
+use crate::wiring::{ClusterPlaces, SealedSpecs, Wiring, home_directory};
 
 pub(super) async fn all(
     wiring: &Wiring,
@@ -37,7 +38,10 @@ pub(super) async fn all(
         specs: known,
         containers: Arc::clone(&docker),
     });
+    let places = Arc::new(ClusterPlaces::new(wiring.db.clone()));
+    let cluster = KubernetesProvider::new(Arc::clone(specs) as _, places);
     Ok(BTreeMap::from([
+        (ProviderKind::Kubernetes, cluster as _),
         (ProviderKind::Process, processes),
         (ProviderKind::Custom, Arc::new(custom) as _),
         (ProviderKind::Static, Arc::new(sites) as _),

@@ -2,7 +2,7 @@
 
 mod custom;
 pub(super) mod docker;
-mod kubernetes;
+pub(super) mod kubernetes;
 pub(super) mod router;
 mod r#static;
 pub(super) mod swarm;
@@ -36,6 +36,9 @@ pub(super) fn read(section: &Section<'_>, settings: &EnvironmentSettings) -> Rea
     section.set("docker", &mut engine.docker, |field| docker::read(field).map(Some))?;
     section.set("swarm", &mut engine.swarm, |field| swarm::read(field).map(Some))?;
     section.set("kubernetes", &mut engine.kubernetes, |field| kubernetes::read(field).map(Some))?;
+    if settings.provider == ProviderKind::Kubernetes {
+        kubernetes::refuse(section, settings, &engine.kubernetes.clone().unwrap_or_default())?;
+    }
     section.set("static", &mut engine.r#static, |field| r#static::read(field, settings).map(Some))?;
     if settings.provider == ProviderKind::Custom {
         engine.custom = Some(custom::read(section.required("custom")?, settings)?);

@@ -25,6 +25,7 @@ pub(super) const PROVIDERS: &[(&str, ProviderKind)] = &[
     ("process", ProviderKind::Process),
     ("docker", ProviderKind::Docker),
     ("swarm", ProviderKind::Swarm),
+    ("kubernetes", ProviderKind::Kubernetes),
     ("static", ProviderKind::Static),
     ("custom", ProviderKind::Custom),
 ];
@@ -53,6 +54,9 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     settings.confinement = Box::new(confinement::read(&section, None)?);
     let needs_command = !brings_its_own_command(settings.provider);
     let general = Types { confinement: &settings.confinement, needs_command };
+    // In a cluster each environment has addresses of its own.
+    let (mut own, in_cluster) = (Listeners::new(), settings.provider == ProviderKind::Kubernetes);
+    let listeners = if in_cluster { &mut own } else { listeners };
     settings.processes = processes(section.required("processes")?, general, listeners)?;
     section.set("strategy", &mut settings.strategy, strategy::read)?;
     section.set("health_check", &mut settings.health_check, health_check)?;

@@ -59,7 +59,7 @@ fn release() -> Value {
         &[],
         json!({
             "artifact": any_text("A directory, .tar.gz, .tar.zst, .zip, or one executable; {version} is filled in."),
-            "image": any_text("An image, e.g. registry.internal/shop:{version}."),
+            "image": any_text("An image of a registry, for providers that run images; {version} is filled in."),
             "git": git,
             "schema": schema,
             "irreversible": any_text("What it does to data that no other release can take back, in one line."),

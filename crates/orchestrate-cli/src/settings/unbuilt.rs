@@ -13,16 +13,9 @@ const fn value(setting: &'static str, value: &'static str, instead: &'static str
     Unbuilt { setting, value: Some(value), instead }
 }
 
-const fn key(setting: &'static str, instead: &'static str) -> Unbuilt {
-    Unbuilt { setting, value: None, instead }
-}
-
-const PROVIDER: &str = "use `process`";
 const CHANNEL: &str = "use `webhook`";
 
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    value("provider", "kubernetes", PROVIDER),
-    key("kubernetes", PROVIDER),
     value("notifications.type", "slack", CHANNEL),
     value("notifications.type", "teams", CHANNEL),
     value("notifications.type", "pagerduty", CHANNEL),

@@ -1,34 +1,23 @@
-//! Requests to one cluster, made again where that may help, and never for longer than a while.
+//! What one namespace of one cluster can be asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http::{Method, Response};
 use kube::client::Body;
 use orchestrate_core::environment::Kubernetes;
 use orchestrate_core::ports::PortResult;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::access::{Access, Way, chain};
+use super::access::{Access, Way};
 use super::fault::{Fault, Refusal};
 use super::names::US;
 use super::object::Object;
+use super::send::{Ask, collect, in_time};
 
 pub(super) type ApiResult<T> = Result<T, Fault>;
 
-/// One answer may take so long.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The pauses before another try, unless the cluster names one.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_millis(1000),
-    Duration::from_millis(2000),
-];
-/// A longer pause is not waited for, whoever asks for it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often a change is made anew on top of what somebody else changed meanwhile.
 const ROUNDS: u32 = 10;
 
@@ -73,8 +62,8 @@ impl Kind {
 /// One namespace of one cluster.
 #[derive(Clone)]
 pub(super) struct Cluster {
-    access: Arc<Access>,
-    way: Way,
+    pub(super) access: Arc<Access>,
+    pub(super) way: Way,
     pub namespace: String,
 }
 
@@ -248,50 +237,6 @@ impl Cluster {
         parse(&self.retried(&request, asked).await?)
     }
 
-    /// Asked again: after no answer, when there is too much to do, when the server is not well, and once with fresh credentials.
-    async fn retried(&self, request: &Ask<'_>, asked: &str) -> ApiResult<Vec<u8>> {
-        let (mut pauses, mut renewed) = (PAUSES.into_iter(), false);
-        loop {
-            let answer = in_time(async {
-                let response = self.send(request).await?;
-                let (status, headers) = (response.status(), response.headers().clone());
-                Ok((status, headers, collect(response).await?))
-            });
-            let (fault, pause) = match answer.await {
-                Ok((status, _, body)) if status.is_success() => return Ok(body),
-                Ok((StatusCode::UNAUTHORIZED, _, _)) if !renewed => {
-                    renewed = true;
-                    self.access.forget(&self.way);
-                    continue;
-                }
-                Ok((status, headers, body)) => {
-                    let fault = Fault::Refused(Refusal::read(status.as_u16(), &body, asked));
-                    match status.as_u16() {
-                        429 | 500 | 502..=504 => (fault, wished_pause(&headers)),
-                        _ => return Err(fault),
-                    }
-                }
-                Err(Fault::Unreachable(why)) => (Fault::Unreachable(why), None),
-                Err(fault) => return Err(fault),
-            };
-            match pauses.next() {
-                Some(usual) => tokio::time::sleep(pause.unwrap_or(usual)).await,
-                None => return Err(fault),
-            }
-        }
-    }
-
-    async fn send(&self, ask: &Ask<'_>) -> ApiResult<Response<Body>> {
-        let client = self.access.client(&self.way).await.map_err(Fault::Unasked)?;
-        client.send(ask.request()?).await.map_err(|cause| match cause {
-            kube::Error::Auth(cause) => Fault::Unasked(orchestrate_core::ports::PortError::failed(format!(
-                "the credentials of the kubeconfig cannot be had: {}",
-                chain(&cause)
-            ))),
-            cause => Fault::Unreachable(format!("the cluster does not answer: {}", chain(&cause))),
-        })
-    }
-
     fn path(&self, kind: Kind, name: &str) -> String {
         let collection = format!("{}/namespaces/{}/{}", kind.group(), self.namespace, kind.plural());
         if name.is_empty() { collection } else { format!("{collection}/{name}") }
@@ -309,49 +254,10 @@ pub(super) enum Amended {
     Changed(Object),
 }
 
-struct Ask<'a> {
-    method: Method,
-    path: &'a str,
-    body: Option<&'a Value>,
-    /// A patch that is merged, not applied.
-    merge: bool,
-}
-
-impl Ask<'_> {
-    fn request(&self) -> ApiResult<Request<Body>> {
-        let kind = match self.method {
-            Method::PATCH if self.merge => "application/merge-patch+json",
-            // JSON is YAML.
-            Method::PATCH => "application/apply-patch+yaml",
-            _ => "application/json",
-        };
-        let body = self.body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = Request::builder().method(self.method.clone()).uri(self.path);
-        let request = request.header("content-type", kind).body(Body::from(body));
-        request.map_err(|cause| Fault::Unreachable(format!("a request cannot be made: {cause}")))
-    }
-}
-
-async fn in_time<T>(answer: impl Future<Output = ApiResult<T>>) -> ApiResult<T> {
-    let late = || Err(Fault::Unreachable(format!("the cluster did not answer within {PATIENCE:?}")));
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| late())
-}
-
-async fn collect(response: Response<Body>) -> ApiResult<Vec<u8>> {
-    let collected = response.into_body().collect().await;
-    let cut = |cause: kube::Error| Fault::Unreachable(format!("an answer was cut: {}", chain(&cause)));
-    Ok(collected.map_err(cut)?.to_bytes().to_vec())
-}
-
 fn parse(bytes: &[u8]) -> ApiResult<Object> {
     serde_json::from_slice(bytes)
         .map(Object)
         .map_err(|cause| Fault::Unreachable(format!("an answer of the cluster is no JSON: {cause}")))
-}
-
-fn wished_pause(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 /// As a value in a query.

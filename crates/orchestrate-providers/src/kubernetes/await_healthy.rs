@@ -18,6 +18,8 @@ use crate::spec::RunSpec;
 /// A container that ended by itself so often is not going to stay.
 const CRASH_LOOP: u32 = 2;
 const LINES_OF_OUTPUT: u32 = 10;
+/// Which template a pod was made of; the cluster sets it.
+const TEMPLATE: &str = "pod-template-hash";
 /// A cluster that grows by itself may find a place for a pod within this.
 const NO_PLACE: Duration = Duration::from_secs(20);
 
@@ -200,12 +202,23 @@ fn hopeless(placement: &Placement, one: &Wanted, deployed: &Deployed, pods: &[Ob
     };
     let mut pods: Vec<&Object> = pods.iter().filter(ours).collect();
     pods.sort_by_key(|pod| (live::created(pod), pod.name().to_owned()));
+    // After somebody changed it by hand, pods of another template are on their way out under the same labels.
+    let newest = pods.last().and_then(|pod| pod.label(TEMPLATE)).map(str::to_owned);
+    let image = image(&deployed.object, "/spec/template/spec/containers");
+    pods.retain(|pod| {
+        pod.label(TEMPLATE) == newest.as_deref() && self::image(pod, "/spec/containers") == image
+    });
     let numbered = pods.iter().enumerate().filter(|(_, pod)| !live::is_ready(pod));
     numbered.into_iter().find_map(|(index, pod)| {
         let id =
             format!("{} of {version} (pod {})", live::id(placement, &one.process, index + 1), pod.name());
         hopeless_pod(&id, pod)
     })
+}
+
+fn image(object: &Object, containers: &str) -> Option<String> {
+    let ours = object.items(containers).find(|one| one.text("/name") == Some(CONTAINER))?;
+    ours.text("/image").map(str::to_owned)
 }
 
 fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {

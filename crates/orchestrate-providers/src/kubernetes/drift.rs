@@ -21,7 +21,7 @@ pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<
     let site = shared.site(&placement.environment, Some(&spec)).await?;
     let release = Release { names: &site.names, spec: &spec, placement };
     let mut found = Vec::new();
-    for (process, kind) in &spec.processes {
+    for (process, kind) in spec.processes.iter().filter(|(_, kind)| kind.instances > 0) {
         let name = site.names.deployment(release.track(), process);
         match site.cluster.get(Kind::Deployment, &name).await? {
             None => found.push(format!("the Deployment {name} is not there")),

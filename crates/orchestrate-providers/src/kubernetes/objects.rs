@@ -138,18 +138,8 @@ impl Release<'_> {
         if let Some(context) = security(confinement)? {
             container["securityContext"] = context;
         }
-        let mut grace = seconds(spec.stop_timeout).max(1);
-        if routed {
-            container["ports"] =
-                json!([{ "name": "http", "containerPort": settings.port, "protocol": "TCP" }]);
-            container["readinessProbe"] = self.probe(settings.port);
-            let drain = seconds(spec.drain);
-            if self.track() == Track::Rolling && drain > 0 {
-                // The pod is told to end in the moment in which it loses its traffic: requests in flight end before that.
-                container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": drain } } });
-                grace += drain;
-            }
-        }
+        let grace = seconds(spec.stop_timeout).max(1)
+            + if routed { self.receive(&mut container, settings.port) } else { 0 };
         let mut pod = json!({ "containers": [container], "terminationGracePeriodSeconds": grace });
         if let Some(account) = &settings.service_account {
             pod["serviceAccountName"] = account.as_str().into();
@@ -159,6 +149,19 @@ impl Release<'_> {
             pod["imagePullSecrets"] = secrets.collect();
         }
         Ok(pod)
+    }
+
+    /// What a container needs to get requests, and how much longer it may take to end for that.
+    fn receive(&self, container: &mut Value, port: u16) -> u64 {
+        container["ports"] = json!([{ "name": "http", "containerPort": port, "protocol": "TCP" }]);
+        container["readinessProbe"] = self.probe(port);
+        let drain = seconds(self.spec.drain);
+        if self.track() != Track::Rolling || drain == 0 {
+            return 0;
+        }
+        // The pod is told to end in the moment in which it loses its traffic: requests in flight end before that.
+        container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": drain } } });
+        drain
     }
 
     fn probe(&self, port: u16) -> Value {

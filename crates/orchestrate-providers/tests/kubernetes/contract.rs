@@ -189,8 +189,9 @@ impl<G: Ground> RouterStage for Routed<G> {
     }
 
     async fn be_well(&mut self, placement: &Placement, well: bool) {
+        let release = placement.release.0.to_string();
         for pod in self.0.scene.pods().await {
-            if pod["metadata"]["labels"]["orchestrate.dev/release"] == placement.release.0.to_string() {
+            if pod["metadata"]["labels"]["orchestrate.dev/release"] == release.as_str() {
                 let name = pod["metadata"]["name"].as_str().unwrap();
                 self.0.scene.set_image(name, if well { &self.0.scene.image } else { NOWHERE }).await;
             }

@@ -209,3 +209,63 @@ async fn never_fewer_than_asked_are_ready() {
         rolled = rolls => assert_eq!(rolled.len(), 4),
     }
 }
+
+/// Whatever a service, an environment or a version is called, the cluster takes it.
+#[tokio::test]
+async fn odd_names_are_taken() {
+    let mut stage = stage().await;
+    let odd = format!("Prod_{}.x-", "long".repeat(12));
+    stage.scene.environment = orchestrate_core::name::EnvironmentName::new(odd).unwrap();
+    stage.scene.records.place.service = "1My.Shop_".into();
+    stage.scene.restart();
+    for rolls in [false, true] {
+        let mut placement = placement(&stage.scene, 3);
+        placement.version = Version::new("1.4.0+build.7-").unwrap();
+        let mut spec = spec(&stage.scene, &placement, Sample::web(1).with_work(1));
+        spec.engine.rolls = rolls;
+        spec.secrets.insert("TOKEN".into(), orchestrate_core::secrets::SecretText::new("x"));
+        let instances = stage.scene.run(&placement, spec).await;
+        assert!(instances.iter().all(|one| one.placement == placement), "{instances:?}");
+        register(&stage.scene, &placement, &instances).await.unwrap();
+        switch(&stage.scene, &placement, 1).await.unwrap();
+    }
+    assert_eq!(shares(&stage.scene).await, [(3, 100)]);
+}
+
+/// All that the settings can say, as objects that the cluster takes.
+#[tokio::test]
+async fn every_setting_is_one_that_the_cluster_knows() {
+    use orchestrate_core::environment::{Amounts, PullPolicy, Resources};
+    let stage = stage().await;
+    let scene = &stage.scene;
+    let placement = placement(scene, 1);
+    let mut spec = spec(scene, &placement, Sample::web(1));
+    let amounts = |cpu: &str| Amounts { cpu: Some(cpu.into()), memory: Some("128Mi".into()) };
+    let settings = spec.engine.kubernetes.as_mut().unwrap();
+    settings.image_pull_policy = Some(PullPolicy::IfNotPresent);
+    settings.port = 9000;
+    settings.resources = Resources { requests: amounts("250m"), limits: amounts("2") };
+    settings.service_account = Some("shop".into());
+    settings.image_pull_secrets = vec!["registry".into()];
+    settings.labels.insert("team".into(), "checkout".into());
+    settings.annotations.insert("example.com/owner".into(), "checkout".into());
+    let web = spec.processes.get_mut("web").unwrap();
+    web.command = vec!["/shop".into(), "$(PORT) is $HOME".into()];
+    web.confinement.user = Some("1001:1002".into());
+    scene.run(&placement, spec).await;
+    let pods = stage.ground.world().all("pods");
+    let (pod, container) = (&pods[0]["spec"], &pods[0]["spec"]["containers"][0]);
+    assert_eq!(container["command"], serde_json::json!(["/shop", "$$(PORT) is $HOME"]));
+    assert_eq!(container["resources"]["limits"], serde_json::json!({ "cpu": "2", "memory": "128Mi" }));
+    let context =
+        serde_json::json!({ "runAsUser": 1001, "runAsGroup": 1002, "allowPrivilegeEscalation": false });
+    assert_eq!(container["securityContext"], context);
+    assert_eq!(container["readinessProbe"]["httpGet"]["port"], 9000);
+    assert_eq!(container["lifecycle"]["preStop"]["sleep"]["seconds"], 1);
+    assert_eq!(pod["terminationGracePeriodSeconds"], 6, "to end, and to drain before that");
+    assert_eq!(
+        (&pod["serviceAccountName"], &pod["imagePullSecrets"][0]["name"]),
+        (&"shop".into(), &"registry".into())
+    );
+    assert_eq!(pods[0]["metadata"]["labels"]["team"], "checkout");
+}

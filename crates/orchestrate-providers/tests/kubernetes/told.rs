@@ -128,7 +128,8 @@ async fn what_is_there_under_our_names_is_left_to_its_owner() {
     let scene = &stage.scene;
     let first = placement(scene, 1);
     let deployment = format!("contract-{}-blue-web", scene.environment);
-    let theirs = serde_json::json!({ "metadata": { "name": deployment, "labels": { "app": "theirs" } }, "spec": { "replicas": 0, "template": {} } });
+    let selector = serde_json::json!({ "matchLabels": { "app": "theirs" } });
+    let theirs = serde_json::json!({ "metadata": { "name": deployment, "labels": { "app": "theirs" } }, "spec": { "replicas": 0, "template": {}, "selector": selector } });
     scene.api("POST", "/apis/apps/v1/NS/deployments", Some(theirs)).await.unwrap();
     scene.seal(&first, scene.spec(&first, Sample::web(1)));
     let error = scene.start(&first, 1).await.unwrap_err();

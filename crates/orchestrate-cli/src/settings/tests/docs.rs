@@ -1,6 +1,7 @@
 //! `docs/configuration.md` names every key, and its example loads.
 
 use super::read;
+use crate::settings::engine::kubernetes;
 use crate::settings::unbuilt::UNBUILT;
 use crate::settings::{engine, environment, keys, notifications, strategy};
 
@@ -43,6 +44,9 @@ fn the_page_names_every_key_and_every_word() {
         engine::router::KEYS,
         engine::docker::KEYS,
         engine::swarm::KEYS,
+        kubernetes::KEYS,
+        kubernetes::RESOURCES,
+        kubernetes::AMOUNTS,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));

@@ -165,7 +165,6 @@ fn unbuilt() -> Vec<(&'static str, String)> {
             "an image without its provider",
             with("").replace("artifact: dist", "image: registry.internal/shop"),
         ),
-        ("the provider kubernetes", with("provider: kubernetes")),
         ("settings of docker elsewhere", with("docker: {}")),
         ("a port that is none", docker("port: 70000")),
         ("a network that is none", docker("networks: [\"a b\"]")),
@@ -178,13 +177,30 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("settings of swarm elsewhere", with("swarm: {}")),
         ("a network that is no overlay", swarm("networks: [host]")),
         ("a constraint that is none", swarm("constraints: [\"role = worker\"]")),
-        ("settings of kubernetes", with("kubernetes: {}")),
+        ("settings of kubernetes elsewhere", with("kubernetes: {}")),
+        ("a namespace that is none", cluster("kubernetes: { namespace: My_Shop }")),
+        ("a kubeconfig somewhere", cluster("kubernetes: { kubeconfig: kube/config }")),
+        ("an amount that is none", cluster("kubernetes: { resources: { limits: { memory: 512MiB } } }")),
+        ("a label of ours", cluster("kubernetes: { labels: { orchestrate.dev/slot: blue } }")),
+        ("a pull policy that is none", cluster("kubernetes: { image_pull_policy: never }")),
+        ("a canary without a route", cluster("strategy: { type: canary }")),
+        (
+            "users told apart in a cluster",
+            cluster("strategy: { type: canary, sticky: { cookie: c } }\nkubernetes: { route: shop }"),
+        ),
+        ("a status that no cluster takes", cluster("health_check: { expected_status: 418 }")),
+        ("limits of the kernel in a cluster", cluster("limits: { files: 10 }")),
+        ("a user by name in a cluster", cluster("user: shop")),
         ("an approval", with("requires_approval: true")),
         ("the channel slack", channel("slack")),
         ("the channel teams", channel("teams")),
         ("the channel pagerduty", channel("pagerduty")),
         ("the channel email", channel("email")),
     ]
+}
+
+fn cluster(lines: &str) -> String {
+    with(&format!("provider: kubernetes\n{lines}")).replace("artifact: dist", "image: shop")
 }
 
 fn not_yaml() -> Vec<(&'static str, String)> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{read, released, routed, sample::CONTRACT, with};
+use crate::settings::engine::kubernetes;
 use crate::settings::unbuilt::UNBUILT;
 use crate::settings::{engine, json_schema, keys, template, yaml};
 
@@ -52,6 +53,9 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("static"), keys::STATIC, "static."),
         (of("docker"), engine::docker::KEYS, "docker."),
         (of("swarm"), engine::swarm::KEYS, "swarm."),
+        (of("kubernetes"), kubernetes::KEYS, "kubernetes."),
+        (of("kubernetes/properties/resources"), kubernetes::RESOURCES, "resources."),
+        (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS, "limits."),
         ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
@@ -112,6 +116,10 @@ fn the_schema_and_load_judge_alike() {
         routed(
             "router: { haproxy: \"127.0.0.1:9999\", backends: { web: shop }, state_file: /var/lib/o/state }",
         ),
+        with("provider: kubernetes\nkubernetes: { namespace: shop, port: 80, resources: { limits: { cpu: 2, memory: 1Gi } } }")
+            .replace("artifact: dist", "image: x"),
+        with("provider: kubernetes\nkubernetes: { image_pull_policy: Never, labels: { a: b }, image_pull_secrets: [r] }")
+            .replace("artifact: dist", "image: x").replace("command: [./shop]", "listen: \"0.0.0.0:80\""),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
@@ -144,6 +152,9 @@ fn the_schema_and_load_judge_alike() {
         on_docker("health: tcp"),
         on_docker("ports: 1"),
         with("requires_approval: true"),
+        with("provider: kubernetes\nkubernetes: { port: 0 }"),
+        with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
+        with("provider: kubernetes\nkubernetes: { manifests: k8s }"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
         with("verify: { bake: 1s, on_bad: ignore }"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::kubelet::variables;
 use super::world::{World, selects};
-use super::{NAMESPACE, merge};
+use super::{NAMESPACE, merge, valid};
 
 /// A status and a body; or a watch, which goes on.
 pub enum Reply {
@@ -109,6 +109,10 @@ fn decoded(text: &str) -> String {
 pub fn answer(world: &mut World, asked: &Asked<'_>) -> Reply {
     let verb = format!("{} {}", asked.method, asked.plural);
     *world.asked.entry(verb).or_default() += 1;
+    let whole = !asked.merges && !asked.body.is_null() && *asked.method != Method::DELETE;
+    if let Some(why) = valid::invalid(&asked.plural, &asked.body).filter(|_| whole) {
+        return refused(422, "Invalid", &why);
+    }
     match (asked.method.as_str(), asked.name.as_str(), asked.beneath.as_str()) {
         ("GET", "", _) => list(world, asked),
         ("POST", "", _) => create(world, asked),
@@ -229,7 +233,7 @@ fn proxy(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
     } else {
         let Some(service) = world.get("services", name) else { return missing(asked) };
         let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        if !ports.iter().any(|one| one["port"].to_string() == port) {
+        if !ports.iter().any(|one| one["port"].as_u64() == port.parse().ok()) {
             return nobody();
         }
         let slice = world.get("endpointslices", &format!("{name}-slice")).cloned().unwrap_or(Value::Null);

@@ -8,6 +8,7 @@ mod faults;
 mod kubelet;
 mod merge;
 mod server;
+mod valid;
 mod world;
 
 pub use controllers::is_ready;

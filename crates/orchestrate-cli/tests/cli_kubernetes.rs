@@ -1,0 +1,148 @@
+//! The whole way with the real program, in front of the API server in memory that the provider's own tests have.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[allow(dead_code, unused_imports, reason = "the provider's tests use the rest of it")]
+#[path = "../../orchestrate-providers/tests/kubernetes/fake/mod.rs"]
+mod fake;
+mod support;
+
+use fake::{Fake, NAMESPACE};
+use serde_json::{Value, json};
+use support::{Scene, until};
+
+struct Cluster {
+    fake: Fake,
+    scene: Scene,
+}
+
+impl Cluster {
+    /// It knows the images of some versions of the sample.
+    fn new(strategy: &Value) -> Self {
+        let (sender, started) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                sender.send(Fake::start().await).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        let fake = started.recv().unwrap();
+        fake.world().images.extend(["1.0.0", "1.1.0", "1.2.0"].map(|version| format!("sample:{version}")));
+        let mut scene = Scene::new();
+        let kubeconfig = scene.write("kubeconfig", &fake.kubeconfig());
+        scene.config["release"] = json!({ "image": "sample:{version}" });
+        scene.configure(|production| {
+            production["provider"] = json!("kubernetes");
+            production["kubernetes"] = json!({ "kubeconfig": kubeconfig, "image_pull_policy": "Never" });
+            production["processes"] = json!({
+                "web": { "instances": 2, "listen": "0.0.0.0:80" },
+                "worker": { "command": ["/sample", "work"] },
+            });
+            production["strategy"] = strategy.clone();
+            production["drain"] = json!("1s");
+            production["health_check"] = json!({ "deadline": "20s" });
+        });
+        Self { fake, scene }
+    }
+
+    /// The versions of the pods that are there, each once.
+    fn pods(&self, process: &str) -> Vec<String> {
+        let pods = self.fake.world().all("pods").into_iter();
+        let of = pods.filter(|pod| pod["metadata"]["labels"]["orchestrate.dev/process"] == process);
+        let mut versions: Vec<String> = of
+            .map(|pod| pod["metadata"]["annotations"]["orchestrate.dev/version"].as_str().unwrap().to_owned())
+            .collect();
+        versions.sort();
+        versions.dedup();
+        versions
+    }
+
+    /// The version of the pods that users are sent to.
+    fn answers(&self) -> String {
+        let world = self.fake.world();
+        let slice = world.get("endpointslices", "sample-production-web-slice").unwrap();
+        let ready =
+            slice["endpoints"].as_array().unwrap().iter().filter(|one| one["conditions"]["ready"] == true);
+        let mut versions: Vec<String> = ready
+            .map(|one| world.get("pods", one["targetRef"]["name"].as_str().unwrap()).unwrap().clone())
+            .map(|pod| pod["metadata"]["annotations"]["orchestrate.dev/version"].as_str().unwrap().to_owned())
+            .collect();
+        versions.dedup();
+        versions.join(" and ")
+    }
+
+    #[track_caller]
+    fn deploy(&self, version: &str) -> support::Ran {
+        self.scene.typed(&format!("deploy --env production --version {version}"))
+    }
+
+    #[track_caller]
+    fn is_only(&self, version: &str) {
+        until("only the live release is there", || {
+            (self.pods("web") == [version] && self.pods("worker") == [version]).then_some(())
+        });
+        assert_eq!(self.answers(), version);
+    }
+}
+
+#[test]
+fn blue_green_goes_forth_and_back_by_the_selector() {
+    let cluster = Cluster::new(&json!({ "type": "blue_green", "warm_for": "15m" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.deploy("1.1.0").ok();
+    assert_eq!(cluster.answers(), "1.1.0");
+    assert_eq!(cluster.pods("web"), ["1.0.0", "1.1.0"], "the one before stays warm");
+    until("its workers do not", || (cluster.pods("worker") == ["1.1.0"]).then_some(()));
+    let rolled_back = cluster.scene.rollback().ok().json();
+    assert_eq!((&rolled_back["path"], cluster.answers().as_str()), (&json!("warm"), "1.0.0"));
+    // A restart of the daemon changes nothing.
+    cluster.scene.typed("daemon restart").ok();
+    assert_eq!(cluster.scene.status()["traffic"][0]["version"], "1.0.0");
+    cluster.scene.typed("env stop production").ok();
+    until("nothing is left but the anchor", || {
+        let world = cluster.fake.world();
+        let left = |plural: &str| world.all(plural).len();
+        (left("pods") + left("deployments") + left("services") == 0 && left("configmaps") == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_rolling_release_goes_forth_and_back_by_its_sealed_template() {
+    let mut cluster = Cluster::new(&json!({ "type": "rolling" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.is_only("1.0.0");
+    cluster.deploy("1.1.0").ok();
+    cluster.is_only("1.1.0");
+    assert_eq!(cluster.scene.rollback().ok().json()["path"], "cold");
+    cluster.is_only("1.0.0");
+    // One that does not get ready is put back, and users did not see it.
+    cluster.scene.configure(|production| {
+        production["variables"]["HEALTH"] = json!("sick");
+        production["health_check"] = json!({ "deadline": "2s" });
+    });
+    cluster.deploy("1.2.0").ends(3).says("1.2.0");
+    cluster.is_only("1.0.0");
+}
+
+#[test]
+fn recreate_stops_the_one_before_first() {
+    let cluster = Cluster::new(&json!({ "type": "recreate" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.deploy("1.1.0").ok();
+    cluster.is_only("1.1.0");
+    cluster.scene.rollback().ok();
+    cluster.is_only("1.0.0");
+}
+
+#[test]
+fn what_the_cluster_does_not_take_is_refused_before_anything_is_touched() {
+    let mut cluster = Cluster::new(&json!({ "type": "blue_green" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.scene.configure(|production| production["kubernetes"]["namespace"] = json!("elsewhere"));
+    let before = cluster.fake.world().all("deployments").len();
+    cluster.deploy("1.1.0").ends(3).says("the namespace elsewhere is not in the cluster");
+    assert_eq!(cluster.fake.world().all("deployments").len(), before);
+    assert_eq!(cluster.answers(), "1.0.0");
+    assert_ne!(NAMESPACE, "elsewhere");
+}
