@@ -29,6 +29,7 @@ use crate::release::{Contents, Release};
 use crate::rollback_event::RollbackEvent;
 use crate::situation::known;
 use crate::slot::SlotState;
+use crate::time::Span;
 use answers::{stop_error, under_way};
 
 /// What is to be deployed, sealed already.
@@ -66,6 +67,10 @@ pub enum Resumed {
     Rollback(Box<RollbackEvent>),
     Stopped,
 }
+
+/// How long after nobody carried it on an operation is still taken to be wanted. SQLite may bring back a begin whose writer was killed
+/// as it committed, once all programs that had the database open are gone, however long that takes.
+const WANTED_FOR: Span = Span::from_secs(15 * 60);
 
 /// Deploys releases, and finishes what was interrupted.
 #[derive(Clone)]
@@ -267,10 +272,22 @@ impl DeploymentExecutor {
     /// Finishes or undoes the interrupted operation of an environment; refused while its holder still runs.
     pub async fn resume(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
         let asked = Asked { environment, actor, what: "resume", version: None, reason: None };
-        self.noted(&asked, self.resume_open(environment, actor).await).await
+        self.noted(&asked, self.resume_open(environment, actor, None).await).await
     }
 
-    async fn resume_open(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
+    /// The same, without anybody having asked for it. What was begun long ago and has moved no traffic is undone: whoever began it may
+    /// not want it any more.
+    pub async fn resume_by_itself(&self, environment: &EnvironmentName, actor: &str) -> Result<Resumed> {
+        let asked = Asked { environment, actor, what: "resume", version: None, reason: None };
+        self.noted(&asked, self.resume_open(environment, actor, Some(WANTED_FOR)).await).await
+    }
+
+    async fn resume_open(
+        &self,
+        environment: &EnvironmentName,
+        actor: &str,
+        wanted_for: Option<Span>,
+    ) -> Result<Resumed> {
         let Some(record) = self.db.open_operation(environment).await? else {
             self.db.environment(environment).await?;
             return Err(Error::refused(
@@ -290,8 +307,14 @@ impl DeploymentExecutor {
         if !stuck && !self.is_abandoned(lease.holder.as_ref(), lease.expires_at) {
             return Err(busy(&self.db, &self.ports, environment).await?);
         }
+        let left_for = lease.expires_at.map_or(0, |at| self.ports.clock.now().millis_since(at));
+        let is_stale = !stuck && wanted_for.is_some_and(|wanted| left_for > wanted.as_millis());
+        let left = || {
+            format!("it was left alone for {}, so it may not be wanted any more", Span::from_millis(left_for))
+        };
+        let limits = Limits { unwanted: is_stale.then(left), ..Limits::default() };
         let mut operation = self.take_over(record, lease.fence, actor).await?;
-        let outcome = execute::run(&self.db, &self.ports, &mut operation, &Limits::default()).await?;
+        let outcome = execute::run(&self.db, &self.ports, &mut operation, &limits).await?;
         self.conclude_resumed(&mut operation, outcome).await
     }
 

@@ -57,7 +57,7 @@ async fn finish_one(daemon: Arc<Daemon>, operation: OperationRecord) {
         operation.kind.as_str(),
         operation.environment
     );
-    match executor.resume(&operation.environment, "daemon").await {
+    match executor.resume_by_itself(&operation.environment, "daemon").await {
         Ok(resumed) => {
             tracing::info!("ended: {resumed:?}");
             daemon.bell.ring();

@@ -90,7 +90,11 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         force: args.force,
         actor: crate::host::actor(),
         reason: args.reason,
-        limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
+        limits: Limits {
+            timeout: args.timeout.map(Span::from_secs),
+            interrupt: Some(interrupt.clone()),
+            unwanted: None,
+        },
     };
     wiring.daemon.ensure().await?;
     let deployed = wiring.executor(Arc::clone(&progress) as _).deploy(&request).await;

@@ -38,7 +38,11 @@ pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> E
         all: args.all,
         actor,
         by_itself: None,
-        limits: Limits { timeout: args.timeout.map(Span::from_secs), interrupt: Some(interrupt.clone()) },
+        limits: Limits {
+            timeout: args.timeout.map(Span::from_secs),
+            interrupt: Some(interrupt.clone()),
+            unwanted: None,
+        },
     };
     let promoted = wiring.executor(Arc::clone(&progress) as _).promote(&promotion).await;
     progress.finished();

@@ -33,7 +33,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         evidence: Vec::new(),
         undo: args.undo,
         plan: args.plan,
-        limits: Limits { timeout: None, interrupt: Some(interrupt()) },
+        limits: Limits { interrupt: Some(interrupt()), ..Limits::default() },
     };
     // Core refuses it as well; but no daemon is started for what runs on another site.
     if !args.dry_run && wiring.site.is_some() && !wiring.daemon.is_running().await {

@@ -78,6 +78,8 @@ pub struct Limits {
     pub timeout: Option<Span>,
     /// Becomes true when the person gives up (Ctrl-C).
     pub interrupt: Option<watch::Receiver<bool>>,
+    /// Why nothing more of it is wanted.
+    pub unwanted: Option<String>,
 }
 
 impl Limits {
@@ -275,6 +277,12 @@ async fn drive(db: &Database, ports: &Ports, operation: &mut Operation, limits: 
             message: "it was interrupted while it was being undone".into(),
             detail: None,
         };
+        return Box::pin(undo::undo(db, ports, operation, because)).await;
+    }
+    if let Some(message) = &limits.unwanted
+        && matches!(share_of(ports, operation.environment(), operation.record.plan.target()).await, Ok(0))
+    {
+        let because = Failure { kind: FailureKind::Interrupted, message: message.clone(), detail: None };
         return Box::pin(undo::undo(db, ports, operation, because)).await;
     }
     let mut limit = Box::pin(limits.clone().hit());

@@ -17,7 +17,7 @@ use crate::time::Span;
 use super::super::{Asking, failed};
 
 fn soon() -> Limits {
-    Limits { timeout: Some(Span::from_millis(50)), interrupt: None }
+    Limits { timeout: Some(Span::from_millis(50)), interrupt: None, unwanted: None }
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn an_interrupt_before_the_switch_undoes() {
     let gate = Gate::default();
     stage.world.fault(When::Kind(Kind::Start), 1, Fault::Hold(gate.clone()));
     let (press, interrupt) = watch::channel(false);
-    let limits = Limits { timeout: None, interrupt: Some(interrupt) };
+    let limits = Limits { timeout: None, interrupt: Some(interrupt), unwanted: None };
     let asking = Asking { limits, ..Asking::by("ada") };
     let request = stage.back_to("1.0");
     let rollback = stage.rollback();
@@ -84,7 +84,8 @@ async fn from_the_switch_on_an_interrupt_is_too_late() {
         let gate = Gate::default();
         stage.world.fault(When::Kind(kind), 1, Fault::Hold(gate.clone()));
         let (press, interrupt) = watch::channel(false);
-        let limits = Limits { timeout: Some(Span::from_millis(1)), interrupt: Some(interrupt) };
+        let limits =
+            Limits { timeout: Some(Span::from_millis(1)), interrupt: Some(interrupt), unwanted: None };
         let asking = Asking { limits, ..Asking::by("ada") };
         let request = stage.forced();
         let rollback = stage.rollback();

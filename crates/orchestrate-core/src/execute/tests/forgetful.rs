@@ -81,3 +81,25 @@ async fn what_was_started_and_is_gone_is_started_again_by_a_resume() {
     assert!(!needs_attention(&stage).await);
     check_instances(&stage, "after the resume").await;
 }
+
+/// What a person asked for that long ago is not done now; what has the traffic already is carried on.
+#[tokio::test]
+async fn what_was_left_alone_for_long_is_undone_unless_its_traffic_moved() {
+    for (dies_at, ends_at) in [(Kind::Start, "1.1"), (Kind::Prove, "1.0")] {
+        let stage = Stage::new().await;
+        stage.deploy_all(&["1.0", "1.1"]).await;
+        // The warm period ends, so it has to be started again.
+        stage.world.clock.advance(Span::from_secs(3600));
+        tend(&stage.db, &stage.world.ports()).await.unwrap();
+        stage.world.fault(When::Kind(dies_at), 1, Fault::CrashBefore);
+        let (rollback, request) = (stage.rollback(), stage.forced());
+        assert!(stage.world.until_crash(rollback.rollback(&request)).await.is_none());
+        stage.world.clock.advance(Span::from_secs(20 * 60));
+        let executor = DeploymentExecutor::new(stage.db.clone(), stage.world.reborn());
+        executor.resume_by_itself(&stage.environment, "daemon").await.unwrap();
+        assert_eq!(stage.live().await.as_deref(), Some(ends_at));
+        let event = &stage.db.list_deployment_rollback_events(&stage.environment, 1).await.unwrap()[0];
+        let undone = event.error_message.as_deref().is_some_and(|why| why.contains("left alone for 19m"));
+        assert_eq!(undone, ends_at == "1.1", "{event:?}");
+    }
+}

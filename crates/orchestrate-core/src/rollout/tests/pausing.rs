@@ -89,7 +89,7 @@ async fn a_promotion_that_takes_too_long_leaves_everything_as_it_was() {
     let before = (stage.rollout().await, stage.world.running(&stage.environment));
     // The workers do not come up, and nobody says so.
     stage.world.fault(When::Kind(Kind::AwaitHealthy), 1, Fault::Hold(Gate::default()));
-    let limits = Limits { timeout: Some(Span::from_millis(50)), interrupt: None };
+    let limits = Limits { timeout: Some(Span::from_millis(50)), interrupt: None, unwanted: None };
     let promotion = Promotion { limits, ..stage.to_promote(true) };
     let promoted = stage.executor().promote(&promotion).await.unwrap();
     let Outcome::Undone(failure) = &promoted.outcome else { panic!("{:?}", promoted.outcome) };
