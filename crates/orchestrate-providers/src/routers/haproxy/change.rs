@@ -228,27 +228,36 @@ impl HaproxyRouter {
         environment: &EnvironmentName,
         settings: &RouterSettings,
     ) -> PortResult<()> {
-        self.books.sync(environment).await?;
-        match &settings.state_file {
-            Some(path) => write_state(Client::new(&settings.haproxy), path, true).await,
-            None => Ok(()),
-        }
+        let state = async {
+            match &settings.state_file {
+                Some(path) => write_state(Client::new(&settings.haproxy), path, true).await,
+                None => Ok(()),
+            }
+        };
+        let (book, state) = tokio::join!(self.books.sync(environment), state);
+        book.and(state)
     }
 }
 
 /// Has HAProxy's state where it reads it when it is started.
 async fn write_state(client: Client<'_>, path: &Path, durable: bool) -> PortResult<()> {
     let answers = client.ask(&["show servers state".to_owned()]).await?;
-    let (path, text) = (path.to_owned(), answers.into_iter().next().unwrap_or_default());
+    let text = answers.into_iter().next().unwrap_or_default();
+    replace(path, text.as_bytes()).map_err(|error| unwritable(path, &error))?;
+    if !durable {
+        return Ok(());
+    }
+    let path = path.to_owned();
     blocking(move || {
-        let written = replace(&path, text.as_bytes()).and_then(|()| match durable {
-            true => fs::File::open(&path)?.sync_all(),
-            false => Ok(()),
-        });
-        written.map_err(|error| {
-            PortError::failed(format!("HAProxy's state file {} cannot be written: {error}", path.display()))
-                .detail("name a file in a directory of your own: `router.state_file`, and `server-state-file` in haproxy.cfg")
-        })
+        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|error| unwritable(&path, &error))
     })
     .await
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> PortError {
+    let message = format!("HAProxy's state file {} cannot be written: {error}", path.display());
+    PortError::failed(message).detail(
+        "name a file in a directory of your own: `router.state_file`, and `server-state-file` in haproxy.cfg",
+    )
 }

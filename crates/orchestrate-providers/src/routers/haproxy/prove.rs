@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use orchestrate_core::ports::{Answer, Placement, PortError, PortErrorKind, PortResult, Probe, Proof, Prove};
+use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 
 use super::HaproxyRouter;
@@ -25,17 +26,17 @@ impl HaproxyRouter {
         if request.directed {
             return self.directed(request, &settings.haproxy, &book).await;
         }
-        let before = self.alone(&settings.haproxy, &book).await?;
         let address = reachable(request.listen);
         let answer = asked(request, address).await?;
-        let placed = match answer.headers.get(SERVER) {
-            Some(server) => named(&book, server),
-            // It has all the traffic, before and after, so nobody else can have answered.
-            None => before
-                .filter(|before| *before == placement.slot)
-                .and(self.alone(&settings.haproxy, &book).await?)
-                .or(before)
-                .and_then(|slot| book.in_slot(slot)),
+        let (answer, placed) = match answer.headers.get(SERVER) {
+            Some(server) => (answer.clone(), named(&book, server)),
+            None => {
+                // Who has all the traffic before and after is the one that answered in between.
+                let before = self.alone(&settings.haproxy, &book).await?;
+                let answer = asked(request, address).await?;
+                let after = self.alone(&settings.haproxy, &book).await?;
+                (answer, before.filter(|_| before == after).and_then(|slot| book.in_slot(slot)))
+            }
         };
         let Some(placed) = placed else { return Err(unknown(request)) };
         judge(request, &placed.placement, &answer)?;
@@ -48,12 +49,10 @@ impl HaproxyRouter {
     }
 
     /// The slot that has all the traffic.
-    async fn alone(&self, socket: &str, book: &Book) -> PortResult<Option<orchestrate_core::slot::Slot>> {
+    async fn alone(&self, socket: &str, book: &Book) -> PortResult<Option<Slot>> {
         let look = self.look_at(socket, book).await?;
         let shares = Shares::seen(book, &look);
-        Ok(shares.and_then(|shares| {
-            orchestrate_core::slot::Slot::ALL.into_iter().find(|slot| shares.of(*slot) == 100)
-        }))
+        Ok(shares.and_then(|shares| Slot::ALL.into_iter().find(|slot| shares.of(*slot) == 100)))
     }
 
     /// HAProxy takes turns, and cannot be asked for one of two; so an instance is asked itself, one that it sees well.
