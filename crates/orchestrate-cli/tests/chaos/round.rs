@@ -160,7 +160,6 @@ impl Arena {
             (_, Ask::Deploy) => {
                 assert!(live == version || live == self.live || self.owes, "{live} came from nowhere");
             }
-            (Some((1, _)), _) => {}
             (_, Ask::Rollback | Ask::Undo) => {}
         }
     }
