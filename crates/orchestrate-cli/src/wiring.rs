@@ -132,7 +132,7 @@ pub fn routers(
     elsewhere: RoutersElsewhere,
 ) -> BTreeMap<RouterKind, Arc<dyn Router>> {
     let RoutersElsewhere { home, store, specs } = elsewhere;
-    let link = LinkRouter::new(&home, Arc::clone(&specs) as _);
+    let link = LinkRouter::new(&home, Arc::clone(&store), Arc::clone(&specs) as _);
     BTreeMap::from([
         (RouterKind::Builtin, builtin),
         (RouterKind::Custom, Arc::new(CustomRouter::new(home, store, specs)) as _),
