@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use orchestrate_core::name::Fence;
-use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult, Processes};
+use orchestrate_core::ports::{Placement, PortErrorKind, PortResult, Processes};
 use orchestrate_core::time::Span;
 use tokio::time::{Instant, sleep};
 
