@@ -196,7 +196,7 @@ pub fn routers(
 ) -> BTreeMap<RouterKind, Arc<dyn Router>> {
     let RoutersElsewhere { home, store, specs, haproxy } = elsewhere;
     let places = Arc::new(ClusterPlaces::new(specs.db.clone()));
-    let link = LinkRouter::new(&home, Arc::clone(&specs) as _);
+    let link = LinkRouter::new(&home, Arc::clone(&store), Arc::clone(&specs) as _);
     BTreeMap::from([
         (RouterKind::Builtin, builtin),
         (RouterKind::Haproxy, haproxy as _),

@@ -44,8 +44,8 @@ impl Stage {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let processes = world.open().await;
         let (home, store, specs) = (world.home.path(), Arc::clone(&world.store), world.specs.clone());
-        let sites = StaticSites::new(home.to_path_buf(), store, specs.clone(), processes);
-        let router = LinkRouter::new(home, specs);
+        let sites = StaticSites::new(home.to_path_buf(), Arc::clone(&store), specs.clone(), processes);
+        let router = LinkRouter::new(home, store, specs);
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
         Self { world, sites, router, place, address, nginx: None }
@@ -346,7 +346,14 @@ async fn what_somebody_changed_is_told_and_mended_where_nobody_sees_it() {
         fs::write(stage.directory(placement).join("index.html"), "hacked").unwrap();
         assert_eq!(stage.sites.drift(placement).await.unwrap().len(), 1);
     }
+    let error = stage.switch(&second, 1).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotReady, "{error}");
     stage.start(&second, 1).await.unwrap();
+    stage.switch(&second, 1).await.unwrap();
+    stage.switch(&first, 1).await.unwrap_err();
+    stage.start(&first, 1).await.unwrap();
+    stage.switch(&first, 1).await.unwrap();
+    fs::write(stage.directory(&first).join("index.html"), "hacked").unwrap();
     assert_eq!(fs::read_to_string(stage.directory(&second).join("index.html")).unwrap(), "1.2.0");
     let error = stage.start(&first, 1).await.unwrap_err();
     assert!(error.message.contains("is live, and is not what was sealed"), "{error}");

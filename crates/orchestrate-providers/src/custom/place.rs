@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use orchestrate_core::ports::{PortError, PortResult};
 use orchestrate_core::release::Digest;
@@ -41,8 +42,10 @@ fn gone(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a copy is until it is whole; each program makes its own.
+/// Where a copy is until it is whole; everybody who makes one makes their own.
 fn coming(place: &Path) -> PathBuf {
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    place.with_file_name(format!(".{name}.{}.part", std::process::id()))
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (name, count) =
+        (place.file_name().unwrap_or_default().to_string_lossy(), COUNT.fetch_add(1, Ordering::Relaxed));
+    place.with_file_name(format!(".{name}.{}.{count}.part", std::process::id()))
 }

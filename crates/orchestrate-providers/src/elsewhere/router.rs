@@ -139,7 +139,10 @@ impl<M: Means> Router for Elsewhere<M> {
             refuse_too_few(placement, &look, &request.needs)?;
         }
         let shares = match request.weight {
-            0 => vec![(rest, 100)],
+            0 => {
+                let spec = self.specs.run_spec(rest.placement.release).await?;
+                return self.means.give(&turn, &rest.placement, &spec, &[(rest, 100)]).await;
+            }
             100.. => vec![(route, 100)],
             weight if look.shares => vec![(route, weight), (rest, 100 - weight)],
             weight => {

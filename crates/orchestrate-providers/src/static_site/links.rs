@@ -23,12 +23,20 @@ use crate::spec::{RunSpec, RunSpecs};
 /// Traffic that follows a link.
 pub type LinkRouter = Elsewhere<Link>;
 
-pub struct Link;
+pub struct Link {
+    store: Arc<ArtifactStore>,
+}
 
 impl LinkRouter {
     /// Touches nothing until it is used. Every program of a home may have one.
-    pub fn new(home: &Path, specs: Arc<dyn RunSpecs>) -> Self {
-        Self { book: book(home), directory: home.join("static"), specs, means: Link, web: Default::default() }
+    pub fn new(home: &Path, store: Arc<ArtifactStore>, specs: Arc<dyn RunSpecs>) -> Self {
+        Self {
+            book: book(home),
+            directory: home.join("static"),
+            specs,
+            means: Link { store },
+            web: Default::default(),
+        }
     }
 }
 
@@ -153,14 +161,19 @@ impl Means for Link {
         spec: &RunSpec,
         shares: &[(&Route, u8)],
     ) -> PortResult<()> {
-        let mut targets = Vec::new();
-        for (route, _) in shares {
-            targets.push(Places::of(spec, &route.placement)?);
-        }
-        let asked = Places::of(spec, asked)?;
-        blocking(move || match targets.first() {
-            Some(target) => lead_to(&target.link, &target.served),
-            None => lead_nowhere(&asked),
+        let (store, digest, asked) = (Arc::clone(&self.store), spec.digest.clone(), Places::of(spec, asked)?);
+        // There is never more than one share here.
+        let leads = !shares.is_empty();
+        blocking(move || {
+            if !leads {
+                return lead_nowhere(&asked);
+            }
+            if !asked.is_live() && !store.is_intact(&digest, &asked.release)? {
+                // A rollback then puts it there anew.
+                let what = format!("{} is not what was sealed any more", asked.release.display());
+                return Err(PortError::new(PortErrorKind::NotReady, what));
+            }
+            lead_to(&asked.link, &asked.served)
         })
         .await
     }
