@@ -94,7 +94,7 @@ fn a_server_that_is_another_one_is_refused() {
         refused.says("ORC-0417").says("certificate").says("sslrootcert");
     }
     let refused = status(&cluster, &format!("sslmode=verify-full&sslrootcert={ours}.gone")).ends(2);
-    refused.says("ORC-0417").says(&format!("{ours}.gone"));
+    refused.says("ORC-0422").says(&format!("{ours}.gone"));
     status(&cluster, "sslmode=require").ok();
 
     let misnamed = authority.server("db.example.org");

@@ -189,7 +189,7 @@ fn certificate_error(url: &DatabaseUrl) -> Option<Error> {
         let error = std::fs::File::open(&file).err()?;
         Some(
             Error::usage(
-                "ORC-0417",
+                "ORC-0422",
                 format!("the file {file}, which the URL of the database {url} names, cannot be read"),
             )
             .hint("name the whole path of a file in PEM format: sslrootcert=/etc/ssl/db-ca.pem")

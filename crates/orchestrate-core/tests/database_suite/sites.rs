@@ -207,7 +207,7 @@ pub async fn what_an_older_program_deployed_gets_an_owner(fresh: Fresh) {
     let (db, place, alpha) = (&scene.db, &scene.environment, site("alpha"));
     assert_eq!(db.without_owner().await.unwrap(), [], "nothing runs");
     scene.deploy("1.0").await;
-    assert_eq!(db.without_owner().await.unwrap(), [place.clone()]);
+    assert_eq!(db.without_owner().await.unwrap(), std::slice::from_ref(place));
     assert!(db.is_only_site(&alpha).await.unwrap());
     db.beat(&site("beta"), &daemon("beta", "boot"), "0.1.0", LONG).await.unwrap();
     assert!(!db.is_only_site(&alpha).await.unwrap());
