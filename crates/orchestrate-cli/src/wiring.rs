@@ -121,7 +121,7 @@ pub async fn resolve_image(settings: &EnvironmentSettings, reference: &str) -> R
         let cluster = settings.engine.kubernetes.clone().unwrap_or_default();
         return orchestrate_providers::kubernetes::resolve(&cluster, reference).await;
     }
-    Err(Error::refused("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
+    Err(Error::usage("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")))
 }
 
 /// Which database, and how it is passed on to the daemon.
