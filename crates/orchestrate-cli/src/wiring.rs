@@ -223,7 +223,7 @@ pub async fn resolve_image(
             orchestrate_providers::kubernetes::resolve(&cluster, reference).await
         }
         provider @ (ProviderKind::Process | ProviderKind::Static | ProviderKind::Custom) => {
-            Err(Error::refused(
+            Err(Error::usage(
                 "ORC-0208",
                 format!("the provider {provider} cannot resolve the image {reference}"),
             ))

@@ -146,3 +146,65 @@ fn what_the_cluster_does_not_take_is_refused_before_anything_is_touched() {
     assert_eq!(cluster.answers(), "1.0.0");
     assert_ne!(NAMESPACE, "elsewhere");
 }
+
+impl Cluster {
+    /// The weights of the route, by Service.
+    fn weights(&self) -> Vec<(String, u64)> {
+        let route = self.fake.world().get("httproutes", "shop").unwrap().clone();
+        let backends = route["spec"]["rules"][0]["backendRefs"].as_array().unwrap().iter();
+        backends
+            .map(|one| (one["name"].as_str().unwrap().to_owned(), one["weight"].as_u64().unwrap_or(1)))
+            .collect()
+    }
+
+    fn share(&self, version: &str) -> Option<Value> {
+        let status = self.scene.status();
+        let rows = status["traffic"].as_array().unwrap().clone().into_iter();
+        rows.into_iter().find(|row| row["version"] == version).map(|row| row["weight"].clone())
+    }
+}
+
+fn is(of: &[(&str, u64)]) -> Vec<(String, u64)> {
+    of.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect()
+}
+
+const FRONT: &str = "sample-production-web";
+
+#[test]
+fn a_canary_gets_its_shares_by_the_weights_of_a_route() {
+    let strategy = json!({ "type": "canary", "steps": [10, 50], "wait": "10m", "warm_for": "15m" });
+    let mut cluster = Cluster::new(&strategy);
+    cluster.scene.configure(|production| production["kubernetes"]["route"] = json!("shop"));
+    cluster.fake.world().put(
+        "httproutes",
+        json!({
+            "metadata": { "name": "shop" },
+            "spec": { "rules": [{ "backendRefs": [{ "name": FRONT, "port": 80 }] }] },
+        }),
+    );
+    cluster.deploy("1.0.0").ok();
+    assert_eq!(cluster.weights(), is(&[(FRONT, 1)]));
+    cluster.deploy("1.1.0").ok();
+    let (blue, green) = ("sample-production-blue-web", "sample-production-green-web");
+    assert_eq!(cluster.weights(), is(&[(FRONT, 90), (green, 10)]));
+    assert_eq!((cluster.share("1.0.0"), cluster.share("1.1.0")), (Some(json!(90)), Some(json!(10))));
+    cluster.scene.typed("deploy promote --env production").ok();
+    assert_eq!(cluster.weights(), is(&[(FRONT, 50), (green, 50)]));
+    cluster.scene.typed("deploy promote --env production").ok();
+    assert_eq!((cluster.weights(), cluster.answers()), (is(&[(FRONT, 1)]), "1.1.0".to_owned()));
+    // A canary that is given up goes back in one write.
+    cluster.deploy("1.2.0").ok();
+    assert_eq!(cluster.weights(), is(&[(FRONT, 90), (blue, 10)]));
+    cluster.scene.rollback().ok();
+    assert_eq!((cluster.weights(), cluster.answers()), (is(&[(FRONT, 1)]), "1.1.0".to_owned()));
+}
+
+#[test]
+fn a_release_is_staged_without_a_route() {
+    let cluster = Cluster::new(&json!({ "type": "blue_green", "warm_for": "15m" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.scene.typed("deploy --env production --version 1.1.0 --no-switch").ok();
+    assert_eq!((cluster.answers(), cluster.share("1.1.0")), ("1.0.0".to_owned(), Some(json!(0))));
+    cluster.scene.typed("deploy promote --env production").ok();
+    assert_eq!(cluster.answers(), "1.1.0");
+}

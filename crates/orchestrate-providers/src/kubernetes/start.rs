@@ -63,7 +63,7 @@ async fn make_room(site: &Site, placement: &Placement) -> PortResult<()> {
         remove(site, other).await?;
     }
     for other in &others {
-        await_gone(site, &other.placement, &[&other.process]).await?;
+        await_gone(site, &other.placement, &[&other.process], Duration::ZERO).await?;
     }
     Ok(())
 }

@@ -32,10 +32,11 @@ pub(super) async fn stop(shared: &Shared, request: &StopRequest) -> PortResult<(
     anchor::claim(&site, request.fence).await?;
     let meant = |one: &Deployed| includes(request.processes, one.routed);
     let all: Vec<Deployed> = deployed(&site).await?.into_iter().filter(meant).collect();
+    let mut patience = Duration::ZERO;
     for one in &all {
         if one.placement == *placement {
             anchor::claim(&site, request.fence).await?;
-            stop_one(shared, &site, one, request).await?;
+            patience = stop_one(shared, &site, one, request).await?.max(patience);
         } else if one.previous.as_ref().is_some_and(|over| *over == Previous::of(placement)) {
             // What took its place stays.
             forget_previous(&site, one).await?;
@@ -45,7 +46,7 @@ pub(super) async fn stop(shared: &Shared, request: &StopRequest) -> PortResult<(
         Some(_) => return Ok(()),
         None => processes_of(&site, request).await?,
     };
-    await_gone(&site, placement, &left.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    await_gone(&site, placement, &left.iter().map(String::as_str).collect::<Vec<_>>(), patience).await?;
     clean(&site, request.fence.0).await
 }
 
@@ -57,16 +58,25 @@ fn includes(processes: Processes, routed: bool) -> bool {
     }
 }
 
-async fn stop_one(shared: &Shared, site: &Site, one: &Deployed, request: &StopRequest) -> PortResult<()> {
+/// Returns how long something else may take to come before this goes.
+async fn stop_one(
+    shared: &Shared,
+    site: &Site,
+    one: &Deployed,
+    request: &StopRequest,
+) -> PortResult<Duration> {
     let stay = request.counts.as_ref().map_or(0, |counts| counts.get(&one.process).copied().unwrap_or(0));
     if stay > 0 {
-        return if stay < one.instances { shrink(site, one, stay).await } else { Ok(()) };
+        if stay < one.instances {
+            shrink(site, one, stay).await?;
+        }
+        return Ok(Duration::ZERO);
     }
     match &one.previous {
         Some(previous) if one.track == Track::Rolling => {
             give_back(shared, site, one, previous, request).await
         }
-        Some(_) | None => remove(site, one).await,
+        Some(_) | None => remove(site, one).await.map(|()| Duration::ZERO),
     }
 }
 
@@ -106,19 +116,22 @@ async fn give_back(
     one: &Deployed,
     previous: &Previous,
     request: &StopRequest,
-) -> PortResult<()> {
+) -> PortResult<Duration> {
     let placement = previous.placement(&site.names.environment);
     let spec = shared.specs.run_spec(placement.release).await?;
     let release = Release { names: &site.names, spec: &spec, placement: &placement };
-    let Some(kind) = spec.processes.get(&one.process) else { return remove(site, one).await };
+    let Some(kind) = spec.processes.get(&one.process) else {
+        return remove(site, one).await.map(|()| Duration::ZERO);
+    };
     apply_contents(site, &release, request.fence.0).await?;
     // Nothing is behind what was put back: it is as it was before.
     let applied = apply(site, &release, &one.process, kind.instances, Some(None)).await?;
     await_seen(site, &[applied]).await;
-    Ok(())
+    Ok(spec.health_check.deadline.duration())
 }
 
-async fn forget_previous(site: &Site, one: &Deployed) -> PortResult<()> {
+/// What took its place stays from now on, whoever is stopped.
+pub(super) async fn forget_previous(site: &Site, one: &Deployed) -> PortResult<()> {
     let forgotten = site.cluster.amend(Kind::Deployment, one.object.name(), |there| {
         let still = there.filter(|there| there.annotation(PREVIOUS) == one.object.annotation(PREVIOUS));
         Ok(still.map(|there| {
@@ -151,13 +164,18 @@ async fn processes_of(site: &Site, request: &StopRequest) -> PortResult<Vec<Stri
 }
 
 /// Returns once no pod of these process types of the release is left.
-pub(super) async fn await_gone(site: &Site, placement: &Placement, processes: &[&str]) -> PortResult<()> {
+pub(super) async fn await_gone(
+    site: &Site,
+    placement: &Placement,
+    processes: &[&str],
+    patience: Duration,
+) -> PortResult<()> {
     if processes.is_empty() {
         return Ok(());
     }
     let selector = site.names.selector_of(placement);
     let (pods, _) = site.cluster.list(Kind::Pod, &selector).await?;
-    let deadline = Instant::now() + grace(&pods) + LAG;
+    let deadline = Instant::now() + grace(&pods) + LAG + patience;
     let mut last = Vec::new();
     let gone = follow::until(&site.cluster, Kind::Pod, selector, deadline, |pods| {
         let meant = |pod: &&Object| pod.annotation(PROCESS).is_some_and(|one| processes.contains(&one));

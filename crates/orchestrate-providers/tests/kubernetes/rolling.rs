@@ -2,8 +2,8 @@
 
 use orchestrate_core::name::{Fence, ReleaseId, Version};
 use orchestrate_core::ports::{
-    Backend, Deregister, Drain, Instance, Placement, PortResult, Processes, Prove, Provider as _, Register,
-    Router as _, StopRequest, Switch,
+    Backend, Close, Deregister, Drain, Instance, Placement, PortResult, Processes, Prove, Provider as _,
+    Register, Router as _, StopRequest, Switch,
 };
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
@@ -155,6 +155,19 @@ async fn a_start_that_is_repeated_remembers_what_was_there_first() {
     scene.ready(&second, SOON).await.unwrap();
     stop(scene, &second).await.unwrap();
     assert_eq!(scene.ready(&first, SOON).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_switched_to_gives_nothing_back() {
+    let stage = stage().await;
+    let scene = &stage.scene;
+    goes_live(scene, 1, Sample::web(1)).await;
+    let second = goes_live(scene, 2, Sample::web(1)).await;
+    // As `env stop` does, before anybody tended to the one before.
+    scene.router.close(&Close { environment: scene.environment.clone(), fence: Fence(1) }).await.unwrap();
+    stop(scene, &second).await.unwrap();
+    assert!(scene.pods().await.is_empty());
+    assert!(stage.ground.world().all("deployments").is_empty());
 }
 
 /// The variables of each release are under a name of their own, so they go back with it, and go away with it.

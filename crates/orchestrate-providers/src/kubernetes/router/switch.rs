@@ -14,7 +14,9 @@ use crate::kubernetes::anchor::{self, Anchor, Known};
 use crate::kubernetes::api::Kind;
 use crate::kubernetes::fault::Fault;
 use crate::kubernetes::names::Track;
+use crate::kubernetes::provider::deployed;
 use crate::kubernetes::site::Site;
+use crate::kubernetes::stop::forget_previous;
 
 /// How often it is read anew where somebody else writes.
 const ROUNDS: u32 = 10;
@@ -57,7 +59,20 @@ pub(super) async fn switch(site: &Site, request: &Switch) -> PortResult<()> {
         let processes: Vec<String> = traffic.fronts.keys().cloned().collect();
         route::share(site, name, &processes, None).await?;
     }
+    if known.rolls {
+        keep_place(site, placement).await?;
+    }
     note_who_left(site, fence, &[placement]).await
+}
+
+/// From now on a stop of the release is one, and does not give its place back to the release before.
+async fn keep_place(site: &Site, placement: &Placement) -> PortResult<()> {
+    for one in deployed(site).await?.iter().filter(|one| one.placement == *placement) {
+        if one.previous.is_some() {
+            forget_previous(site, one).await?;
+        }
+    }
+    Ok(())
 }
 
 /// From now on a drain of everybody else is counted.
