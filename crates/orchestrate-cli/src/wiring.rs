@@ -132,7 +132,7 @@ pub async fn resolve_image(
         | ProviderKind::Swarm
         | ProviderKind::Kubernetes
         | ProviderKind::Static
-        | ProviderKind::Custom) => Err(Error::refused(
+        | ProviderKind::Custom) => Err(Error::usage(
             "ORC-0208",
             format!("the provider {provider} cannot resolve the image {reference}"),
         )),
