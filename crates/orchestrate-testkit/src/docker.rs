@@ -82,7 +82,7 @@ impl Engine {
             std::thread::spawn(move || child.wait());
             let asked = || Command::new("docker").args(["-H", &host, "version"]).output().unwrap();
             while !asked().status.success() {
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                look_again_soon();
             }
         }
     }
@@ -148,6 +148,12 @@ impl Engine {
             let _ = self.try_docker(&["rm", "--force", "--volumes", &name]);
         }
     }
+}
+
+/// Between two looks at what announces nothing.
+#[expect(clippy::disallowed_methods, reason = "a server that starts tells nobody")]
+fn look_again_soon() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
 }
 
 fn log_of(host: &str) -> PathBuf {

@@ -97,8 +97,10 @@ fn no_image(reference: &str, cause: PortError) -> Error {
 
 fn sealed(reference: String, digest: Digest, image: &ImageInspect) -> Artifact {
     let repository = repository(&reference);
-    let digests = image.repo_digests.iter().flatten();
-    let pinned = digests.filter(|pinned| pinned.split('@').next() == Some(repository)).next_back().cloned();
+    let digests = image.repo_digests.as_deref().unwrap_or_default();
+    let named = digests.iter().rfind(|pinned| pinned.split('@').next() == Some(repository));
+    // The engine writes some names in another way; what comes back is held against the ID anyway.
+    let pinned = named.or_else(|| digests.last()).cloned();
     Artifact {
         digest,
         origin: reference.clone(),

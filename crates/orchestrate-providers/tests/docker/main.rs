@@ -4,6 +4,7 @@
 
 mod containers;
 mod images;
+mod waiting;
 mod world;
 
 use orchestrate_testkit::provider_contract;

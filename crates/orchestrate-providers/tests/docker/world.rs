@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestrate_core::environment::{HealthCheck, ProcessType};
@@ -22,8 +21,8 @@ use orchestrate_testkit::contract::provider::{Manner, ProviderStage, Sample};
 use orchestrate_testkit::docker::Engine;
 use tempfile::TempDir;
 
-/// Nothing here takes longer, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::{in_time, until};
+
 pub const SOON: Span = Span::from_secs(30);
 
 #[derive(Default)]
@@ -296,21 +295,4 @@ impl Drop for World {
             let _ = self.engine.try_docker(&["image", "rm", "--force", tag]);
         }
     }
-}
-
-pub async fn in_time<R>(work: impl Future<Output = R>) -> R {
-    tokio::time::timeout(PATIENCE, work).await.expect("it takes too long")
-}
-
-/// Asks until there is an answer: for facts that nobody announces.
-pub async fn until<R>(mut ask: impl AsyncFnMut() -> Option<R>) -> R {
-    in_time(async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -42,7 +41,7 @@ impl Registry {
             .expect("the tests need Debian's package docker-registry");
         self.server = Some(server);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
+            super::look_again_soon();
         }
     }
 
