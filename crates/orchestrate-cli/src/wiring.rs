@@ -222,12 +222,9 @@ pub async fn resolve_image(
             let cluster = settings.engine.kubernetes.clone().unwrap_or_default();
             orchestrate_providers::kubernetes::resolve(&cluster, reference).await
         }
-        provider @ (ProviderKind::Process | ProviderKind::Static | ProviderKind::Custom) => {
-            Err(Error::usage(
-                "ORC-0208",
-                format!("the provider {provider} cannot resolve the image {reference}"),
-            ))
-        }
+        provider @ (ProviderKind::Process | ProviderKind::Static | ProviderKind::Custom) => Err(
+            Error::usage("ORC-0208", format!("the provider {provider} cannot resolve the image {reference}")),
+        ),
     }
 }
 

@@ -80,7 +80,16 @@ impl Arena {
         scene.deploy("0.0.2").ok();
         let load = Load::at_pace(scene.address, USERS, PACE);
         let live = "0.0.2".to_owned();
-        Self { name, scene, postgres, load, live, owes: false, tally: Tally::default(), story: Story::default() }
+        Self {
+            name,
+            scene,
+            postgres,
+            load,
+            live,
+            owes: false,
+            tally: Tally::default(),
+            story: Story::default(),
+        }
     }
 
     pub fn play(&mut self, round: u64, dice: &mut Dice) {
@@ -156,7 +165,9 @@ impl Arena {
             (Some((0, _)), Ask::Deploy) => assert_eq!(live, version, "it was said to be deployed"),
             (Some((0, ran)), Ask::Rollback | Ask::Undo) => assert_eq!(ran.json()["target_version"], live),
             // Refused: nothing was changed. But an operation that was taken over is ended by who took it.
-            (Some((1, ran)), _) if !ran.stderr.contains("ORC-0107") && !self.owes => assert_eq!(live, self.live, "{ran:?}"),
+            (Some((1, ran)), _) if !ran.stderr.contains("ORC-0107") && !self.owes => {
+                assert_eq!(live, self.live, "{ran:?}")
+            }
             (_, Ask::Deploy) => {
                 assert!(live == version || live == self.live || self.owes, "{live} came from nowhere");
             }
