@@ -1,4 +1,4 @@
-//! Sites behind a link, as a real nginx and a real caddy serve them: switched under load, rolled back, never half of one and half of another.
+//! Sites behind a link, as a real nginx serves them: switched under load, rolled back, never half of one and half of another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -35,7 +35,7 @@ struct Stage {
     /// Where the link is, for everybody to read.
     place: TempDir,
     address: SocketAddr,
-    server: Option<Child>,
+    nginx: Option<Child>,
 }
 
 impl Stage {
@@ -48,7 +48,7 @@ impl Stage {
         let router = LinkRouter::new(home, store, specs);
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
-        Self { world, sites, router, place, address, server: None }
+        Self { world, sites, router, place, address, nginx: None }
     }
 
     fn link(&self) -> PathBuf {
@@ -69,28 +69,8 @@ impl Stage {
         let file = self.place.path().join("nginx.conf");
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new("/usr/sbin/nginx");
-        command.arg("-e").arg("stderr").arg("-c").arg(&file);
-        self.begin(command).await;
-    }
-
-    /// Debian's caddy, as the page on static sites has it.
-    async fn serve_by_caddy(&mut self) {
-        let (place, address) = (self.place.path().display(), self.address);
-        let configuration = format!(
-            "{{\n admin off\n auto_https off\n}}\nhttp://{address} {{\n root * {place}/current\n \
-             header Cache-Control \"no-cache\"\n file_server\n}}\n"
-        );
-        let file = self.place.path().join("Caddyfile");
-        fs::write(&file, configuration).unwrap();
-        let mut command = Command::new("/usr/bin/caddy");
-        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file).stderr(Stdio::null());
-        command.env("HOME", self.place.path()).env("XDG_DATA_HOME", self.place.path());
-        self.begin(command).await;
-    }
-
-    async fn begin(&mut self, mut command: Command) {
-        let started = command.stdin(Stdio::null()).spawn();
-        self.server = Some(started.expect("a web server is needed: scripts/install-test-tools"));
+        command.arg("-e").arg("stderr").arg("-c").arg(&file).stdin(Stdio::null());
+        self.nginx = Some(command.spawn().expect("nginx is needed: scripts/install-test-tools"));
         let address = self.address;
         common::until(|| std::net::TcpStream::connect(address).ok()).await;
     }
@@ -218,10 +198,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
+        if let Some(mut nginx) = self.nginx.take() {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(nginx.id()).unwrap()).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            let _ = server.wait();
+            let _ = nginx.wait();
         }
     }
 }
@@ -229,22 +209,9 @@ impl Drop for Stage {
 #[tokio::test]
 async fn many_switches_under_load_fail_no_request() {
     let mut stage = Stage::new().await;
-    let releases = (stage.place(1).await, stage.place(2).await);
-    stage.switch(&releases.0, 1).await.unwrap();
+    let (first, second) = (stage.place(1).await, stage.place(2).await);
+    stage.switch(&first, 1).await.unwrap();
     stage.serve().await;
-    switched_under_load(stage, releases).await;
-}
-
-#[tokio::test]
-async fn nor_do_they_behind_caddy() {
-    let mut stage = Stage::new().await;
-    let releases = (stage.place(1).await, stage.place(2).await);
-    stage.switch(&releases.0, 1).await.unwrap();
-    stage.serve_by_caddy().await;
-    switched_under_load(stage, releases).await;
-}
-
-async fn switched_under_load(stage: Stage, (first, second): (Placement, Placement)) {
     assert_eq!(stage.prove(&first).await.unwrap(), 200);
     let over = Arc::new(AtomicBool::new(false));
     let users: Vec<_> = (0..4)
