@@ -17,6 +17,7 @@ use orchestrate_core::ports::{
     AwaitHealthy, Instance, InstanceState, Placement, PortError, PortErrorKind, PortResult, Processes,
     Provider as _, StartRequest, StopRequest,
 };
+use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
 use orchestrate_providers::RunSpec;
 use orchestrate_providers::custom::CustomProvider;
@@ -141,7 +142,7 @@ fn spec(
         },
         stop_timeout: Span::from_secs(5),
         variables: BTreeMap::from([("NOTES".to_owned(), world.home.path().display().to_string())]),
-        secrets: BTreeMap::new(),
+        secrets: BTreeMap::from([("PASSWORD".to_owned(), SecretText::new("hunter2"))]),
     }
 }
 
@@ -360,7 +361,7 @@ async fn what_it_prints_for_people_is_in_the_log() {
 #[tokio::test]
 async fn it_is_told_all_that_the_protocol_says() {
     let stage =
-        Stage::starting_by("#!/bin/sh\ncat > \"$NOTES/told\"\necho '{\"ok\":true,\"instances\":[]}'\n").await;
+        Stage::starting_by("#!/bin/sh\ncat > \"$NOTES/told\"\nenv > \"$NOTES/variables\"\necho '{\"ok\":true,\"instances\":[]}'\n").await;
     stage.start().await.unwrap();
     let told: serde_json::Value =
         serde_json::from_slice(&fs::read(stage.world.home.path().join("told")).unwrap()).unwrap();
@@ -374,6 +375,15 @@ async fn it_is_told_all_that_the_protocol_says() {
         "settings": { "health_path": "/", "expected_status": 200, "health_timeout_ms": 1000, "drain_ms": 30000, "stop_timeout_ms": 5000 },
     });
     assert_eq!(told, wanted);
+    let variables = fs::read_to_string(stage.world.home.path().join("variables")).unwrap();
+    for line in [
+        "PASSWORD=hunter2",
+        "ORCHESTRATE_VERB=start",
+        "ORCHESTRATE_VERSION=1.1.0",
+        "ORCHESTRATE_ENVIRONMENT=production",
+    ] {
+        assert!(variables.lines().any(|variable| variable == line), "{line} is not in {variables}");
+    }
 }
 
 #[tokio::test]
