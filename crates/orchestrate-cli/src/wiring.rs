@@ -79,6 +79,12 @@ impl Wiring {
         }
     }
 
+    /// Whichever router an environment has, where looking must not start anything.
+    pub fn router_that_runs(&self) -> ByRouter {
+        let builtin = Arc::new(BuiltinRouter::new(self.home.proxy_socket()));
+        ByRouter::new(self.db.clone(), routers(&self.db, builtin))
+    }
+
     pub fn executor(&self, progress: Arc<dyn Progress>) -> DeploymentExecutor {
         DeploymentExecutor::new(self.db.clone(), self.ports(progress))
     }

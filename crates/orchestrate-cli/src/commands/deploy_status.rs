@@ -16,7 +16,6 @@ use orchestrate_core::rollout::Rollout;
 use orchestrate_core::slot::{Slot, SlotState};
 use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, Result};
-use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use text::text;
@@ -136,7 +135,7 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
     let db = &wiring.db;
     let record = db.environment(environment).await?;
     // Looking must not start anything: a router that does not run has nothing to say.
-    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(environment).await.unwrap_or_default();
+    let view = wiring.router_that_runs().observe(environment).await.unwrap_or_default();
     let traffic = traffic(wiring, environment, &view).await?;
     let live = record.live.and_then(|live| {
         let here = traffic.iter().find(|row| row.state == SlotState::Live)?;

@@ -10,7 +10,6 @@ use orchestrate_core::ports::{Clock as _, Provider as _, Router as _, SystemCloc
 use orchestrate_core::slot::SlotState;
 use orchestrate_core::{Error, Result};
 use orchestrate_providers::process::ProcessProvider;
-use orchestrate_proxy::BuiltinRouter;
 use serde::Serialize;
 
 use super::intake;
@@ -202,7 +201,7 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
     };
     let release =
         wiring.db.release(live.release).await?.ok_or_else(|| Error::bug("a slot without a release"))?;
-    match BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await {
+    match wiring.router_that_runs().observe(name).await {
         Err(error) => found("traffic", false, error.to_string()),
         Ok(view) => {
             let right =
@@ -240,7 +239,7 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
 async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     let live = wiring.db.environment(name).await?.live.map(|live| live.release);
     let actor = crate::host::actor();
-    let view = BuiltinRouter::new(wiring.home.proxy_socket()).observe(name).await.unwrap_or_default();
+    let view = wiring.router_that_runs().observe(name).await.unwrap_or_default();
     let served = view.live().filter(|there| Some(there.release) != live).map(|there| there.slot);
     let accepted = wiring.db.accept_restored(name, served, &actor, SystemClock.now()).await;
     noted(&wiring.db, asked("accept", name, &actor), accepted).await?;
