@@ -186,6 +186,23 @@ fn without_its_registry_a_new_version_is_refused_and_an_old_one_goes_on() {
 }
 
 #[test]
+fn a_registry_that_asks_for_a_login_gets_the_one_of_the_docker_command() {
+    let registry = Registry::closed();
+    let mut harbour = Harbour::of("login", &registry.name("shop"));
+    let config = harbour.scene.write("docker/config.json", &registry.docker_config());
+    let config = config.parent().unwrap().to_str().unwrap().to_owned();
+    harbour.build("1.0.0", "");
+    let reference = format!("{}:1.0.0", harbour.name);
+    harbour.engine.docker_as(&config, &["push", "--quiet", &reference]);
+    harbour.engine.docker(&["image", "rm", "--force", &harbour.engine.id_of(&reference)]);
+    harbour.scene.variable("DOCKER_CONFIG", "/nowhere");
+    harbour.deploy("1.0.0").ends(1).says("no basic auth credentials").says("docker login");
+    harbour.scene.variable("DOCKER_CONFIG", &config);
+    harbour.deploy("1.0.0").ok();
+    assert_eq!(harbour.scene.answers(), "1.0.0");
+}
+
+#[test]
 fn a_crash_is_told_with_the_last_words_and_users_are_served_as_before() {
     let harbour = Harbour::new("crash");
     harbour.build("1.0.0", "");

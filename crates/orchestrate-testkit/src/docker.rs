@@ -93,6 +93,11 @@ impl Engine {
         output.unwrap_or_else(|error| panic!("docker {}: {error}", words.join(" ")))
     }
 
+    /// The same with the logins in this directory.
+    pub fn docker_as(&self, config: &str, words: &[&str]) -> String {
+        self.docker(&[&["--config", config], words].concat())
+    }
+
     pub fn try_docker(&self, words: &[&str]) -> Result<String, String> {
         let output = Command::new("docker").args(["-H", &self.host]).args(words).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
 use tempfile::TempDir;
 
 /// Gone with all that it has when it is dropped.
@@ -11,12 +12,34 @@ pub struct Registry {
     pub port: u16,
     directory: TempDir,
     server: Option<Child>,
+    /// Whether it asks for a login.
+    closed: bool,
 }
+
+/// The login of a registry that asks for one, and its line of an `htpasswd`: bcrypt of the password `wonder`.
+const LOGIN: (&str, &str) = ("alice", "wonder");
+const HTPASSWD: &str = "alice:$2b$04$iB30hBUHOzA.q/tcrLhDu.GE/ao90wFhNTaSk81rN8cgNZWm4Erh6\n";
 
 impl Registry {
     pub fn start() -> Self {
+        Self::with(false)
+    }
+
+    /// One that lets in only who logged in as alice.
+    pub fn closed() -> Self {
+        Self::with(true)
+    }
+
+    /// What `docker login` would have left in its `config.json`.
+    pub fn docker_config(&self) -> String {
+        let (name, password) = LOGIN;
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+        serde_json::json!({ "auths": { format!("127.0.0.1:{}", self.port): { "auth": auth } } }).to_string()
+    }
+
+    fn with(closed: bool) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut registry = Self { port, directory: TempDir::new().unwrap(), server: None };
+        let mut registry = Self { port, directory: TempDir::new().unwrap(), server: None, closed };
         registry.begin();
         registry
     }
@@ -30,7 +53,10 @@ impl Registry {
             data.display(),
             self.port
         );
-        fs::write(&config, text).unwrap();
+        let htpasswd = self.directory.path().join("htpasswd");
+        fs::write(&htpasswd, HTPASSWD).unwrap();
+        let login = format!("auth:\n  htpasswd: {{ realm: test, path: {} }}\n", htpasswd.display());
+        fs::write(&config, if self.closed { text + &login } else { text }).unwrap();
         let server = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
