@@ -44,7 +44,7 @@ pub struct Tally {
     lost: usize,
     slept: u64,
     taken_over: u64,
-    by_a_person: u64,
+    tried_again: u64,
 }
 
 #[derive(Default)]
@@ -126,22 +126,21 @@ impl Arena {
         ran
     }
 
-    /// The next daemon, as an init system starts it, makes an end of what was left open; a person only of what waits for one.
+    /// The next daemon, as an init system starts it, makes an end of what was left open, and of what needs attention.
     fn settle(&mut self, dice: &mut Dice) {
         within(SETTLES, "a daemon runs", || (self.scene.run(&["daemon", "start"]).code == 0).then_some(()));
         if dice.once_in(4) {
             let resumed = self.scene.run(&["deploy", "resume", "--env", "production"]);
             self.story.add(format!("resume ended with {}", resumed.code));
         }
+        let mut attention = false;
         within(SETTLES, "no operation is open", || {
             let ran = self.scene.run(&["deploy", "status", "--env", "production", "--format", "json"]);
             let operation = if ran.code == 0 { ran.json()["operation"].clone() } else { json!("not known") };
-            if operation["status"] == "needs_attention" {
-                self.tally.by_a_person += 1;
+            if operation["status"] == "needs_attention" && !attention {
+                attention = true;
+                self.tally.tried_again += 1;
                 self.story.add(format!("needs attention: {operation}"));
-                eprintln!("chaos: a person was needed\n  {}", self.story.0.join("\n  "));
-                let resumed = self.scene.run(&["deploy", "resume", "--env", "production"]);
-                self.story.add(format!("resume ended with {}: {}", resumed.code, resumed.stderr));
             }
             operation.is_null().then_some(())
         });
@@ -207,7 +206,7 @@ impl Tally {
         self.lost += other.lost;
         self.slept += other.slept;
         self.taken_over += other.taken_over;
-        self.by_a_person += other.by_a_person;
+        self.tried_again += other.tried_again;
     }
 }
 
@@ -216,7 +215,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} rounds, {} kills, {} sleeps, {} requests, {} of them lost in the hands of what was killed, \
-             {} of {} commands that overslept found their operation taken over, {} ended by a person's `deploy resume`",
+             {} of {} commands that overslept found their operation taken over, {} needed attention and were ended by the daemon",
             self.rounds,
             self.kills,
             self.sleeps,
@@ -224,7 +223,7 @@ impl fmt::Display for Tally {
             self.lost,
             self.taken_over,
             self.slept,
-            self.by_a_person
+            self.tried_again
         )
     }
 }
