@@ -35,7 +35,10 @@ impl Harbour {
     }
 
     fn build(&self, version: &str, line: &str) -> String {
-        self.engine.build(&format!("{}:{version}", self.name), &format!("LABEL of={version}\n{line}"))
+        self.engine.build(
+            &format!("{}:{version}", self.name),
+            &format!("LABEL of={version} in={}\n{line}", self.name),
+        )
     }
 
     #[track_caller]

@@ -18,6 +18,7 @@ mod keeper;
 mod look;
 mod one_off;
 mod provider;
+pub(crate) mod reference;
 mod rotation;
 mod shared;
 mod start;

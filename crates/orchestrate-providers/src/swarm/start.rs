@@ -12,7 +12,7 @@ use super::stop::remove;
 use super::{anchor, look, service};
 use crate::docker::credentials;
 use crate::docker::engine::{is_status, told};
-use crate::docker::images::registry;
+use crate::docker::reference::registry;
 use crate::spec::RunSpec;
 
 pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortResult<Vec<Instance>> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod containers;
+mod engine;
 mod images;
 mod waiting;
 mod world;

@@ -62,12 +62,16 @@ impl World {
 
     /// As a new daemon would; an earlier one is let go of first.
     pub async fn open(&mut self) {
-        if let Some(old) = self.docker.take() {
-            assert_eq!(Arc::strong_count(&old), 1, "a test still holds the old provider");
-        }
+        self.close();
         let mut options = DockerOptions::new(self.home.path().to_owned(), self.specs.clone());
         options.host = Some(self.engine.host.clone());
         self.docker = Some(Docker::open(options).await.unwrap());
+    }
+
+    pub fn close(&mut self) {
+        if let Some(old) = self.docker.take() {
+            assert_eq!(Arc::strong_count(&old), 1, "a test still holds the old provider");
+        }
     }
 
     pub fn docker(&self) -> &Docker {
