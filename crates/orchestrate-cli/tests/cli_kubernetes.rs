@@ -141,7 +141,10 @@ fn what_the_cluster_does_not_take_is_refused_before_anything_is_touched() {
     cluster.deploy("1.0.0").ok();
     cluster.scene.configure(|production| production["kubernetes"]["namespace"] = json!("elsewhere"));
     let before = cluster.fake.world().all("deployments").len();
-    cluster.deploy("1.1.0").ends(3).says("the namespace elsewhere is not in the cluster");
+    // What is live is not in that namespace either.
+    cluster.deploy("1.1.0").ends(1).says("ORC-0166");
+    let forced = cluster.scene.typed("deploy --env production --version 1.1.0 --force");
+    forced.ends(3).says("the namespace elsewhere is not in the cluster");
     assert_eq!(cluster.fake.world().all("deployments").len(), before);
     assert_eq!(cluster.answers(), "1.0.0");
     assert_ne!(NAMESPACE, "elsewhere");

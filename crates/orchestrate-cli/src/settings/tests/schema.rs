@@ -139,8 +139,6 @@ fn the_schema_and_load_judge_alike() {
         ),
         with("provider: static\nstatic: { immutable: assets }"),
         with("provider: static\nstatic: { spa: 1 }"),
-        on_swarm("networks: [host]"),
-        on_swarm("constraints: [\"node.role = worker\"]"),
         on_swarm("volumes: [\"data:/var\"]"),
         on_docker("port: 0"),
         on_docker("cpus: 0"),

@@ -103,8 +103,11 @@ async fn of_a_pause_and_the_daemons_last_step_in_the_same_instant_one_comes_abou
     let (template, deployment) = stage().await;
     template.promote(false).await.unwrap();
     template.promote(false).await.unwrap();
-    let mut ends = std::collections::BTreeSet::new();
-    for yields in 0..60 {
+    let (mut yields, mut too_late) = (0, false);
+    // On a busy machine the step begins after more turns than on an idle one.
+    while yields < 60 || !too_late {
+        assert!(yields < 100_000, "a pause that came too late is refused");
+        yields += 1 + yields / 20;
         let stage = template.fork().await;
         let by_itself = Promotion { by_itself: Some(deployment), ..stage.to_promote(false) };
         let pause = async {
@@ -127,7 +130,6 @@ async fn of_a_pause_and_the_daemons_last_step_in_the_same_instant_one_comes_abou
                 assert_eq!((stage.rollout().await, stage.pauses().await), (None, Vec::new()));
             }
         }
-        ends.insert(paused.is_ok());
+        too_late |= paused.is_err();
     }
-    assert!(ends.contains(&false), "a pause that came too late is refused");
 }
