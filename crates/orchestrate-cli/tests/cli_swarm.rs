@@ -18,11 +18,7 @@ struct Hive {
 
 impl Hive {
     fn new(name: &str) -> Self {
-        let engine = Engine::shared();
-        let init = ["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:0"];
-        if let Err(error) = engine.try_docker(&init) {
-            assert!(error.contains("already part of a swarm"), "the tests need a swarm: {error}");
-        }
+        let engine = Engine::swarm();
         let mut scene = Scene::new();
         scene.variable("DOCKER_HOST", &engine.host);
         let image = format!("test-hive-{name}-{}", std::process::id());

@@ -1,7 +1,7 @@
 //! A provider as the daemon hosts it: beside what core asks, what the daemon itself needs.
 
 use async_trait::async_trait;
-use orchestrate_core::ports::{CountLines, Ended, Lines, OneOff, PortResult, Provider};
+use orchestrate_core::ports::{CountLines, Ended, Lines, OneOff, PortError, PortResult, Provider};
 use tokio::sync::watch;
 
 /// Lives in the daemon. What it runs outlives it, and the next one adopts it.
@@ -15,4 +15,13 @@ pub trait Hosted: Provider {
     async fn count_lines(&self, request: &CountLines) -> PortResult<Lines>;
     /// Stops and forgets all instances that this home has here, whatever their fence. Nothing can be started after that.
     async fn stop_everything(&self) -> PortResult<()>;
+}
+
+/// Carries work with effects to its end, even if whoever asked for it is gone; `who` does it.
+pub(crate) async fn whole<R: Send + 'static>(
+    who: &'static str,
+    work: impl Future<Output = PortResult<R>> + Send + 'static,
+) -> PortResult<R> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|cause| Err(PortError::failed(format!("a task of the {who} ended early: {cause}"))))
 }

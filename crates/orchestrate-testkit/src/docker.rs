@@ -54,6 +54,17 @@ impl Engine {
         Self { host, pidfile: Some(pidfile.into()), _script: Some(child) }
     }
 
+    /// The shared one, as a swarm of its own.
+    pub fn swarm() -> &'static Self {
+        let engine = Self::shared();
+        let words = "swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1:0 --task-history-limit 20";
+        if let Err(error) = engine.try_docker(&words.split(' ').collect::<Vec<_>>()) {
+            // Whoever comes second finds one.
+            assert!(error.contains("already part of a swarm"), "the tests need a swarm: {error}");
+        }
+        engine
+    }
+
     fn pid(&self) -> String {
         fs::read_to_string(self.pidfile.as_ref().expect("an engine of its own")).unwrap().trim().to_owned()
     }

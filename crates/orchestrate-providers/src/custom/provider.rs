@@ -20,7 +20,7 @@ use super::request::{Verb, wanted};
 use crate::artifact::ArtifactStore;
 use crate::elsewhere::book::{Entry, Placed};
 use crate::elsewhere::run::{self, Call};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, whole};
 use crate::process::{blocking, log_path};
 use crate::spec::{RunSpec, RunSpecs};
 
@@ -61,7 +61,7 @@ impl Provider for CustomProvider {
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let (around, closing, request) =
             (Arc::clone(&self.around), Arc::clone(&self.closing), request.clone());
-        let started = whole(async move { start(&around, &closing, &request).await }).await;
+        let started = whole("provider", async move { start(&around, &closing, &request).await }).await;
         self.changed();
         started
     }
@@ -72,7 +72,7 @@ impl Provider for CustomProvider {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (around, request) = (Arc::clone(&self.around), request.clone());
-        let stopped = whole(async move { stop(&around, &request).await }).await;
+        let stopped = whole("provider", async move { stop(&around, &request).await }).await;
         self.changed();
         stopped
     }
@@ -138,7 +138,9 @@ impl Hosted for CustomProvider {
         for entry in self.around.book.record().await?.environments.into_values() {
             for placed in entry.placed {
                 let around = Arc::clone(&self.around);
-                outcome = whole(async move { end(&around, &placed.placement).await }).await.and(outcome);
+                outcome = whole("provider", async move { end(&around, &placed.placement).await })
+                    .await
+                    .and(outcome);
             }
         }
         outcome
@@ -268,14 +270,4 @@ fn list(told: Vec<answer::Told>, spec: &RunSpec, placed: &Placed, verb: Verb) ->
     let placement = &placed.placement;
     let who = who(verb, verb.command(settings(spec)?), placement);
     answer::instances(told, spec, placement, placed.since, &who)
-}
-
-/// Carries work with effects to its end, even if whoever asked for it is gone.
-async fn whole<R: Send + 'static>(
-    work: impl Future<Output = PortResult<R>> + Send + 'static,
-) -> PortResult<R> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|cause| {
-        Err(PortError::failed(format!("a task of the provider ended early: {cause}")))
-    })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortError,
-    PortResult, Processes, Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortResult,
+    Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::engine::Engine;
 use super::shared::Shared;
 use super::{adopt, await_healthy, hook, images, one_off, rotation, start, stop};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, whole};
 use crate::process::book::Book;
 use crate::process::lines::Source;
 use crate::process::shared::blocking;
@@ -88,7 +88,7 @@ impl Provider for Docker {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { start::start(&shared, &request).await }).await
+        whole("docker provider", async move { start::start(&shared, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
@@ -97,7 +97,7 @@ impl Provider for Docker {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { stop::stop(&shared, &request).await }).await
+        whole("docker provider", async move { stop::stop(&shared, &request).await }).await
     }
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
@@ -144,7 +144,7 @@ impl Hosted for Docker {
 
     async fn stop_everything(&self) -> PortResult<()> {
         let shared = Arc::clone(&self.shared);
-        whole(async move { stop::stop_everything(&shared).await }).await
+        whole("docker provider", async move { stop::stop_everything(&shared).await }).await
     }
 }
 
@@ -164,14 +164,4 @@ async fn sources(shared: &Arc<Shared>, request: &CountLines) -> PortResult<Vec<S
     let spec = shared.spec(placement.release).await?;
     let left = spec.wanted(Processes::All, None).filter(|one| wanted(one.process));
     Ok(left.map(|one| Source { log: shared.log(placement, one.process, one.number), from: 0 }).collect())
-}
-
-/// Carries work with effects to its end, even if whoever asked for it is gone.
-async fn whole<R: Send + 'static>(
-    work: impl Future<Output = PortResult<R>> + Send + 'static,
-) -> PortResult<R> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|cause| {
-        Err(PortError::failed(format!("a task of the docker provider ended early: {cause}")))
-    })
 }

@@ -19,7 +19,7 @@ use super::follow::Follow;
 use super::live::{self, Deployed};
 use super::site::{Place, Places, Site};
 use super::{await_healthy, drift, fetch, job, lines, start, stop};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, whole};
 use crate::spec::{RunSpec, RunSpecs};
 
 /// Runs releases in the clusters of their environments.
@@ -124,7 +124,7 @@ impl Provider for KubernetesProvider {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { start::start(&shared, &request).await }).await
+        whole("kubernetes provider", async move { start::start(&shared, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
@@ -133,7 +133,7 @@ impl Provider for KubernetesProvider {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { stop::stop(&shared, &request).await }).await
+        whole("kubernetes provider", async move { stop::stop(&shared, &request).await }).await
     }
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
@@ -185,14 +185,4 @@ impl Hosted for KubernetesProvider {
     async fn stop_everything(&self) -> PortResult<()> {
         Ok(())
     }
-}
-
-/// Carries work with effects to its end, even if whoever asked for it is gone.
-async fn whole<R: Send + 'static>(
-    work: impl Future<Output = PortResult<R>> + Send + 'static,
-) -> PortResult<R> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|cause| {
-        Err(PortError::failed(format!("a task of the kubernetes provider ended early: {cause}")))
-    })
 }

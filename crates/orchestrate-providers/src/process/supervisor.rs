@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortError,
-    PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortResult,
+    Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -26,7 +26,7 @@ use super::rotate::{self, LogLimits};
 use super::shared::{Shared, blocking};
 use super::{await_healthy, hook, lines, one_off, proc_table, start, stop};
 use crate::artifact::ArtifactStore;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, whole};
 use crate::spec::RunSpecs;
 
 /// Where and for whom instances are supervised.
@@ -144,7 +144,7 @@ impl Provider for Supervisor {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { start::start(&shared, &request).await }).await
+        whole("supervisor", async move { start::start(&shared, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
@@ -153,7 +153,7 @@ impl Provider for Supervisor {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { stop::stop(&shared, &request).await }).await
+        whole("supervisor", async move { stop::stop(&shared, &request).await }).await
     }
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
@@ -192,18 +192,8 @@ impl Hosted for Supervisor {
 
     async fn stop_everything(&self) -> PortResult<()> {
         let shared = Arc::clone(&self.shared);
-        whole(async move { stop::stop_everything(&shared).await }).await
+        whole("supervisor", async move { stop::stop_everything(&shared).await }).await
     }
-}
-
-/// Carries work with effects to its end, even if whoever asked for it is gone.
-async fn whole<R: Send + 'static>(
-    work: impl Future<Output = PortResult<R>> + Send + 'static,
-) -> PortResult<R> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|cause| {
-        Err(PortError::failed(format!("a task of the supervisor ended early: {cause}")))
-    })
 }
 
 fn lock(path: &std::path::Path) -> Result<File> {

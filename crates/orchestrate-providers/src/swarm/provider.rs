@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, Placement,
-    PortError, PortResult, Processes, Provider, StartRequest, StopRequest,
+    PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::shared::Shared;
 use super::{await_healthy, drift, look, output, start, stop};
 use crate::docker::{Docker, Engine};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, whole};
 use crate::process::lines::Source;
 use crate::process::output::log_path;
 use crate::process::shared::blocking;
@@ -63,7 +63,7 @@ impl Provider for Swarm {
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { start::start(&shared, &request).await }).await
+        whole("swarm provider", async move { start::start(&shared, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
@@ -72,7 +72,7 @@ impl Provider for Swarm {
 
     async fn stop(&self, request: &StopRequest) -> PortResult<()> {
         let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole(async move { stop::stop(&shared, &request).await }).await
+        whole("swarm provider", async move { stop::stop(&shared, &request).await }).await
     }
 
     async fn hook(&self, request: &HookRequest) -> PortResult<Ended> {
@@ -135,20 +135,10 @@ impl Hosted for Swarm {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        whole(async move { stop::stop_everything(&shared).await }).await
+        whole("swarm provider", async move { stop::stop_everything(&shared).await }).await
     }
 }
 
 fn log_of(shared: &Shared, placement: &Placement, process: &str, number: u32) -> PathBuf {
     log_path(&shared.home, &placement.environment, &placement.version, process, number)
-}
-
-/// Carries work with effects to its end, even if whoever asked for it is gone.
-async fn whole<R: Send + 'static>(
-    work: impl Future<Output = PortResult<R>> + Send + 'static,
-) -> PortResult<R> {
-    let ended = tokio::spawn(work).await;
-    ended.unwrap_or_else(|cause| {
-        Err(PortError::failed(format!("a task of the swarm provider ended early: {cause}")))
-    })
 }

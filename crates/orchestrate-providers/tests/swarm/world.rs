@@ -100,32 +100,12 @@ fn manner(manner: Manner) -> &'static str {
     }
 }
 
-/// The engine of this run, as a swarm of its own.
-fn engine() -> &'static Engine {
-    let engine = Engine::shared();
-    // Whoever comes second finds one.
-    let made = engine.try_docker(&[
-        "swarm",
-        "init",
-        "--advertise-addr",
-        "127.0.0.1",
-        "--listen-addr",
-        "127.0.0.1:0",
-        "--task-history-limit",
-        "20",
-    ]);
-    if let Err(error) = made {
-        assert!(error.contains("already part of a swarm"), "the tests need a swarm: {error}");
-    }
-    engine
-}
-
 #[async_trait(?Send)]
 impl ProviderStage for World {
     async fn new() -> Self {
         let home = TempDir::new().unwrap();
         let (specs, tags) = (Arc::default(), Vec::new());
-        let mut world = Self { engine: engine(), home, specs, swarm: None, stranger: None, tags };
+        let mut world = Self { engine: Engine::swarm(), home, specs, swarm: None, stranger: None, tags };
         world.open().await;
         world
     }
