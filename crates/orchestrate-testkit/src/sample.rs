@@ -28,6 +28,7 @@ struct State {
     version: String,
     sick: AtomicBool,
     waiting: AtomicUsize,
+    answered: AtomicUsize,
     may_go: Notify,
 }
 
@@ -39,6 +40,7 @@ impl SampleInstance {
             version: version.to_owned(),
             sick: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             may_go: Notify::new(),
         });
         let theirs = Arc::clone(&state);
@@ -58,6 +60,11 @@ impl SampleInstance {
     /// How many requests wait at `/wait`.
     pub fn waiting(&self) -> usize {
         self.state.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How many requests of users it has answered, or is about to: all but those for its health.
+    pub fn answered(&self) -> usize {
+        self.state.answered.load(Ordering::SeqCst)
     }
 
     /// Answers all that wait.
@@ -94,6 +101,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
             state.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         _ => {}
+    }
+    if request.uri().path() != "/healthz" {
+        state.answered.fetch_add(1, Ordering::SeqCst);
     }
     Ok(response)
 }

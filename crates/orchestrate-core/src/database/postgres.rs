@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The server's code for having no connection left, and how long one is waited for.
 pub(super) const TOO_MANY: &str = "53300";
 const CROWDED: Duration = Duration::from_secs(3);
+/// The server's code for having given up a connection that did nothing in the middle of a transaction.
+pub(super) const SLEPT: &str = "25P03";
 /// A program that stops in the middle of a transaction, as on a laptop that is closed, holds its locks no longer than this.
 const NO_SLEEPERS: &str = "SET idle_in_transaction_session_timeout = '5s'";
 
@@ -83,11 +85,10 @@ fn has_too_many(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == TOO_MANY)
 }
 
-/// Whether the server ended the connection: class 57 tells that it is going away or coming up, class 25P that we slept in a
-/// transaction.
+/// Whether the server ended the connection: class 57 tells that it is going away or coming up.
 pub(super) fn says_good_bye(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("57P") || code == "25P03")
+    code.is_some_and(|code| code.starts_with("57P") || code == SLEPT)
 }
 
 fn bound(query: &Query) -> SqlxQuery<'_, Postgres, PgArguments> {

@@ -113,6 +113,12 @@ pub(crate) fn store_error(error: Cause) -> Error {
             "the database server does not let us in",
             "check user, password and name of the database: psql \"$ORCHESTRATE_DATABASE_URL\" -c 'select 1'",
         )
+    } else if error.is_refused_by(&[postgres::SLEPT]) {
+        told(
+            "ORC-0423",
+            "this program stood still in the middle of writing, so the database gave it up",
+            "that write did not happen; another program may have taken over meanwhile: orchestrate deploy status",
+        )
     } else if error.is_unreachable() {
         told(
             "ORC-0409",
