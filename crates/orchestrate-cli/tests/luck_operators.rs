@@ -98,7 +98,7 @@ fn who_falls_asleep_in_a_transaction_keeps_nobody_from_postgresql() {
     signal(sleeper.pid(), Signal::CONT);
     let ran = sleeper.end();
     assert_eq!(ran.code, 3, "{ran:?}");
-    ran.says("ORC-0409");
+    ran.says("ORC-0423");
     assert_eq!(scene.records_are_true(), "1.0.0");
     load.stop().lost_nothing();
 }
