@@ -12,8 +12,6 @@ use std::sync::{Mutex, OnceLock};
 
 use tempfile::TempDir;
 
-/// Where `scripts/with-docker` says that its engine is.
-const NAMED: &str = "ORCHESTRATE_TEST_DOCKER";
 const BASE_NAME: &str = "orchestrate-test-service:base";
 const SOURCE: &str = include_str!("docker/service.c");
 
@@ -26,22 +24,31 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The variable in which `scripts/with-docker` says where its engine is.
+    pub const NAMED: &str = "ORCHESTRATE_TEST_DOCKER";
+
     /// The one that was started for this run of the tests; without one, one for this program.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Engine> = OnceLock::new();
-        SHARED.get_or_init(|| match std::env::var(NAMED) {
+        SHARED.get_or_init(Self::find)
+    }
+
+    /// The one that is named; without one, one that ends when this is dropped.
+    pub fn find() -> Self {
+        match std::env::var(Self::NAMED) {
             Ok(host) => Self { host, pidfile: None, _script: None },
             Err(_) => Self::own(),
-        })
+        }
     }
 
     /// One that nobody else uses: for tests that end it.
     pub fn own() -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/with-docker");
-        let told = format!("echo \"${NAMED}\"; echo \"${NAMED}_PIDFILE\"; exec cat >/dev/null");
+        let named = Self::NAMED;
+        let told = format!("echo \"${named}\"; echo \"${named}_PIDFILE\"; exec cat >/dev/null");
         let mut child = Command::new(script)
             .args(["sh", "-c", &told])
-            .env_remove(NAMED)
+            .env_remove(named)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

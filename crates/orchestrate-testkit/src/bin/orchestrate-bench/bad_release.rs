@@ -25,7 +25,8 @@ pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
     let mut taken = Vec::new();
     // Each round in a home of its own, because a release that was bad once is held.
     for round in 0..plan.rounds.min(5) {
-        let home = Orchestrate::prepare_as(program, place, &format!("b{round}"), &[GOOD, BAD], setting)?;
+        let home =
+            Orchestrate::prepare_as(program, place, &format!("b{round}"), &[GOOD, BAD], setting.clone())?;
         let measured = one(&home).await;
         Box::new(home).stop().await?;
         taken.push(measured.with_context(|| format!("round {round}"))?);

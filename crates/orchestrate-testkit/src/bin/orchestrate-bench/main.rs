@@ -10,6 +10,7 @@ mod bad_release;
 mod canary;
 mod client;
 mod cold;
+mod docker;
 mod fifty;
 mod idle;
 mod peers;
@@ -65,6 +66,7 @@ enum Part {
     Canary,
     Recreate,
     Cold,
+    Docker,
     Swarm,
     Revival,
     BadRelease,
@@ -158,6 +160,7 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::Canary => canary::run(plan, &place).await,
         Part::Recreate => recreate::run(plan, &place).await,
         Part::Cold => cold::run(plan, &place).await,
+        Part::Docker => docker::run(plan, &place).await,
         Part::Swarm => swarm::run(plan, &place).await,
         Part::Revival => revival::run(plan, &place).await,
         Part::BadRelease => bad_release::run(plan, &place).await,

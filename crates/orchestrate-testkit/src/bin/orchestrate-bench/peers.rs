@@ -1,6 +1,7 @@
 //! What is compared: each peer stands in front of a good and a bad version, and can switch between them.
 
 mod caddy;
+mod engine;
 mod haproxy;
 mod nginx;
 mod orchestrate;
@@ -17,9 +18,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 pub use caddy::Caddy;
+pub use engine::Engine;
 pub use haproxy::HaProxy;
 pub use nginx::Nginx;
-pub use orchestrate::{Orchestrate, Processes, Setting};
+pub use orchestrate::{Orchestrate, Processes, Provider, Setting};
 pub use swarm::Swarm;
 
 use crate::Plan;

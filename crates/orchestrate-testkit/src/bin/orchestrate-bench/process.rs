@@ -36,18 +36,10 @@ impl Running {
         self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
-    pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
-
     /// SIGTERM, then SIGKILL.
-    pub async fn stop(self) -> Result<()> {
-        self.stop_within(Duration::from_secs(10)).await
-    }
-
-    pub async fn stop_within(mut self, limit: Duration) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
         self.terminate();
-        if timeout(limit, self.child.wait()).await.is_err() {
+        if timeout(Duration::from_secs(10), self.child.wait()).await.is_err() {
             self.child.kill().await.with_context(|| format!("cannot stop {}", self.name))?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The service behind every proxy, small and quick: it says its version, and takes, gives and echoes bytes.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,8 @@ impl Behaviour {
     }
 }
 
-/// `--serve [VERSION PORT]`, else from the variables that an instance of a deployment gets.
+/// `--serve [VERSION PORT]`, else from the variables that an instance of a deployment gets. Listens on loopback, or on the
+/// address in `BENCH_LISTEN`.
 pub async fn serve(arguments: &[&str]) -> Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
     let (version, port) = match arguments {
@@ -79,7 +80,11 @@ pub async fn serve(arguments: &[&str]) -> Result<()> {
     tokio::time::sleep(behaviour.ready_after).await;
     let port: u16 = port.parse().with_context(|| format!("`{port}` is no port"))?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.context("cannot listen")?;
+    let address = match std::env::var("BENCH_LISTEN") {
+        Ok(address) => address.parse().with_context(|| format!("`{address}` is no address"))?,
+        Err(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    let listener = TcpListener::bind((address, port)).await.context("cannot listen")?;
     let stops_after = behaviour.stops_after;
     let service =
         Arc::new(Service { version: format!("version {version}\n"), behaviour, asked: AtomicU64::new(0) });

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::Plan;
 use crate::client::{BAD, GOOD, Load, Record, failures};
-use crate::peers::{Orchestrate, Peer as _, Place, Setting};
+use crate::peers::{Orchestrate, Peer as _, Place, Provider, Setting};
 use crate::table::{Table, Verdict};
 
 const CONNECTIONS: [usize; 2] = [8, 256];
@@ -70,7 +70,18 @@ async fn no_request_is_lost(plan: &Plan, place: &Place, program: &Path) -> Resul
 
 /// A home with the good version live.
 pub async fn home(place: &Place, program: &Path, name: &str, way: &Way) -> Result<Orchestrate> {
-    let setting = Setting { strategy: way.strategy, instances: way.instances, ..Setting::default() };
+    home_on(Provider::Process, place, program, name, way).await
+}
+
+pub async fn home_on(
+    provider: Provider,
+    place: &Place,
+    program: &Path,
+    name: &str,
+    way: &Way,
+) -> Result<Orchestrate> {
+    let setting =
+        Setting { provider, strategy: way.strategy, instances: way.instances, ..Setting::default() };
     let home = Orchestrate::prepare_as(program, place, name, &[GOOD, BAD], setting)?;
     home.deploy(GOOD).await?;
     Ok(home)

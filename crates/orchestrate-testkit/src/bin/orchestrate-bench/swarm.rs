@@ -1,17 +1,18 @@
-//! A rollback beside `docker service rollback`: ours of a rolling deployment and of a warm blue-green one.
+//! A rollback beside `docker service rollback`: ours of a rolling deployment and of a warm blue-green one, on the same swarm,
+//! and as processes.
 //!
-//! Both restart or switch one instance of the same program under the same load. Ours has it as a process of the machine,
-//! Docker as a container on the host's network.
+//! All restart or switch one instance of the same program under the same load. Docker's own has the host's network.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use crate::Plan;
 use crate::client::{By, Load, Record};
-use crate::peers::{Orchestrate, Peer as _, Place, Swarm};
-use crate::strategies::{BLUE_GREEN, Way, allow_again, forward, home};
+use crate::peers::{Engine, Orchestrate, Peer as _, Place, Provider, Swarm};
+use crate::strategies::{BLUE_GREEN, Way, allow_again, forward, home_on};
 use crate::table::{Spread, Table, Verdict, or_dash, ratio};
 
 const CONNECTIONS: usize = 8;
@@ -20,6 +21,10 @@ const REQUESTS_AROUND: u64 = 400;
 const MOST_ROUNDS: usize = 3;
 const ROLLING: Way =
     Way { name: "rolling", strategy: "{ type: rolling, batch: 1 }", instances: 1, promoted: false };
+
+/// What ours take at most of Docker's time: a rolling one, and a warm one.
+const ROLLING_AT_MOST: f64 = 1.0;
+const WARM_AT_MOST: f64 = 0.01;
 
 enum Side {
     Ours(Orchestrate, &'static Way),
@@ -37,7 +42,7 @@ struct Rounds {
 impl Side {
     fn name(&self) -> String {
         match self {
-            Self::Ours(_, way) => format!("deploy rollback, {}", way.name),
+            Self::Ours(home, way) => format!("deploy rollback, {}, {}", home.provider(), way.name),
             Self::Swarm(_) => Swarm::NAME.to_owned(),
         }
     }
@@ -102,15 +107,19 @@ fn millis(span: Duration) -> f64 {
 
 pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
     let Some(program) = &plan.orchestrate else { return Ok(Vec::new()) };
-    let swarm = match Swarm::start(place).await {
-        Ok(swarm) => swarm,
+    let engine = async {
+        let engine = Arc::new(Engine::start(place).await?);
+        Ok::<_, anyhow::Error>((Swarm::start(&engine).await?, engine))
+    };
+    let (swarm, engine) = match engine.await {
+        Ok(both) => both,
         Err(error) => {
             println!("{} is not measured: {error:#}\n", Swarm::NAME);
             return Ok(Vec::new());
         }
     };
     let mut sides = vec![Side::Swarm(Box::new(swarm))];
-    let measured = measure(plan, place, program, &mut sides).await;
+    let measured = measure(plan, place, program, &engine, &mut sides).await;
     for side in sides {
         side.stop().await?;
     }
@@ -121,10 +130,17 @@ async fn measure(
     plan: &Plan,
     place: &Place,
     program: &Path,
+    engine: &Arc<Engine>,
     sides: &mut Vec<Side>,
 ) -> Result<Vec<(String, Rounds)>> {
-    for (name, way) in [("sg", &BLUE_GREEN), ("sr", &ROLLING)] {
-        sides.push(Side::Ours(home(place, program, name, way).await?, way));
+    let swarm = || Provider::Swarm(Arc::clone(engine));
+    for (name, provider, way) in [
+        ("sg", swarm(), &BLUE_GREEN),
+        ("sr", swarm(), &ROLLING),
+        ("pg", Provider::Process, &BLUE_GREEN),
+        ("pr", Provider::Process, &ROLLING),
+    ] {
+        sides.push(Side::Ours(home_on(provider, place, program, name, way).await?, way));
     }
     let mut all: Vec<(String, Rounds)> = sides.iter().map(|side| (side.name(), Rounds::default())).collect();
     for round in 0..plan.rounds.min(MOST_ROUNDS) {
@@ -152,7 +168,15 @@ fn report(all: &[(String, Rounds)]) -> Vec<Verdict> {
         if name.as_str() != Swarm::NAME
             && let Some((ours, docker)) = command.zip(docker)
         {
-            verdicts.push(Verdict::ratio(format!("{name}, to docker service rollback"), ours, docker, 1.0));
+            let at_most = if name.ends_with(BLUE_GREEN.name) { WARM_AT_MOST } else { ROLLING_AT_MOST };
+            verdicts.push(Verdict::ratio(
+                format!("{name}, to docker service rollback"),
+                ours,
+                docker,
+                at_most,
+            ));
+            let what = format!("requests failed, {name}");
+            verdicts.push(Verdict { what, value: rounds.failed as f64, at_most: 0.0, unit: "requests" });
         }
     }
     println!("{table}");

@@ -16,11 +16,11 @@ const COMMAND_AT_MOST: f64 = 2.0;
 const LAST_BAD_AT_MOST: f64 = 1.5;
 
 #[derive(Default)]
-struct Rounds {
-    command_ms: Vec<f64>,
-    last_bad_ms: Vec<f64>,
-    requests: usize,
-    failed: usize,
+pub struct Rounds {
+    pub command_ms: Vec<f64>,
+    pub last_bad_ms: Vec<f64>,
+    pub requests: usize,
+    pub failed: usize,
     reasons: Vec<String>,
 }
 
@@ -50,7 +50,8 @@ async fn measure(plan: &Plan, peers: &mut [Box<dyn Peer>]) -> Result<Vec<Rounds>
     Ok(all)
 }
 
-async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
+/// A switch away from the bad version, under load.
+pub async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
     let mut load = Load::start(peer.address(), CONNECTIONS, None)?;
     load.wait_until(|progress| progress.all_by(By::Bad) && progress.requests >= REQUESTS_AROUND).await?;
     let switched = peer.back().await?;
@@ -67,7 +68,7 @@ async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
 }
 
 impl Rounds {
-    fn add(&mut self, switched: &Switched, records: &[Record]) {
+    pub fn add(&mut self, switched: &Switched, records: &[Record]) {
         self.command_ms.push(millis(switched.started, switched.ended));
         let bad = records.iter().filter(|record| record.outcome == Ok(By::Bad)).map(|record| record.at);
         self.last_bad_ms.push(bad.max().map_or(0.0, |last| millis(switched.started, last)));

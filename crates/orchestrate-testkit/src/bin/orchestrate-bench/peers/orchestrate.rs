@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Peer, Place, Switched};
+use super::engine::IMAGE;
+use super::{Engine, Peer, Place, Switched};
 use crate::client::{BAD, By, GOOD, await_answer};
 use crate::process::{Finished, LIMIT, LOOK_EVERY, free_address, is_running, run};
 
@@ -17,22 +19,51 @@ pub struct Orchestrate {
     program: PathBuf,
     room: PathBuf,
     address: SocketAddr,
+    provider: Provider,
     stopped: bool,
 }
 
+/// What runs the instances.
+#[derive(Clone, Default)]
+pub enum Provider {
+    #[default]
+    Process,
+    Docker(Arc<Engine>),
+    Swarm(Arc<Engine>),
+}
+
+impl Provider {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker(_) => "docker",
+            Self::Swarm(_) => "swarm",
+        }
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        match self {
+            Self::Process => None,
+            Self::Docker(engine) | Self::Swarm(engine) => Some(engine),
+        }
+    }
+}
+
 /// What differs between the environments of the benchmark, as the config file writes it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Setting<'a> {
+    pub provider: Provider,
     pub strategy: &'a str,
     pub instances: u32,
     pub verify: Option<&'a str>,
-    /// What the service of each version finds in its file `BEHAVIOUR`.
+    /// What the service of each version finds in its file `BEHAVIOUR`; processes only.
     pub behaviour: &'a [(&'a str, &'a str)],
 }
 
 impl Default for Setting<'_> {
     fn default() -> Self {
-        Self { strategy: "{ type: blue_green, warm_for: 1h }", instances: 1, verify: None, behaviour: &[] }
+        let strategy = "{ type: blue_green, warm_for: 1h }";
+        Self { provider: Provider::Process, strategy, instances: 1, verify: None, behaviour: &[] }
     }
 }
 
@@ -49,7 +80,11 @@ impl Orchestrate {
 
     /// A home of its own with the good and then the bad version deployed.
     pub async fn start(program: &Path, place: &Place, name: &str) -> Result<Self> {
-        let this = Self::prepare(program, place, name, &[GOOD, BAD]).await?;
+        Self::start_as(program, place, name, Setting::default()).await
+    }
+
+    pub async fn start_as(program: &Path, place: &Place, name: &str, setting: Setting<'_>) -> Result<Self> {
+        let this = Self::prepare_as(program, place, name, &[GOOD, BAD], setting)?;
         // What was started is stopped also if the second version fails.
         let deployed = async {
             this.deploy(GOOD).await?;
@@ -77,30 +112,34 @@ impl Orchestrate {
         setting: Setting<'_>,
     ) -> Result<Self> {
         let (room, address) = (place.room(name)?, free_address()?);
-        for version in versions {
-            let artifact = room.join("dist").join(version);
-            std::fs::create_dir_all(&artifact)?;
-            std::fs::copy(place.program(), artifact.join("orchestrate-bench"))?;
-            // Releases with the same content are the same release.
-            std::fs::write(artifact.join("VERSION"), version)?;
-            if let Some((_, behaviour)) = setting.behaviour.iter().find(|(of, _)| of == version) {
-                std::fs::write(artifact.join("BEHAVIOUR"), behaviour)?;
+        let (release, command) = match setting.provider.engine() {
+            Some(_) => (format!("image: \"{IMAGE}:{{version}}\""), ""),
+            None => {
+                lay_out(place, &room, versions, &setting)?;
+                ("artifact: dist/{version}".to_owned(), "command: [\"./orchestrate-bench\", \"--serve\"], ")
             }
-        }
+        };
         let config = format!(
             "service: bench\n\
-             release:\n  artifact: dist/{{version}}\n\
-             environments:\n  production:\n    type: production\n    provider: process\n\
-             \x20   processes:\n      web: {{ command: [\"./orchestrate-bench\", \"--serve\"], instances: {instances}, listen: \"{address}\" }}\n\
+             release:\n  {release}\n\
+             environments:\n  production:\n    type: production\n    provider: {provider}\n\
+             \x20   processes:\n      web: {{ {command}instances: {instances}, listen: \"{address}\" }}\n\
              \x20   strategy: {strategy}\n\
              \x20   health_check: {{ path: /healthz, interval: 100ms, deadline: 30s }}\n\
              \x20   drain: 30s\n{verify}",
+            provider = setting.provider.name(),
             instances = setting.instances,
             strategy = setting.strategy,
             verify = setting.verify.map_or_else(String::new, |verify| format!("    verify: {verify}\n")),
         );
         std::fs::write(room.join("orchestrate.yaml"), config)?;
-        Ok(Self { program: program.to_owned(), room, address, stopped: false })
+        let provider = setting.provider;
+        Ok(Self { program: program.to_owned(), room, address, provider, stopped: false })
+    }
+
+    /// What runs its instances, as the config file names it.
+    pub fn provider(&self) -> &'static str {
+        self.provider.name()
     }
 
     pub fn home(&self) -> PathBuf {
@@ -169,6 +208,9 @@ impl Orchestrate {
                 command.env_remove(name);
             }
         }
+        if let Some(engine) = self.provider.engine() {
+            command.env("DOCKER_HOST", engine.host());
+        }
         // One worker, as the other proxies have.
         command.env("NO_COLOR", "1").env("ORCHESTRATE_PROXY_THREADS", "1").current_dir(&self.room);
         command
@@ -176,6 +218,21 @@ impl Orchestrate {
             .env("ORCHESTRATE_CONFIG", self.room.join("orchestrate.yaml"));
         command
     }
+}
+
+/// An artifact for each version.
+fn lay_out(place: &Place, room: &Path, versions: &[&str], setting: &Setting<'_>) -> Result<()> {
+    for version in versions {
+        let artifact = room.join("dist").join(version);
+        std::fs::create_dir_all(&artifact)?;
+        std::fs::copy(place.program(), artifact.join("orchestrate-bench"))?;
+        // Releases with the same content are the same release.
+        std::fs::write(artifact.join("VERSION"), version)?;
+        if let Some((_, behaviour)) = setting.behaviour.iter().find(|(of, _)| of == version) {
+            std::fs::write(artifact.join("BEHAVIOUR"), behaviour)?;
+        }
+    }
+    Ok(())
 }
 
 fn expect(result: &Value, key: &str, wanted: &str) -> Result<()> {
