@@ -6,6 +6,7 @@ mod format;
 mod host;
 mod provider;
 mod records;
+mod report;
 mod rollback;
 mod secrets;
 
@@ -20,6 +21,7 @@ pub use self::environments::*;
 pub use self::host::*;
 pub use self::provider::*;
 pub use self::records::*;
+pub use self::report::*;
 pub use self::rollback::*;
 pub use self::secrets::*;
 
@@ -106,6 +108,8 @@ pub enum Command {
     Notify(Notify),
     /// What is kept encrypted, and under which key.
     Secrets(Secrets),
+    /// What deployments and rollbacks came to: counts, durations, the figures of DORA.
+    Report(Report),
     /// The audit trail.
     Audit(Audit),
     /// The database: backup, check, restore.

@@ -198,12 +198,14 @@ pub fn moment(time: Timestamp) -> String {
     text.get(..19).unwrap_or(&text).replace('T', " ")
 }
 
-/// `12 ms`, `3.4 s`, `2 min 5 s`.
+/// `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 12 min`, `2 d 4 h`.
 pub fn took(millis: u64) -> String {
     match millis {
         0..=999 => format!("{millis} ms"),
         1_000..=59_999 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
-        _ => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000),
+        60_000..=3_599_999 => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1000),
+        3_600_000..=86_399_999 => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000),
+        _ => format!("{} d {} h", millis / 86_400_000, millis % 86_400_000 / 3_600_000),
     }
 }
 

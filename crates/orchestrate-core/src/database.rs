@@ -18,6 +18,7 @@ pub(crate) mod outbox;
 mod postgres;
 mod refusals;
 pub(crate) mod releases;
+mod report;
 pub(crate) mod restored;
 pub(crate) mod rollbacks;
 pub(crate) mod rollouts;

@@ -34,6 +34,7 @@ pub mod plan;
 pub mod execute;
 pub mod post_deploy_verification;
 pub mod pre_deploy_validation;
+pub mod report;
 pub mod retention;
 pub mod settle;
 pub mod slot_tending;

@@ -78,6 +78,9 @@ pub struct Artifact {
     /// The commit, where it came from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When that was committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_at: Option<Timestamp>,
     /// The public key whose signature it had when it was taken in, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,

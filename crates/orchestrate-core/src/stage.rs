@@ -147,6 +147,7 @@ impl Stage {
                 origin: format!("dist/shop-{version}.tar.gz"),
                 size: 1,
                 commit: None,
+                committed_at: None,
                 signed_by: None,
                 image: None,
             },

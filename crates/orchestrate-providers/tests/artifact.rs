@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use orchestrate_core::ports::PortErrorKind;
+use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, ErrorKind};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use tempfile::TempDir;
@@ -574,6 +575,8 @@ fn the_tree_of_a_tag_is_taken_in() {
     let path = repository.to_str().unwrap();
     let one = place.store.take_in_git(path, "v1.0.0").unwrap();
     assert_eq!(one.commit, Some(commit.clone()));
+    let at: Timestamp = git(&["show", "--no-patch", "--format=%cI", &commit]).parse().unwrap();
+    assert_eq!(one.committed_at, Some(at));
     place.store.materialise(&one.digest, &place.path("copy")).unwrap();
     assert_eq!(fs::read_to_string(place.path("copy/run")).unwrap(), "one");
     let remote = place.store.take_in_git(&format!("file://{path}"), "v1.0.0").unwrap();

@@ -45,6 +45,7 @@ impl Fakes {
                 origin: "a test".into(),
                 size: 1,
                 commit: None,
+                committed_at: None,
                 signed_by: None,
                 image: None,
             },

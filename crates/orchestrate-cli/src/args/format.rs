@@ -2,13 +2,17 @@
 
 use super::{
     AuditCommand, Cli, Command, DaemonCommand, DbCommand, Deploy, DeployCommand, EnvCommand, Format,
-    NotifyCommand, Output, Provider, ProviderCommand, Rollbacks, RollbacksCommand, SecretsCommand,
+    NotifyCommand, Output, Provider, ProviderCommand, ReportFormat, Rollbacks, RollbacksCommand,
+    SecretsCommand,
 };
 
 impl Cli {
     /// The format in which this command's results and errors are printed.
     pub fn format(&self) -> Format {
-        self.output().map_or(Format::Table, |output| output.format)
+        match &self.command {
+            Command::Report(args) if args.format == ReportFormat::Json => Format::Json,
+            _ => self.output().map_or(Format::Table, |output| output.format),
+        }
     }
 
     fn output(&self) -> Option<&Output> {
@@ -29,6 +33,7 @@ impl Cli {
             Command::Logs(args) => Some(&args.output),
             Command::Completions { .. }
             | Command::Man
+            | Command::Report(_)
             | Command::Proxy(_)
             | Command::StaticServe(_)
             | Command::SampleService => None,

@@ -33,6 +33,7 @@ mod notify;
 mod provider_check;
 mod proxy;
 mod refusal;
+mod report;
 mod secrets;
 mod static_serve;
 
@@ -92,6 +93,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
         Command::Logs(args) => logs::run(global, &args, printer).await,
         Command::Notify(args) => notify::run(global, args.command, printer).await,
         Command::Secrets(args) => secrets::run(global, args.command, printer).await,
+        Command::Report(args) => report::run(global, &args, printer).await,
         Command::Audit(args) => match args.command {
             AuditCommand::List { env, limit, .. } => audit::list(global, env, limit, printer).await,
             AuditCommand::Verify(args) => audit_verify::run(global, &args, printer).await,

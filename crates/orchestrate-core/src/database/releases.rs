@@ -196,8 +196,8 @@ pub(crate) async fn seal(
         return Ok(id);
     }
     let row = query(
-        "INSERT INTO releases (environment, version, artifact_digest, content_digest, contents, sealed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        "INSERT INTO releases (environment, version, artifact_digest, content_digest, contents, sealed_at, \
+         committed_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
     )
     .bind(environment.to_string())
     .bind(version.to_string())
@@ -205,6 +205,7 @@ pub(crate) async fn seal(
     .bind(digest.to_string())
     .bind(to_json(contents)?)
     .bind(now.to_string())
+    .bind(contents.artifact.committed_at.map(|at| at.to_string()))
     .fetch_one(tx)
     .await?;
     let id = ReleaseId(row.int("id")?);

@@ -42,6 +42,7 @@ fn release(number: i64, lineage: Option<i64>, drawn: Drawn) -> Release {
             origin: String::new(),
             size: 0,
             commit: None,
+            committed_at: None,
             signed_by: None,
             image: None,
         },

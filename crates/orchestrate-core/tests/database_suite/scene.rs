@@ -46,6 +46,7 @@ pub fn contents(version: &str) -> Contents {
             origin: version.to_owned(),
             size: 1,
             commit: None,
+            committed_at: None,
             signed_by: None,
             image: None,
         },

@@ -4,10 +4,17 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use orchestrate_core::time::Timestamp;
 use orchestrate_core::{Error, Result};
 
 use super::tree::TreeWriter;
 use super::{error, tarball};
+
+/// Which commit it was, and when that was made, as far as git says so.
+pub(super) struct Commit {
+    pub id: String,
+    pub at: Option<Timestamp>,
+}
 
 /// Unpacks `reference` of `repository` and says which commit that was. A remote repository is cloned into `scratch`.
 pub(super) fn unpack(
@@ -15,7 +22,7 @@ pub(super) fn unpack(
     reference: &str,
     scratch: &Path,
     tree: &mut TreeWriter,
-) -> Result<String> {
+) -> Result<Commit> {
     if reference.is_empty() || reference.starts_with('-') || reference.contains('\0') {
         return Err(error::git(format!("`{reference}` is not a git ref")));
     }
@@ -32,7 +39,7 @@ pub(super) fn unpack(
     archive(scratch, repository, reference, tree)
 }
 
-fn archive(directory: &Path, repository: &str, reference: &str, tree: &mut TreeWriter) -> Result<String> {
+fn archive(directory: &Path, repository: &str, reference: &str, tree: &mut TreeWriter) -> Result<Commit> {
     let commit = resolve(directory, repository, reference)?;
     let mut child = git()
         .arg("-C")
@@ -53,9 +60,15 @@ fn archive(directory: &Path, repository: &str, reference: &str, tree: &mut TreeW
     let status = child.wait().map_err(no_git)?;
     unpacked?;
     if status.success() {
-        return Ok(commit);
+        return Ok(Commit { at: committed_at(directory, &commit), id: commit });
     }
     Err(error::git(format!("git cannot archive {reference} of {repository}: {}", said.trim())))
+}
+
+fn committed_at(directory: &Path, commit: &str) -> Option<Timestamp> {
+    let shown =
+        run(git().arg("-C").arg(directory).args(["show", "--no-patch", "--format=%cI", commit])).ok()?;
+    String::from_utf8_lossy(&shown.stdout).trim().parse().ok()
 }
 
 fn resolve(directory: &Path, repository: &str, reference: &str) -> Result<String> {

@@ -121,11 +121,12 @@ impl ArtifactStore {
         incoming: Incoming,
         listing: Listing,
         origin: String,
-        commit: Option<String>,
+        commit: Option<git::Commit>,
     ) -> Result<Artifact> {
         let digest = listing.digest();
-        let artifact =
-            Artifact { digest, origin, size: listing.size(), commit, signed_by: None, image: None };
+        let (commit, committed_at) = commit.map_or((None, None), |commit| (Some(commit.id), commit.at));
+        let size = listing.size();
+        let artifact = Artifact { digest, origin, size, commit, committed_at, signed_by: None, image: None };
         let place = self.directory.join(artifact.digest.as_str());
         if self.touch(&artifact.digest).map_err(|cause| error::store(&place, cause))? {
             return Ok(artifact);

@@ -107,6 +107,7 @@ fn sealed(reference: String, digest: Digest, image: &ImageInspect) -> Artifact {
         origin: reference.clone(),
         size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         commit: None,
+        committed_at: None,
         signed_by: None,
         image: Some(Box::new(Image { reference, pinned })),
     }

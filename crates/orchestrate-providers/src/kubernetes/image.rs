@@ -39,6 +39,7 @@ fn artifact(reference: &str, pinned: Option<(String, Digest)>) -> Artifact {
         origin: reference.to_owned(),
         size: 0,
         commit: None,
+        committed_at: None,
         signed_by: None,
         image: Some(Box::new(Image { reference: reference.to_owned(), pinned })),
     }

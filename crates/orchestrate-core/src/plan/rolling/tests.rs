@@ -25,6 +25,7 @@ fn of(id: i64, types: &[(&str, u32, bool)]) -> Release {
             origin: String::new(),
             size: 0,
             commit: None,
+            committed_at: None,
             signed_by: None,
             image: None,
         },

@@ -19,6 +19,7 @@ mod postgres;
 mod process;
 mod proxy_cost;
 mod recreate;
+mod report;
 mod revival;
 mod serve;
 mod side_clients;
@@ -71,6 +72,7 @@ enum Part {
     Revival,
     BadRelease,
     Planning,
+    Report,
     Idle,
     Fifty,
 }
@@ -165,6 +167,7 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::Revival => revival::run(plan, &place).await,
         Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
+        Part::Report => report::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,
         Part::Fifty => fifty::run(plan, &place).await,
     }

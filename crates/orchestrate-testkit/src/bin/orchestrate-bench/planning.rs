@@ -12,7 +12,7 @@ use crate::peers::{Orchestrate, Peer as _, Place};
 use crate::table::{Spread, Table, Verdict, or_dash, ratio};
 
 const SHORT: u32 = 10;
-const LONG: u32 = 100_000;
+pub const LONG: u32 = 100_000;
 const AT_MOST: f64 = 1.2;
 /// The deployment that the history is made of.
 const FIRST: &str = "0.9.0";
@@ -78,18 +78,32 @@ fn report(short: Option<Spread>, long: Option<Spread>, rounds: usize) -> Vec<Ver
 
 /// Adds `count` deployments of releases of their own that went live after the newest one, each a copy of it in
 /// everything but name, with its operation and its audit record.
-async fn add_history(database: &Path, count: u32) -> Result<()> {
+pub async fn add_history(database: &Path, count: u32) -> Result<()> {
+    add(
+        database,
+        count,
+        &[
+            ("releases", CHANGED_IN_RELEASES),
+            ("deployments", CHANGED_IN_DEPLOYMENTS),
+            ("operations", CHANGED_IN_OPERATIONS),
+            ("audit", &[]),
+        ],
+    )
+    .await
+}
+
+/// Adds `count` rollbacks that are copies of the newest one.
+pub async fn add_rollbacks(database: &Path, count: u32) -> Result<()> {
+    add(database, count, &[("deployment_rollback_events", &[])]).await
+}
+
+async fn add(database: &Path, count: u32, tables: &[(&'static str, &Changed)]) -> Result<()> {
     let options = SqliteConnectOptions::new().filename(database).busy_timeout(crate::process::LIMIT);
     let mut connection = SqliteConnection::connect_with(&options)
         .await
         .with_context(|| format!("no SQLite file at {}", database.display()))?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (table, changed) in [
-        ("releases", CHANGED_IN_RELEASES),
-        ("deployments", CHANGED_IN_DEPLOYMENTS),
-        ("operations", CHANGED_IN_OPERATIONS),
-        ("audit", &[]),
-    ] {
+    for (table, changed) in tables.iter().copied() {
         let copy = copy_of_newest(&mut transaction, table, changed).await?;
         sqlx::query(sqlx::AssertSqlSafe(copy)).bind(count).execute(&mut *transaction).await.context(table)?;
     }
