@@ -57,9 +57,6 @@ fn error_pages() -> BTreeSet<String> {
     names.filter(|name| name != "README").collect()
 }
 
-/// Commands that pages name as not built. Once one is there, the pages have to say so.
-const UNBUILT: [&str; 1] = ["orchestrate report"];
-
 /// What people read: the pages beside the workspace's manifest, and all of `docs/`.
 fn documents() -> Vec<PathBuf> {
     let mut pages = files(&root().join("docs"), ".md");
@@ -240,7 +237,7 @@ fn commands(text: &str) -> BTreeSet<String> {
     let ticked: Vec<&str> = prose.split('`').skip(1).step_by(2).collect();
     let all = fenced.chain(ticked).filter(|line| line.starts_with("orchestrate "));
     let bare = all.map(|line| line.split(" #").next().unwrap_or(line).trim().replace(['[', ']'], " "));
-    bare.filter(|line| !UNBUILT.contains(&line.as_str())).collect()
+    bare.collect()
 }
 
 /// What `--help` prints after these words; none where it is no command.
@@ -279,17 +276,6 @@ fn every_command_that_a_page_tells_to_type_exists_with_its_options() {
             let only_options = command.split_whitespace().nth(1).is_some_and(|word| word.starts_with('-'));
             assert!(!chain.is_empty() || only_options, "{}: `{command}` is no command", page.display());
         }
-    }
-}
-
-#[test]
-fn what_is_said_not_to_be_built_is_not_there() {
-    let readme = read(&root().join("README.md"));
-    for command in UNBUILT {
-        assert!(readme.contains(&format!("`{command}`")), "README does not name `{command}`");
-        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
-        let parent = help(&words[..words.len() - 1]).unwrap();
-        assert!(!lists(&parent, words[words.len() - 1]), "`{command}` is there; README says that it is not");
     }
 }
 
