@@ -131,8 +131,6 @@ fn what_is_not_built_is_refused_by_name() {
     let scene = Scene::empty();
     yaml(&scene, "", "    requires_approval: true\n");
     refused(&scene, "ORC-0230", &["`requires_approval: true` is not built yet", "orchestrate.yaml:8:"]);
-    yaml(&scene, "notifications: [{ type: slack, url: \"https://hooks.example/x\" }]\n", "");
-    refused(&scene, "ORC-0230", &["`notifications.type: slack` is not built yet"]);
     scene
         .typed("deploy -e production --version 1 --strategy rainbow")
         .ends(2)

@@ -229,3 +229,75 @@ fn without_channels_there_is_nothing_to_test() {
     scene.typed("notify status").ok().prints("0 pending, 0 delivered, 0 given up on");
     scene.typed("notify flush").ok();
 }
+
+#[test]
+fn a_slack_thread_tells_an_operation_from_its_beginning_to_its_end() {
+    let receiver = Receiver::start(None);
+    receiver.on().answer(Answer::Full {
+        status: 200,
+        headers: Vec::new(),
+        body: r#"{"ok":true,"ts":"17.1"}"#.into(),
+    });
+    let mut scene = Scene::new();
+    scene.variable("SLACK_TOKEN", "xoxb-hunter2");
+    let kinds = ["rollback_started", "rollback", "hold_set", "hold_lifted"];
+    scene.config["notifications"] = json!([
+        { "type": "slack", "url": receiver.on().url(), "token": "${SLACK_TOKEN}", "channel": "#deploys", "on": kinds,
+          "environments": ["production"], "template": "{{ kind }} in {{ environment }}" },
+    ]);
+    scene.write_config();
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    scene.rollback().ok();
+    scene.run(&["deploy", "unhold", "1.1.0", "--env", "production", "--reason", "mended"]).ok();
+    scene.run(&["deploy", "hold", "1.1.0", "--env", "production", "--reason", "not quite"]).ok();
+    let told: Vec<(String, Value)> = receiver
+        .receives(4)
+        .iter()
+        .map(|request| {
+            assert_eq!(request.header("authorization"), "Bearer xoxb-hunter2");
+            (body(request)["text"].as_str().unwrap().to_owned(), body(request)["thread_ts"].clone())
+        })
+        .collect();
+    let of = |kind: &str| format!("{kind} in production");
+    let wanted = [
+        (of("rollback_started"), Value::Null),
+        (of("rollback"), json!("17.1")),
+        (of("hold_lifted"), Value::Null),
+        (of("hold_set"), Value::Null),
+    ];
+    assert_eq!(told, wanted);
+    all_sent(&scene, 1);
+    let status = scene.run(&["notify", "status"]).ok();
+    assert!(!status.stdout.contains("hunter2"), "{status:?}");
+}
+
+#[test]
+fn a_command_is_told_and_one_that_fails_is_tried_again() {
+    let mut scene = Scene::new();
+    let out = scene.home.with_file_name("told");
+    let tell =
+        format!("cat >> '{0}'; test -e '{0}.again' || {{ touch '{0}.again'; exit 1; }}", out.display());
+    scene.config["notifications"] =
+        json!([{ "type": "command", "command": ["sh", "-c", tell], "on": ["deployment"] }]);
+    scene.write_config();
+    scene.deploy("1.0.0").ok();
+    until("it was told", || out.exists().then_some(()));
+    let failed = until("the first attempt counts", || {
+        let status = scene.run(&["notify", "status", "--format", "json"]).ok().json();
+        (status["notices"][0]["attempts"] == 1).then_some(status)
+    });
+    assert!(failed["notices"][0]["last_error"].as_str().unwrap().contains("exit status: 1"), "{failed}");
+    assert_eq!(failed["notices"][0]["to"], "sh");
+    scene.run(&["notify", "flush"]).ok();
+    until("it is accepted", || {
+        let status = scene.run(&["notify", "status", "--format", "json"]).ok().json();
+        (status["delivered"] == 1).then_some(())
+    });
+    let told = std::fs::read_to_string(&out).unwrap();
+    let notices: Vec<Value> =
+        serde_json::Deserializer::from_str(&told).into_iter().collect::<Result<_, _>>().unwrap();
+    assert_eq!(notices.len(), 2);
+    assert_eq!(notices[0], notices[1], "the same notice with the same key");
+    assert_eq!(notices[0]["data"]["first"], true);
+}

@@ -290,7 +290,9 @@ fn variables(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_environment_variable_is_explained() {
-    let docs = ["docs/operations.md", "docs/service.md"].map(|page| read(&root().join(page))).concat();
+    let docs = ["docs/operations.md", "docs/service.md", "docs/notifications.md"]
+        .map(|page| read(&root().join(page)))
+        .concat();
     let explained = variables(&docs);
     let sources = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
     let sources = sources.filter(|path| !path.ends_with("orchestrate-testkit")).map(|path| path.join("src"));

@@ -86,8 +86,13 @@ pub trait Router: Send + Sync {
 /// Tells people. A failed delivery is retried by the outbox, never by the caller.
 #[async_trait]
 pub trait Notifier: Send + Sync {
-    /// Makes one attempt; `secret` signs it where the channel has one.
-    async fn deliver(&self, notice: &Notice, secret: Option<&SecretText>) -> Result<(), DeliveryError>;
+    /// Makes one attempt; `secret` signs it, or lets it in, where the channel has one. What the receiver calls the message is
+    /// returned where later ones of the same operation can hang on it.
+    async fn deliver(
+        &self,
+        notice: &Notice,
+        secret: Option<&SecretText>,
+    ) -> Result<Option<Receipt>, DeliveryError>;
 }
 
 /// Time, as an argument.
@@ -98,6 +103,10 @@ pub trait Clock: Send + Sync {
     fn running_for(&self) -> Span;
     async fn sleep(&self, span: Span);
 }
+
+/// A message by its receiver's own name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt(pub String);
 
 /// Something to tell people, as it lies in the outbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +119,8 @@ pub struct Notice {
     pub created_at: Timestamp,
     /// The body, as JSON.
     pub payload: serde_json::Value,
+    /// The first message of the same operation in the same channel, where later ones hang on it.
+    pub thread: Option<Receipt>,
 }
 
 /// Why a notice was not accepted.

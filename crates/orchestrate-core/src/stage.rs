@@ -104,7 +104,7 @@ pub(crate) fn baking(span: Span) -> EnvironmentSettings {
 }
 
 pub(crate) fn hook(url: &str, on: &[NoticeKind]) -> Channel {
-    Channel::Webhook { url: url.into(), address: None, secret: None, on: on.to_vec() }
+    Channel::webhook(url, on)
 }
 
 /// In memory where there is such a place: the sweeps write many thousand times.

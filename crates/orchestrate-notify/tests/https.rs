@@ -9,7 +9,7 @@ use std::time::Duration;
 use orchestrate_core::notification::{Channel, NoticeKind};
 use orchestrate_core::ports::{DeliveryError, Notice, Notifier as _};
 use orchestrate_core::time::Timestamp;
-use orchestrate_notify::WebhookNotifier;
+use orchestrate_notify::ChannelNotifier;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -65,12 +65,13 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<()> {
 async fn deliver(url: String) -> Result<(), DeliveryError> {
     let notice = Notice {
         key: "rollback-7-completed".to_owned(),
-        channel: Channel::Webhook { url, address: None, secret: None, on: Vec::new() },
+        channel: Channel::webhook(url, &[]),
         kind: NoticeKind::Rollback,
         created_at: Timestamp::system_now(),
         payload: serde_json::json!({"id": 7}),
+        thread: None,
     };
-    WebhookNotifier::new().deliver(&notice, None).await
+    ChannelNotifier::new().deliver(&notice, None).await.map(drop)
 }
 
 #[tokio::test]

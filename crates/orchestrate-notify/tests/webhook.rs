@@ -11,7 +11,7 @@ use orchestrate_core::notification::{Channel, NoticeKind, SecretRef};
 use orchestrate_core::ports::{DeliveryError, Notice, Notifier as _};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::{Span, Timestamp};
-use orchestrate_notify::WebhookNotifier;
+use orchestrate_notify::ChannelNotifier;
 use orchestrate_testkit::{Answer, Received, WebhookReceiver};
 use serde_json::json;
 
@@ -21,15 +21,16 @@ const WITHIN: Duration = Duration::from_secs(10);
 fn notice(url: String) -> Notice {
     Notice {
         key: "rollback-7-completed".to_owned(),
-        channel: Channel::Webhook { url, address: None, secret: None, on: Vec::new() },
+        channel: Channel::webhook(url, &[]),
         kind: NoticeKind::Rollback,
         created_at: "2026-11-22T03:00:00.000Z".parse().unwrap(),
         payload: json!({"id": 7, "environment": "production"}),
+        thread: None,
     }
 }
 
 async fn deliver(url: String) -> Result<(), DeliveryError> {
-    WebhookNotifier::new().deliver(&notice(url), None).await
+    ChannelNotifier::new().deliver(&notice(url), None).await.map(drop)
 }
 
 async fn answered(answer: Answer) -> Result<(), DeliveryError> {
@@ -58,7 +59,7 @@ async fn a_notice_arrives_signed_and_whole() {
     let receiver = WebhookReceiver::start().await.unwrap();
     let before = Timestamp::system_now().as_millis() / 1_000;
     let notice = notice(receiver.url());
-    WebhookNotifier::new().deliver(&notice, Some(&SecretText::new(SECRET))).await.unwrap();
+    ChannelNotifier::new().deliver(&notice, Some(&SecretText::new(SECRET))).await.unwrap();
     let received = receiver.await_received(1, WITHIN).await.unwrap();
     let request = &received[0];
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/hook"));
@@ -80,7 +81,7 @@ async fn a_notice_arrives_signed_and_whole() {
 async fn every_attempt_has_the_same_id_and_body() {
     let receiver = WebhookReceiver::start().await.unwrap();
     receiver.answer_next([Answer::Status(500), Answer::Drop]);
-    let (notifier, notice) = (WebhookNotifier::new(), notice(receiver.url()));
+    let (notifier, notice) = (ChannelNotifier::new(), notice(receiver.url()));
     assert!(notifier.deliver(&notice, None).await.unwrap_err().retry);
     assert!(notifier.deliver(&notice, None).await.unwrap_err().retry);
     notifier.deliver(&notice, None).await.unwrap();
@@ -98,10 +99,10 @@ async fn a_notice_that_must_be_signed_is_not_sent_unsigned() {
     let receiver = WebhookReceiver::start().await.unwrap();
     let mut notice = notice(receiver.url());
     let secret = Some(SecretRef { name: "hook".to_owned(), version: 1 });
-    notice.channel = Channel::Webhook { url: receiver.url(), address: None, secret, on: Vec::new() };
-    assert!(WebhookNotifier::new().deliver(&notice, None).await.unwrap_err().retry);
+    notice.channel = Channel { secret, ..Channel::webhook(receiver.url(), &[]) };
+    assert!(ChannelNotifier::new().deliver(&notice, None).await.unwrap_err().retry);
     let broken = SecretText::new("whsec_hunter2!");
-    let error = WebhookNotifier::new().deliver(&notice, Some(&broken)).await.unwrap_err();
+    let error = ChannelNotifier::new().deliver(&notice, Some(&broken)).await.unwrap_err();
     assert!(!error.retry && !error.message.contains("hunter2"), "{error:?}");
     assert!(receiver.received().is_empty());
 }
@@ -161,7 +162,7 @@ async fn of_an_endless_answer_only_the_start_is_read() {
     let receiver = WebhookReceiver::start().await.unwrap();
     receiver.answer(Answer::Endless(500));
     // Longer than the test may take: reading on would be noticed as the timeout of the test, not of the client.
-    let notifier = WebhookNotifier::with_timeouts(WITHIN, Duration::from_secs(600));
+    let notifier = ChannelNotifier::with_timeouts(WITHIN, Duration::from_secs(600));
     let notice = notice(receiver.url());
     let error = tokio::time::timeout(WITHIN, notifier.deliver(&notice, None)).await.unwrap().unwrap_err();
     assert!(error.retry && error.message.len() < 400, "{error:?}");
@@ -171,7 +172,7 @@ async fn of_an_endless_answer_only_the_start_is_read() {
 async fn a_slow_receiver_costs_no_more_than_the_timeout() {
     let receiver = WebhookReceiver::start().await.unwrap();
     receiver.answer(Answer::After(Duration::from_secs(600)));
-    let notifier = WebhookNotifier::with_timeouts(Duration::from_millis(200), Duration::from_millis(300));
+    let notifier = ChannelNotifier::with_timeouts(Duration::from_millis(200), Duration::from_millis(300));
     let started = Instant::now();
     let error = notifier.deliver(&notice(receiver.url()), None).await.unwrap_err();
     assert!(error.retry && error.message.contains("in time"), "{error:?}");

@@ -77,15 +77,14 @@ async fn hand_out(
 
 /// What tells one channel from another.
 fn address(channel: &Channel) -> String {
-    let Channel::Webhook { url, address, .. } = channel;
-    match address {
-        Some(kept) => format!("{url} {} {}", kept.name, kept.version),
-        None => url.clone(),
+    match &channel.address {
+        Some(kept) => format!("{} {} {}", channel.url, kept.name, kept.version),
+        None => channel.url.clone(),
     }
 }
 
 async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
-    let opened = opened(daemon, &record.notice).await;
+    let opened = opened(daemon, record).await;
     let Some(site) = daemon.site() else { return attempt(daemon, record, opened).await };
     // Who has not the key leaves it to the others.
     if let Err(error) = &opened {
@@ -120,7 +119,7 @@ async fn attempt(daemon: &Daemon, record: &OutboxRecord, opened: Result<(Notice,
         Err(error) => Err(DeliveryError { message: error.full_message(), retry: true, retry_after: None }),
     };
     let recorded = match result {
-        Ok(()) => db.notice_delivered(record.id, record.rollback, now()).await,
+        Ok(receipt) => db.notice_delivered(record.id, record.rollback, receipt.as_ref(), now()).await,
         Err(error) => {
             let attempt = record.attempts + 1;
             let pause = error
@@ -146,14 +145,17 @@ async fn not_recorded(daemon: &Daemon, error: &Error) {
     daemon.options.ports.clock.sleep(Span::from_secs(5)).await;
 }
 
-/// The notice with the whole URL of its channel, and the secret that signs it.
-async fn opened(daemon: &Daemon, notice: &Notice) -> Result<(Notice, Option<SecretText>)> {
-    let Channel::Webhook { address, secret, .. } = &notice.channel;
-    let mut notice = notice.clone();
-    if let Some(whole) = kept(daemon, address.as_ref()).await? {
+/// The notice with the whole URL of its channel and the message that it hangs on, and the channel's secret.
+async fn opened(daemon: &Daemon, record: &OutboxRecord) -> Result<(Notice, Option<SecretText>)> {
+    let mut notice = record.notice.clone();
+    if notice.channel.via.has_threads() {
+        notice.thread = daemon.options.db.thread_of(record).await?;
+    }
+    let secret = kept(daemon, notice.channel.secret.as_ref()).await?;
+    if let Some(whole) = kept(daemon, notice.channel.address.as_ref()).await? {
         notice.channel = notice.channel.addressed(&whole);
     }
-    Ok((notice, kept(daemon, secret.as_ref()).await?))
+    Ok((notice, secret))
 }
 
 async fn kept(daemon: &Daemon, reference: Option<&SecretRef>) -> Result<Option<SecretText>> {

@@ -119,12 +119,12 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
     if let Some(only) = args.env.as_ref().filter(|only| !config.environments.contains_key(*only)) {
         return Err(intake::unknown(only, &config).into());
     }
-    let channels = intake::channels(wiring, &config).await?;
     let (actor, now) = (crate::host::actor(), SystemClock.now());
     let mut applied = Vec::new();
     for (name, environment) in &config.environments {
         let (db, settings) = (&wiring.db, &environment.settings);
         wiring.only_here(asked("apply", name, &actor)).await?;
+        let channels = intake::channels(wiring, &config, name).await?;
         let changed = db.apply_environment(name, &config.service, settings, &channels, &actor, now).await;
         let changed = noted(db, asked("apply", name, &actor), changed).await?;
         applied.push(serde_json::json!({ "name": name, "changed": changed }));

@@ -9,7 +9,7 @@ use orchestrate_core::data_change::DataChange;
 use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
-use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
+use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef, Via};
 use orchestrate_core::ports::{Clock as _, Progress, SystemClock};
 use orchestrate_core::release::{Artifact, Contents};
 use orchestrate_core::secrets::SecretText;
@@ -132,7 +132,7 @@ impl Intended {
     /// Records the environment as it is intended now.
     pub async fn apply(&self, wiring: &Wiring, environment: &EnvironmentName) -> Result<bool> {
         let Some(config) = &self.config else { return Ok(false) };
-        let channels = channels(wiring, config).await?;
+        let channels = channels(wiring, config, environment).await?;
         let (actor, now) = (crate::host::actor(), SystemClock.now());
         wiring.db.apply_environment(environment, &self.service, &self.settings, &channels, &actor, now).await
     }
@@ -194,21 +194,35 @@ impl Intended {
     }
 }
 
-/// The config file's channels, with what is secret of them kept apart: the URL as well, since many hold a token.
-pub async fn channels(wiring: &Wiring, config: &ConfigFile) -> Result<Vec<Channel>> {
+/// The config file's channels for an environment, with what is secret of them kept apart: the URL as well, since many hold a
+/// token.
+pub async fn channels(
+    wiring: &Wiring,
+    config: &ConfigFile,
+    environment: &EnvironmentName,
+) -> Result<Vec<Channel>> {
     let mut channels = Vec::new();
     for (index, channel) in config.notifications.iter().enumerate() {
+        if !channel.environments.is_empty() && !channel.environments.contains(environment) {
+            continue;
+        }
         let name = format!("{}/{index}", config.service);
         let address = format!("{name}/url");
-        let mut values = BTreeMap::from([(address.clone(), SecretText::new(channel.url.clone()))]);
+        let is_address = !matches!(channel.via, Via::Command { .. });
+        let mut values = BTreeMap::new();
+        if is_address {
+            values.insert(address.clone(), SecretText::new(channel.url.clone()));
+        }
         values.extend(channel.secret.clone().map(|secret| (name.clone(), secret)));
         let versions = keep(wiring, SECRET_SCOPE, &values).await?;
         let kept = |name: String| versions.get(&name).map(|&version| SecretRef { name, version });
-        channels.push(Channel::Webhook {
-            url: masked_address(&channel.url),
+        channels.push(Channel {
+            via: channel.via.clone(),
+            url: if is_address { masked_address(&channel.url) } else { channel.url.clone() },
             address: kept(address),
             secret: kept(name),
             on: channel.on.clone(),
+            template: channel.template.clone(),
         });
     }
     Ok(channels)
@@ -227,8 +241,11 @@ async fn keep(
     Ok(versions)
 }
 
-/// Where a webhook goes, without what may be a credential.
+/// Where a channel goes, without what may be a credential.
 pub fn masked_address(url: &str) -> String {
+    if let Some(command) = url.strip_prefix("command:") {
+        return command.split(' ').next().unwrap_or_default().to_owned();
+    }
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

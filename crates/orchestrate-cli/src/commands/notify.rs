@@ -43,6 +43,7 @@ async fn test(
             channel: channel.clone(),
             payload,
             rollback: None,
+            subject: None,
             now,
         };
         wiring.db.enqueue_notice(&notice).await?;
@@ -107,8 +108,7 @@ fn json(record: &OutboxRecord) -> serde_json::Value {
 }
 
 fn place(channel: &Channel) -> String {
-    let Channel::Webhook { url, .. } = channel;
-    super::intake::masked_address(url)
+    super::intake::masked_address(&channel.url)
 }
 
 async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {

@@ -12,7 +12,7 @@ use orchestrate_core::plan::Step;
 use orchestrate_core::ports::{Ports, Progress, SystemClock};
 use orchestrate_core::time::Span;
 use orchestrate_core::{Error, Result};
-use orchestrate_notify::{WebhookNotifier, backoff};
+use orchestrate_notify::{ChannelNotifier, backoff};
 use orchestrate_providers::Hosted;
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::witness::ReleaseWitness;
@@ -85,7 +85,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         wake: home.wake_socket(),
         db: wiring.db,
         ports,
-        notifier: Arc::new(WebhookNotifier::new()),
+        notifier: Arc::new(ChannelNotifier::new()),
         keys: wiring.keys,
         backoff,
         instances_changed: providers.subscribe(),

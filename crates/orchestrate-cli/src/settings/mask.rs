@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::interpolate;
 use super::yaml::{Kind, Node};
 
+/// Where a channel goes, which often holds a token or a password.
+const ADDRESSES: [&str; 2] = ["url", "server"];
+
 /// The values under every key that means a secret, or is near to one by a typing error.
 pub(super) fn in_tree(root: &Node, text: &str) -> Vec<Range<usize>> {
     let mut masked = Vec::new();
@@ -21,7 +24,7 @@ fn collect(node: &Node, secret: bool, masked: &mut Vec<Range<usize>>) {
         Kind::Map(entries) => {
             for (key, value) in entries {
                 let key = if let Kind::Text(key) = &key.kind { key.as_str() } else { "" };
-                // The URL of a channel often holds a token; that of an environment does not.
+                // The address of a channel may hold a secret; that of an environment does not.
                 if key == "notifications" {
                     collect_urls(value, masked);
                 }
@@ -41,7 +44,7 @@ fn collect_urls(node: &Node, masked: &mut Vec<Range<usize>>) {
         Kind::List(items) => items.iter().for_each(|item| collect_urls(item, masked)),
         Kind::Map(entries) => {
             for (key, value) in entries {
-                if matches!(&key.kind, Kind::Text(key) if key == "url") {
+                if matches!(&key.kind, Kind::Text(key) if ADDRESSES.contains(&key.as_str())) {
                     collect(value, true, masked);
                 }
             }
@@ -52,7 +55,7 @@ fn collect_urls(node: &Node, masked: &mut Vec<Range<usize>>) {
 
 fn means_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["secret", "password", "passwd", "token"].iter().any(|word| key.contains(word))
+    ["secret", "password", "passwd", "token", "routing_key"].iter().any(|word| key.contains(word))
         || strsim::damerau_levenshtein(&key, "secret") <= 2
         || strsim::damerau_levenshtein(&key, "secrets") <= 2
 }
@@ -101,7 +104,7 @@ fn secret_value_start(line: &str) -> Option<usize> {
             .rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
             .map_or(0, |at| at + key[at..].chars().next().map_or(1, char::len_utf8))..];
         from += word.len();
-        if word.ends_with(':') && (means_secret(key) || key == "url") {
+        if word.ends_with(':') && (means_secret(key) || ADDRESSES.contains(&key)) {
             return Some(from + line[from..].len() - line[from..].trim_start().len());
         }
     }

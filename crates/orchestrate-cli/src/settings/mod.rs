@@ -160,7 +160,7 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
     refuse_what_cannot_run(section.required("release")?, &release, environments.values())?;
     refuse_unsigned_git(&section, &release, environments.values())?;
     let mut channels = Vec::new();
-    section.set("notifications", &mut channels, notifications::read)?;
+    section.set("notifications", &mut channels, |field| notifications::read(field, &environment_names))?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

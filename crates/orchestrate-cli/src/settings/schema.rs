@@ -246,16 +246,30 @@ fn health_check() -> Value {
 }
 
 fn notification() -> Value {
-    mapping(
-        "One channel.",
-        &["type", "url"],
-        json!({
-            "type": word("What kind of channel it is.", &names(notifications::TYPES)),
-            "url": text("Where notices are posted.", "https?://.+"),
-            "secret": any_text("Signs what is sent."),
-            "on": list("Which notices; every one, if there is none.", word("A notice.", &names(notifications::KINDS))),
-        }),
-    )
+    let of = |(name, kind): &(&str, notifications::Type)| {
+        let properties = kind.keys.iter().map(|key| ((*key).to_owned(), channel_key(key, name)));
+        mapping("One channel.", kind.required, Value::Object(properties.collect()))
+    };
+    json!({ "description": "One channel.", "oneOf": notifications::TYPES.iter().map(of).collect::<Vec<_>>() })
+}
+
+fn channel_key(key: &str, kind: &str) -> Value {
+    match key {
+        "type" => word("What kind of channel it is.", &[kind]),
+        "url" => text("Where notices are posted.", "https?://.+"),
+        "server" => text("The mail server, with its user and password.", "smtps?://.+"),
+        "to" => list("Who gets it.", any_text("An address.")),
+        "command" => command(),
+        "timeout" => text("How long the command may take.", SPAN),
+        "on" => list("Which notices.", word("A notice.", &names(notifications::KINDS))),
+        "environments" => list("Of which environments; of all, if there is none.", any_text("A name.")),
+        "template" => any_text("What is said in place of the sentence."),
+        "secret" => any_text("Signs what is sent."),
+        "token" => any_text("The token of a bot."),
+        "channel" => any_text("Where the bot posts."),
+        "routing_key" => any_text("The key of the integration."),
+        _ => any_text("Who it is from."),
+    }
 }
 
 pub(super) fn mapping(description: &str, required: &[&str], properties: Value) -> Value {

@@ -13,15 +13,8 @@ const fn value(setting: &'static str, value: &'static str, instead: &'static str
     Unbuilt { setting, value: Some(value), instead }
 }
 
-const CHANNEL: &str = "use `webhook`";
-
-pub(super) const UNBUILT: &[Unbuilt] = &[
-    value("notifications.type", "slack", CHANNEL),
-    value("notifications.type", "teams", CHANNEL),
-    value("notifications.type", "pagerduty", CHANNEL),
-    value("notifications.type", "email", CHANNEL),
-    value("requires_approval", "true", "leave it out, or write `false`"),
-];
+pub(super) const UNBUILT: &[Unbuilt] =
+    &[value("requires_approval", "true", "leave it out, or write `false`")];
 
 /// Why the setting at `path` (with this value, or the key itself) is refused, if it is not built.
 pub(super) fn refusal(path: &str, value: Option<&str>) -> Option<String> {

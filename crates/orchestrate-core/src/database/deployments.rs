@@ -113,6 +113,19 @@ impl Database {
     }
 }
 
+/// Whether nothing had gone live in the environment before this one.
+pub(crate) async fn is_first(tx: &mut Tx, deployment: &Deployment) -> Result<bool> {
+    let row = query(
+        "SELECT id FROM deployments WHERE environment = $1 AND id < $2 AND went_live_at IS NOT NULL \
+     ORDER BY id DESC LIMIT 1",
+    )
+    .bind(deployment.environment.to_string())
+    .bind(deployment.id.0)
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.is_none())
+}
+
 pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<DeploymentId> {
     let row = query(
         "INSERT INTO deployments (environment, release_id, version, provider, strategy, status, actor, reason, \

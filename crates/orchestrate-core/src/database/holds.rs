@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::audit::{self, Entry};
 use super::sql::query;
-use super::{Database, Tx, commit};
+use super::{Database, Tx, commit, environments, outbox};
 use crate::error::{Error, Result};
 use crate::name::{EnvironmentName, RollbackId, Version};
+use crate::notification::{NoticeKind, Told};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +63,7 @@ impl Database {
         let detail = serde_json::json!({ "version": version });
         let entry = Entry { at: now, environment, actor, action: "hold_set", reason: Some(reason), detail };
         audit::record(&mut tx, entry);
+        tell_of(&mut tx, environment, NoticeKind::HoldSet, version, actor, Some(reason), now).await?;
         commit(tx).await
     }
 
@@ -82,8 +84,24 @@ impl Database {
         let detail = serde_json::json!({ "version": version });
         let entry = Entry { at: now, environment, actor, action: "hold_lifted", reason, detail };
         audit::record(&mut tx, entry);
+        tell_of(&mut tx, environment, NoticeKind::HoldLifted, version, actor, reason, now).await?;
         commit(tx).await
     }
+}
+
+/// Of what a person does; a rollback's own hold is part of what its notice tells.
+async fn tell_of(
+    tx: &mut Tx,
+    environment: &EnvironmentName,
+    kind: NoticeKind,
+    version: &Version,
+    actor: &str,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(record) = environments::fetch(tx, environment).await? else { return Ok(()) };
+    let (version, actor, reason) = (version.clone(), actor.to_owned(), reason.map(str::to_owned));
+    outbox::tell(tx, &record, kind, Told::Hold { version, actor, reason }, None, now).await
 }
 
 /// Sets a hold; false if the version was held already.

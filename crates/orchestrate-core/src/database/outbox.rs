@@ -2,11 +2,11 @@
 
 use super::row::{Row, to_json};
 use super::sql::query;
-use super::{Database, Tx, audit, commit};
+use super::{Database, EnvironmentRecord, Tx, audit, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, RollbackId};
-use crate::notification::{Channel, NoticeKind};
-use crate::ports::Notice;
+use crate::notification::{Channel, NoticeKind, Told};
+use crate::ports::{Notice, Receipt};
 use crate::time::Timestamp;
 use serde::Serialize;
 
@@ -44,6 +44,8 @@ pub struct NewNotice {
     pub channel: Channel,
     pub payload: serde_json::Value,
     pub rollback: Option<RollbackId>,
+    /// The operation that it is about, if it is about one.
+    pub subject: Option<String>,
     pub now: Timestamp,
 }
 
@@ -58,6 +60,7 @@ pub struct OutboxRecord {
     pub next_attempt_at: Option<Timestamp>,
     pub last_error: Option<String>,
     pub delivered_at: Option<Timestamp>,
+    pub subject: Option<String>,
 }
 
 impl Database {
@@ -130,15 +133,17 @@ impl Database {
         &self,
         id: i64,
         rollback: Option<RollbackId>,
+        receipt: Option<&Receipt>,
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         query(
-            "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, delivered_at = $2, last_error = NULL \
-             WHERE id = $1",
+            "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, delivered_at = $2, last_error = NULL, \
+             receipt = $3 WHERE id = $1",
         )
         .bind(id)
         .bind(now.to_string())
+        .bind(receipt.map(|receipt| receipt.0.clone()))
         .execute(&mut tx)
         .await?;
         if let Some(rollback) = rollback {
@@ -152,6 +157,21 @@ impl Database {
             .await?;
         }
         commit(tx).await
+    }
+
+    /// The first message about the same operation that the same channel accepted.
+    pub async fn thread_of(&self, record: &OutboxRecord) -> Result<Option<Receipt>> {
+        let Some(subject) = &record.subject else { return Ok(None) };
+        let row = query(
+            "SELECT receipt FROM outbox WHERE subject = $1 AND channel = $2 AND receipt IS NOT NULL AND id < $3 \
+             ORDER BY id LIMIT 1",
+        )
+        .bind(subject.clone())
+        .bind(to_json(&record.notice.channel)?)
+        .bind(record.id)
+        .fetch_optional(&mut *self.connection().await?)
+        .await?;
+        row.map(|row| row.text("receipt").map(Receipt)).transpose()
     }
 
     /// Whether a notice still waits to be delivered now, as the records say in this moment.
@@ -212,8 +232,8 @@ impl Database {
 
 pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
     query(
-        "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (notice_key) DO NOTHING",
+        "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, subject, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (notice_key) DO NOTHING",
     )
     .bind(notice.key.clone())
     .bind(notice.environment.as_ref().map(ToString::to_string))
@@ -221,9 +241,36 @@ pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
     .bind(to_json(&notice.channel)?)
     .bind(notice.payload.to_string())
     .bind(notice.rollback.map(|id| id.0))
+    .bind(notice.subject.clone())
     .bind(notice.now.to_string())
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// Writes a notice for every channel that wants it.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    kind: NoticeKind,
+    told: Told,
+    rollback: Option<RollbackId>,
+    now: Timestamp,
+) -> Result<()> {
+    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
+    {
+        let notice = NewNotice {
+            key: format!("{}-{}-{}-{index}", told.key(kind), environment.environment.name, now.as_millis()),
+            environment: Some(environment.environment.name.clone()),
+            kind,
+            channel: channel.clone(),
+            payload: told.payload(kind, environment)?,
+            rollback,
+            subject: told.subject(),
+            now,
+        };
+        enqueue(tx, &notice).await?;
+    }
     Ok(())
 }
 
@@ -236,6 +283,7 @@ fn read(row: &Row) -> Result<OutboxRecord> {
             kind: row.parsed("kind", NoticeKind::parse)?,
             created_at: row.time("created_at")?,
             payload: row.json("payload")?,
+            thread: None,
         },
         environment: row.opt_text("environment")?.map(EnvironmentName::new).transpose()?,
         rollback: row.opt_int("rollback_id")?.map(RollbackId),
@@ -244,5 +292,6 @@ fn read(row: &Row) -> Result<OutboxRecord> {
         next_attempt_at: row.opt_time("next_attempt_at")?,
         last_error: row.opt_text("last_error")?,
         delivered_at: row.opt_time("delivered_at")?,
+        subject: row.opt_text("subject")?,
     })
 }

@@ -19,11 +19,12 @@ pub(crate) use stop::{begin_stop, conclude_stop};
 use super::journal::{Entry, StepEvent};
 use super::{Failure, Operation};
 use crate::database::audit::{self, Entry as Audit};
+pub(crate) use crate::database::outbox::tell;
 use crate::database::{
-    Database, EnvironmentRecord, NewNotice, OperationStatus, Tx, leases, operations, outbox, restored, slots,
+    Database, EnvironmentRecord, OperationStatus, Tx, leases, operations, restored, slots,
 };
 use crate::error::{Error, Result};
-use crate::name::{EnvironmentName, Fence, RollbackId};
+use crate::name::{EnvironmentName, Fence};
 use crate::notification::{NoticeKind, Told};
 use crate::plan::{Plan, Step};
 use crate::ports::Ports;
@@ -192,29 +193,4 @@ async fn record_needs_attention(
         return Ok(());
     }
     tell(tx, environment, NoticeKind::NeedsAttention, told, record.rollback, now).await
-}
-
-/// Writes a notice for every channel that wants it.
-pub(crate) async fn tell(
-    tx: &mut Tx,
-    environment: &EnvironmentRecord,
-    kind: NoticeKind,
-    told: Told,
-    rollback: Option<RollbackId>,
-    now: Timestamp,
-) -> Result<()> {
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
-    {
-        let notice = NewNotice {
-            key: format!("{}-{}-{}-{index}", told.key(kind), environment.environment.name, now.as_millis()),
-            environment: Some(environment.environment.name.clone()),
-            kind,
-            channel: channel.clone(),
-            payload: told.payload(kind, environment)?,
-            rollback,
-            now,
-        };
-        outbox::enqueue(tx, &notice).await?;
-    }
-    Ok(())
 }

@@ -72,7 +72,7 @@ fn time(seconds: i64) -> Timestamp {
 }
 
 fn hook(url: &str, on: &[NoticeKind]) -> Channel {
-    Channel::Webhook { url: url.into(), address: None, secret: None, on: on.to_vec() }
+    Channel::webhook(url, on)
 }
 
 pub async fn environments(fresh: Fresh) {

@@ -15,6 +15,7 @@ async fn enqueue(db: &Database, key: &str, at: i64) {
         channel: hook("http://x", &[NoticeKind::Test]),
         payload: serde_json::json!({ "text": key, "n": 1.5, "none": null }),
         rollback: None,
+        subject: None,
         now: time(at),
     };
     db.enqueue_notice(&notice).await.unwrap();
@@ -45,7 +46,7 @@ pub async fn notices_are_delivered_in_order(fresh: Fresh) {
     assert_eq!((record.status, record.attempts), (OutboxStatus::Pending, 0));
     assert_eq!(record.environment, Some(name("production")));
 
-    db.notice_delivered(record.id, None, time(5)).await.unwrap();
+    db.notice_delivered(record.id, None, None, time(5)).await.unwrap();
     assert_eq!(due(&db, 5).await, ["b", "c"]);
     let delivered = db.list_notices(10).await.unwrap().pop().unwrap();
     assert_eq!((delivered.status, delivered.attempts), (OutboxStatus::Delivered, 1));
@@ -83,7 +84,7 @@ pub async fn a_late_word_changes_nothing(fresh: Fresh) {
     db.notice_waits(id, "nobody has the key").await.unwrap();
     let waits = db.list_notices(1).await.unwrap().remove(0);
     assert_eq!((waits.attempts, waits.last_error.as_deref()), (0, Some("nobody has the key")));
-    db.notice_delivered(id, None, time(1)).await.unwrap();
+    db.notice_delivered(id, None, None, time(1)).await.unwrap();
     assert!(!db.is_due(id, time(1)).await.unwrap());
     // Somebody who slept for long tells of an attempt that failed.
     db.notice_failed(id, "status 503", Some(time(60)), time(2)).await.unwrap();

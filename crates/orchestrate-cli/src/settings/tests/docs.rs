@@ -40,7 +40,13 @@ fn the_page_names_every_key_and_every_word() {
         keys::CUSTOM,
         keys::CUSTOM_TIMEOUTS,
         keys::STATIC,
-        keys::NOTIFICATION,
+        keys::WEBHOOK,
+        keys::SLACK,
+        keys::TEAMS,
+        keys::PAGERDUTY,
+        keys::EMAIL,
+        keys::CDEVENTS,
+        keys::COMMAND,
         engine::router::KEYS,
         engine::docker::KEYS,
         engine::swarm::KEYS,
@@ -52,6 +58,7 @@ fn the_page_names_every_key_and_every_word() {
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));
     let words = words.chain(environment::DAYS.iter().map(|(word, _)| *word));
     let words = words.chain(notifications::KINDS.iter().map(|(word, _)| *word));
+    let words = words.chain(notifications::TYPES.iter().map(|(word, _)| *word));
     for word in all.into_iter().flatten().copied().chain(words) {
         let named = PAGE.contains(&format!("`{word}`")) || PAGE.contains(&format!(".{word}`"));
         assert!(named, "{word} is not on the page");

@@ -146,7 +146,8 @@ fn swarm(settings: &str) -> String {
 }
 
 fn unbuilt() -> Vec<(&'static str, String)> {
-    let channel = |kind: &str| with("") + &format!("notifications:\n  - {{ type: {kind}, channel: ops }}\n");
+    let notified = |channel: &str| with("") + &format!("notifications:\n  - {channel}\n");
+    let channel = |kind: &str| notified(&format!("{{ type: {kind}, channel: ops }}"));
     vec![
         ("steps that do not rise", with("strategy: { type: canary, steps: [10, 50, 25] }")),
         ("a step twice", with("strategy: { type: canary, steps: [10, 10] }")),
@@ -192,10 +193,24 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("limits of the kernel in a cluster", cluster("limits: { files: 10 }")),
         ("a user by name in a cluster", cluster("user: shop")),
         ("an approval", with("requires_approval: true")),
-        ("the channel slack", channel("slack")),
-        ("the channel teams", channel("teams")),
-        ("the channel pagerduty", channel("pagerduty")),
-        ("the channel email", channel("email")),
+        ("a channel of an unknown type", channel("irc")),
+        ("a key of another type", channel("teams")),
+        ("a bot's channel without its token", channel("slack")),
+        ("a slack with nothing", notified("{ type: slack }")),
+        ("a bot's token without its channel", notified("{ type: slack, token: xoxb-1 }")),
+        ("a pagerduty without its key", notified("{ type: pagerduty }")),
+        ("mail to nobody", notified("{ type: email, server: smtp://mail, from: a@x, to: [] }")),
+        ("mail from no address", notified("{ type: email, server: smtp://mail, from: ops, to: [a@x] }")),
+        ("mail by a web server", notified("{ type: email, server: http://mail, from: a@x, to: [a@x] }")),
+        ("a command that may take for ever", notified("{ type: command, command: [./tell], timeout: 1h }")),
+        (
+            "a template that cannot be read",
+            notified("{ type: teams, url: http://x, template: \"{{ service\" }"),
+        ),
+        (
+            "a channel of no environment here",
+            notified("{ type: teams, url: http://x, environments: [prod] }"),
+        ),
     ]
 }
 

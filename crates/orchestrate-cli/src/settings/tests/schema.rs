@@ -56,7 +56,10 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("kubernetes"), kubernetes::KEYS, "kubernetes."),
         (of("kubernetes/properties/resources"), kubernetes::RESOURCES, "resources."),
         (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS, "limits."),
-        ("/properties/notifications/items".into(), keys::NOTIFICATION, "notifications."),
+        ("/properties/notifications/items/oneOf/0".into(), keys::WEBHOOK, "notifications."),
+        ("/properties/notifications/items/oneOf/1".into(), keys::SLACK, "notifications."),
+        ("/properties/notifications/items/oneOf/4".into(), keys::EMAIL, "notifications."),
+        ("/properties/notifications/items/oneOf/6".into(), keys::COMMAND, "notifications."),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
         let found: Vec<&str> =
@@ -185,7 +188,9 @@ fn the_schema_and_load_judge_alike() {
         released("schema: { reads: [5], writes: 5 }"),
         released("schema: { reads: [5, 6] }"),
         released("irreversible: true"),
-        with("") + "notifications: [{ type: slack }]\n",
+        with("") + "notifications: [{ type: pager }]\n",
+        with("") + "notifications: [{ type: teams, url: http://x, channel: x }]\n",
+        with("") + "notifications: [{ type: email, server: smtp://x, from: a@x, to: a@x }]\n",
         with("") + "notifications: [{ type: webhook }]\n",
         "service: x\n".into(),
     ] {

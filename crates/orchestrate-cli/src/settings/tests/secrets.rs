@@ -52,6 +52,12 @@ fn refused() -> Vec<String> {
         with("") + "notifications: [{ type: webhook, url: http://x, secret: hunter2, on: [x] }]\n",
         with("") + "notifications:\n  - secret: hunter2\n    type: slack\n",
         with("") + "notifications:\n  - secret: hunter2\n   type: slack\n",
+        with("") + "notifications: [{ type: pagerduty, routing_key: hunter2, on: [x] }]\n",
+        with("") + "notifications: [{ type: slack, token: hunter2 }]\n",
+        with("")
+            + "notifications: [{ type: email, server: \"smtp//u:hunter2@mail\", from: a@x, to: [a@x] }]\n",
+        with("")
+            + "notifications: [{ type: email, server: \"smtp://u:hunter2@mail\", from: ops, to: [a@x] }]\n",
         with("") + "secrets: { A: hunter2 }\n",
         with("") + "environments: { secrets: hunter2 }\n",
     ];

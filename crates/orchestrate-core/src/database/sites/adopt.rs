@@ -142,6 +142,7 @@ async fn tell(
                 "from": adopted.from, "to": adopted.to, "text": text,
             }),
             rollback: None,
+            subject: None,
             now,
         };
         outbox::enqueue(tx, &notice).await?;

@@ -42,11 +42,11 @@ async fn a_rollback_is_told_to_those_who_want_it_and_counts_as_told_once_all_acc
 
     let (id, now) = (rolled.event.id, stage.world.clock.read());
     let sent = async || stage.rollback().get_rollback(id).await.unwrap().notification_sent;
-    stage.db.notice_delivered(first.id, first.rollback, now).await.unwrap();
+    stage.db.notice_delivered(first.id, first.rollback, None, now).await.unwrap();
     assert!(!sent().await, "one has not accepted it yet");
     stage.db.notice_failed(second.id, "status 503", Some(now), now).await.unwrap();
     assert!(!sent().await);
-    stage.db.notice_delivered(second.id, second.rollback, now).await.unwrap();
+    stage.db.notice_delivered(second.id, second.rollback, None, now).await.unwrap();
     assert!(sent().await);
 }
 
@@ -83,7 +83,7 @@ async fn a_notice_that_was_given_up_on_is_not_told() {
     let event = stage.rollback().rollback(&stage.forced()).await.unwrap();
     let notices = of_rollbacks(&stage).await;
     stage.db.notice_failed(notices[0].id, "status 400", None, event.started_at).await.unwrap();
-    stage.db.notice_delivered(notices[1].id, notices[1].rollback, event.started_at).await.unwrap();
+    stage.db.notice_delivered(notices[1].id, notices[1].rollback, None, event.started_at).await.unwrap();
     assert!(!stage.rollback().get_rollback(event.id).await.unwrap().notification_sent);
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     let (now, environment) = (ports.clock.now(), &new.release.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let deployment = create(&mut tx, &new, now).await?;
+    announce(&mut tx, &new, deployment, now).await?;
     // It may have been pruned between its sealing and this moment.
     releases::set_pruned(&mut tx, new.release.id, None).await?;
     let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
@@ -70,6 +71,30 @@ async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<Depl
     let (environment, actor, reason) = (new.environment, new.actor, new.reason);
     audit::record(tx, Audit { at: now, environment, actor, action: "deployment_started", reason, detail });
     Ok(id)
+}
+
+async fn announce(tx: &mut Tx, new: &NewDeploy<'_>, id: DeploymentId, now: Timestamp) -> Result<()> {
+    let deployment = Deployment {
+        id,
+        environment: new.release.environment.clone(),
+        release: new.release.id,
+        version: new.release.version.clone(),
+        provider: new.release.contents.settings.provider,
+        strategy: new.strategy,
+        status: DeploymentStatus::InProgress,
+        error_message: None,
+        actor: new.actor.to_owned(),
+        reason: new.reason.map(str::to_owned),
+        started_at: now,
+        completed_at: None,
+        went_live_at: None,
+        bake_until: None,
+        evidence: Vec::new(),
+        automatic_hold: None,
+        hooks: Vec::new(),
+    };
+    let about = Told::Deployment(Box::new(deployment));
+    tell(tx, new.environment, NoticeKind::DeploymentStarted, about, None, now).await
 }
 
 /// One transaction: outcome, live release, slots, notices, and the lease given back.
@@ -215,7 +240,12 @@ pub(super) async fn end(
         detail,
     };
     audit::record(tx, entry);
-    tell(tx, environment, kind, Told::Deployment(Box::new(deployment.clone())), None, now).await
+    let about = Box::new(deployment.clone());
+    let told = match good {
+        true => Told::Completed { first: deployments::is_first(tx, deployment).await?, deployment: about },
+        false => Told::Deployment(about),
+    };
+    tell(tx, environment, kind, told, None, now).await
 }
 
 pub(super) async fn stored(db: &Database, id: DeploymentId) -> Result<Deployment> {

@@ -1,0 +1,101 @@
+//! What a notice can be about.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a notice is about; `on:` of a channel names these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    DeploymentStarted,
+    /// A deployment went live.
+    Deployment,
+    DeploymentFailed,
+    RollbackStarted,
+    /// A rollback completed.
+    Rollback,
+    RollbackFailed,
+    HoldSet,
+    HoldLifted,
+    /// A deployment waits for somebody to approve it.
+    ApprovalWanted,
+    /// A rollback would not work now.
+    ReadinessLost,
+    /// It would again.
+    ReadinessBack,
+    NeedsAttention,
+    /// Sent by `orchestrate notify test`.
+    Test,
+}
+
+impl NoticeKind {
+    pub const ALL: [Self; 13] = [
+        Self::DeploymentStarted,
+        Self::Deployment,
+        Self::DeploymentFailed,
+        Self::RollbackStarted,
+        Self::Rollback,
+        Self::RollbackFailed,
+        Self::HoldSet,
+        Self::HoldLifted,
+        Self::ApprovalWanted,
+        Self::ReadinessLost,
+        Self::ReadinessBack,
+        Self::NeedsAttention,
+        Self::Test,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeploymentStarted => "deployment_started",
+            Self::Deployment => "deployment",
+            Self::DeploymentFailed => "deployment_failed",
+            Self::RollbackStarted => "rollback_started",
+            Self::Rollback => "rollback",
+            Self::RollbackFailed => "rollback_failed",
+            Self::HoldSet => "hold_set",
+            Self::HoldLifted => "hold_lifted",
+            Self::ApprovalWanted => "approval_wanted",
+            Self::ReadinessLost => "readiness_lost",
+            Self::ReadinessBack => "readiness_back",
+            Self::NeedsAttention => "needs_attention",
+            Self::Test => "test",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// The type of the event, as receivers filter by it.
+    pub const fn event_type(self) -> &'static str {
+        match self {
+            Self::DeploymentStarted => "deployment.started",
+            Self::Deployment => "deployment.completed",
+            Self::DeploymentFailed => "deployment.failed",
+            Self::RollbackStarted => "rollback.started",
+            Self::Rollback => "rollback.completed",
+            Self::RollbackFailed => "rollback.failed",
+            Self::HoldSet => "hold.set",
+            Self::HoldLifted => "hold.lifted",
+            Self::ApprovalWanted => "approval.wanted",
+            Self::ReadinessLost => "readiness.lost",
+            Self::ReadinessBack => "readiness.back",
+            Self::NeedsAttention => "operation.needs_attention",
+            Self::Test => "notification.test",
+        }
+    }
+
+    /// Whether it only announces what another notice tells the end of.
+    pub const fn announces(self) -> bool {
+        matches!(self, Self::DeploymentStarted | Self::RollbackStarted)
+    }
+}
+
+impl fmt::Display for NoticeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
