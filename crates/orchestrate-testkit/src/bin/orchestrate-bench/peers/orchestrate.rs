@@ -41,6 +41,14 @@ impl Provider {
         }
     }
 
+    /// On the host's network, as the processes are: what the engine's own proxy for published ports costs is not ours.
+    fn settings(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "    docker: { networks: [host] }\n    variables: { BENCH_LISTEN: 127.0.0.1 }\n",
+            Self::Process | Self::Swarm(_) => "",
+        }
+    }
+
     fn engine(&self) -> Option<&Engine> {
         match self {
             Self::Process => None,
@@ -126,7 +134,8 @@ impl Orchestrate {
              \x20   processes:\n      web: {{ {command}instances: {instances}, listen: \"{address}\" }}\n\
              \x20   strategy: {strategy}\n\
              \x20   health_check: {{ path: /healthz, interval: 100ms, deadline: 30s }}\n\
-             \x20   drain: 30s\n{verify}",
+             \x20   drain: 30s\n{more}{verify}",
+            more = setting.provider.settings(),
             provider = setting.provider.name(),
             instances = setting.instances,
             strategy = setting.strategy,
