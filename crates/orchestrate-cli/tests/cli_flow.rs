@@ -49,7 +49,7 @@ fn environments_come_from_the_config_file_and_go_when_nothing_runs() {
         scene.json("env list").ok().json(),
         json!([{
             "name": "production", "service": "sample", "type": "production", "provider": "process",
-            "strategy": "blue_green", "live": null, "url": format!("http://{}", scene.address),
+            "strategy": "blue_green", "live": null, "url": format!("http://{}", scene.address), "rollback": null,
         }])
     );
     let shown = scene.json("env show production").ok().json();

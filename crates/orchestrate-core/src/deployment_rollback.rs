@@ -24,7 +24,7 @@ fn unfetched(plan: &RollbackPlan, error: &PortError) -> Error {
 mod tests;
 
 pub use differences::{Difference, differences};
-pub use preview::{Candidate, Preview, Readiness};
+pub use preview::{Candidate, Depth, Preview, Readiness};
 
 use crate::database::{Asked, Database, sites};
 use crate::drift;

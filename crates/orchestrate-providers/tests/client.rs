@@ -96,14 +96,14 @@ async fn through(world: &World, client: &ProcessProvider) {
     assert_eq!(in_time(client.stop(&older)).await.unwrap_err().kind, PortErrorKind::Fenced);
     in_time(client.stop(&StopRequest { fence, ..older })).await.unwrap();
     assert!(!is_alive(started[0].pid.unwrap()));
-    let unknown = Fetch { release: placement.release, artifact: Digest::of(b"unknown") };
+    let unknown = Fetch { release: placement.release, artifact: Digest::of(b"unknown"), size: 0 };
     assert_eq!(in_time(client.fetch(&unknown)).await.unwrap_err().kind, PortErrorKind::Missing);
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_not_there_is_unreachable() {
     let directory = tempfile::TempDir::new().unwrap();
-    let unknown = Fetch { release: ReleaseId(1), artifact: Digest::of(b"unknown") };
+    let unknown = Fetch { release: ReleaseId(1), artifact: Digest::of(b"unknown"), size: 0 };
     let client = ProcessProvider::new(directory.path().join("none"));
     assert_eq!(in_time(client.fetch(&unknown)).await.unwrap_err().kind, PortErrorKind::Unreachable);
 

@@ -119,7 +119,7 @@ impl Stage {
             secrets: BTreeMap::new(),
         };
         self.world.seal(placement.release, spec);
-        let fetch = Fetch { release: placement.release, artifact: artifact.digest };
+        let fetch = Fetch { release: placement.release, artifact: artifact.digest, size: 0 };
         (placement, fetch)
     }
 

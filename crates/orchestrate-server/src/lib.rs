@@ -7,6 +7,7 @@ mod interrupted;
 mod lanes;
 mod outbox;
 mod prune;
+mod readiness;
 mod reconcile;
 mod rollouts;
 mod routes;
@@ -80,6 +81,7 @@ pub(crate) struct Bell {
     pub care: Notify,
     pub prune: Notify,
     pub hooks: Notify,
+    pub readiness: Notify,
 }
 
 impl Bell {
@@ -93,6 +95,7 @@ impl Bell {
         self.environments.notify_one();
         self.prune.notify_one();
         self.hooks.notify_one();
+        self.readiness.notify_one();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::args::Global;
 use crate::exit::{Ended, Exit};
 use crate::home::Home;
 use crate::keys::Place;
-use crate::printer::{Printer, harmless};
+use crate::printer::{Printer, harmless, moment};
 use crate::wiring::Wiring;
 
 #[derive(Serialize)]
@@ -40,6 +40,26 @@ pub async fn run(global: &Global, printer: &Printer) -> Ended {
     Ok(if all { Exit::DONE } else { Exit(1) })
 }
 
+/// Whether a rollback would work in each environment, as the daemon saw it last.
+async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
+    let seen = match db.list_readiness().await {
+        Ok(seen) => seen,
+        Err(error) => return findings.push(finding("rollback", Err(error))),
+    };
+    let before = findings.len();
+    for record in &seen {
+        let (name, readiness) = (&record.environment, &record.readiness);
+        let Some(target) = readiness.target_version.as_ref().filter(|_| !readiness.ready) else { continue };
+        let why = readiness.blockers.join("; ");
+        let message = format!("{name} cannot go back to {target}, since {}: {why}", moment(record.since));
+        let hint = format!("see what else there is: orchestrate deploy candidates --env {name}");
+        findings.push(failed("rollback", message, Some(hint)));
+    }
+    if findings.len() == before {
+        findings.push(passed("rollback", "nothing is known to be in the way of one".into()));
+    }
+}
+
 async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
     let wiring = match Wiring::open(global).await {
         Ok(wiring) => wiring,
@@ -61,6 +81,7 @@ async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
         "daemon",
         if running { "answers" } else { "does not run; it starts when needed" }.into(),
     ));
+    rollbacks(&wiring.db, findings).await;
     match BuiltinRouter::new(home.proxy_socket()).hello().await {
         Ok(hello) => {
             for (address, why) in &hello.unbound {

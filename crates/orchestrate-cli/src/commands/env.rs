@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestrate_core::database::ReadinessRecord;
 use orchestrate_core::database::{Asked, Site};
 use orchestrate_core::environment::{EnvironmentSettings, HealthCheck, ProcessType};
 use orchestrate_core::name::EnvironmentName;
@@ -38,7 +39,9 @@ pub async fn run(global: &Global, command: EnvCommand, printer: &Printer) -> End
 
 async fn list(wiring: &Wiring, printer: &Printer) -> Ended {
     let mut rows = Vec::new();
+    let seen = wiring.db.list_readiness().await?;
     for record in wiring.db.list_environments().await? {
+        let rollback = seen.iter().find(|seen| seen.environment == record.environment.name);
         let live = match record.live {
             Some(live) => wiring.db.release(live.release).await?.map(|release| release.version),
             None => None,
@@ -51,6 +54,7 @@ async fn list(wiring: &Wiring, printer: &Printer) -> Ended {
             "strategy": record.environment.settings.strategy.kind,
             "live": live,
             "url": record.environment.settings.url,
+            "rollback": rollback.map(readiness),
         }));
     }
     printer.result(&rows, || {
@@ -58,10 +62,35 @@ async fn list(wiring: &Wiring, printer: &Printer) -> Ended {
             return "there are no environments yet; write orchestrate.yaml with `orchestrate init`, then run `orchestrate env apply`".into();
         }
         let names = ["name", "service", "type", "provider", "strategy", "live", "url"];
-        let cells = rows.iter().map(|row| names.map(|name| row[name].as_str().unwrap_or("-").to_owned()).to_vec());
-        printer.table(&["NAME", "SERVICE", "TYPE", "PROVIDER", "STRATEGY", "LIVE", "URL"], cells.collect())
+        let cells = rows.iter().map(|row| {
+            let mut cells = names.map(|name| row[name].as_str().unwrap_or("-").to_owned()).to_vec();
+            cells.push(rollback(&row["rollback"], printer));
+            cells
+        });
+        let head = ["NAME", "SERVICE", "TYPE", "PROVIDER", "STRATEGY", "LIVE", "URL", "ROLLBACK"];
+        printer.table(&head, cells.collect())
     });
     Ok(Exit::DONE)
+}
+
+/// As the daemon saw it last.
+fn readiness(seen: &ReadinessRecord) -> serde_json::Value {
+    let readiness = &seen.readiness;
+    serde_json::json!({
+        "ready": readiness.ready, "target_version": readiness.target_version, "path": readiness.path,
+        "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers, "since": seen.since,
+        "checked_at": seen.checked_at,
+    })
+}
+
+fn rollback(seen: &serde_json::Value, printer: &Printer) -> String {
+    let (target, path) = (&seen["target_version"], &seen["path"]);
+    match (seen["ready"].as_bool(), target.as_str()) {
+        (Some(true), Some(target)) => format!("ready: {target}, {}", path.as_str().unwrap_or_default()),
+        (Some(false), Some(target)) => printer.bad(&format!("NOT READY: {target}")),
+        (Some(_), None) => "nothing older".to_owned(),
+        (None, _) => "-".to_owned(),
+    }
 }
 
 async fn show(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {

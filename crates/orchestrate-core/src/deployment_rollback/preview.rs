@@ -1,6 +1,6 @@
 //! What a rollback would do, told beforehand: the plan, candidates, readiness.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::crossing::CROSSES;
 use super::differences::{Difference, differences};
@@ -64,8 +64,17 @@ pub struct Candidate {
     pub signed_by: Option<String>,
 }
 
+/// How closely is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The artifact of a cold target is read, whole.
+    Thorough,
+    /// Only what costs little.
+    Glance,
+}
+
 /// Whether a rollback without a version would work now.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     pub ready: bool,
     pub target_version: Option<Version>,
@@ -81,6 +90,10 @@ pub struct Readiness {
 impl DeploymentRollback {
     /// The plan, and what stands in its way; refused where there is nothing to plan.
     pub async fn preview(&self, request: &RollbackRequest, asking: &Asking) -> Result<Preview> {
+        self.preview_at(request, asking, Depth::Thorough).await
+    }
+
+    async fn preview_at(&self, request: &RollbackRequest, asking: &Asking, depth: Depth) -> Result<Preview> {
         let wanted = super::wanted(request, asking);
         let question = Question::of_a_person(&wanted);
         let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
@@ -112,6 +125,7 @@ impl DeploymentRollback {
             crossed => crossed?.is_some(),
         };
         if plan.path == RollbackPath::Cold
+            && depth == Depth::Thorough
             && let Err(error) = self.ports.provider.fetch(&Fetch::of(&plan.target)).await
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
@@ -170,13 +184,18 @@ impl DeploymentRollback {
 
     /// Whether a rollback would work now, and how long it would take. Never an error for what is merely not ready.
     pub async fn readiness(&self, environment: &EnvironmentName) -> Result<Readiness> {
+        self.readiness_at(environment, Depth::Thorough).await
+    }
+
+    /// The same, as closely as asked for.
+    pub async fn readiness_at(&self, environment: &EnvironmentName, depth: Depth) -> Result<Readiness> {
         let request = RollbackRequest {
             environment: environment.clone(),
             target_version: None,
             skip_validation: false,
             force: true,
         };
-        match self.preview(&request, &Asking::by("status")).await {
+        match self.preview_at(&request, &Asking::by("status"), depth).await {
             Ok(preview) => Ok(Readiness {
                 ready: preview.blockers.is_empty(),
                 target_version: Some(preview.target_version),

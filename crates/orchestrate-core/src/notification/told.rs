@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::NoticeKind;
 use crate::database::EnvironmentRecord;
 use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_rollback::Readiness;
 use crate::error::{Error, Result};
 use crate::evidence::Consequence;
 use crate::name::{EnvironmentName, Version};
@@ -20,6 +21,8 @@ pub(crate) enum Told {
         first: bool,
     },
     Rollback(Box<RollbackEvent>),
+    /// Whether a rollback would work.
+    Readiness(Box<Readiness>),
     /// A hold that a person set or lifted.
     Hold {
         version: Version,
@@ -47,6 +50,7 @@ impl Told {
                 format!("{kind}-d{}", deployment.id)
             }
             Self::Rollback(event) => format!("{kind}-r{}", event.id),
+            Self::Readiness(_) => kind.to_string(),
             Self::Hold { version, .. } => format!("{kind}-{version}"),
         }
     }
@@ -58,7 +62,7 @@ impl Told {
                 Some(format!("deployment-{}", deployment.id))
             }
             Self::Rollback(event) => Some(format!("rollback-{}", event.id)),
-            Self::Hold { .. } => None,
+            Self::Readiness(_) | Self::Hold { .. } => None,
         }
     }
 
@@ -85,6 +89,14 @@ impl Told {
                     value
                 })
             }
+            Self::Readiness(readiness) => serde_json::to_value(readiness).map(|mut value| {
+                let name = &environment.environment.name;
+                value["text"] = readiness_text(&service, name, readiness).into();
+                value["environment"] = name.as_str().into();
+                value["service"] = service.into();
+                value["url"] = url.into();
+                value
+            }),
             Self::Hold { version, actor, reason } => Ok(serde_json::json!({
                 "service": service, "environment": environment.environment.name, "url": url, "version": version,
                 "actor": actor, "reason": reason,
@@ -175,5 +187,16 @@ fn hold_text(
             format!("{service} in {environment}: {version} may be deployed again, says {actor}{why}")
         }
         _ => format!("{service} in {environment}: {version} is held, nobody deploys it, says {actor}{why}"),
+    }
+}
+
+fn readiness_text(service: &str, environment: &EnvironmentName, readiness: &Readiness) -> String {
+    let target = readiness.target_version.as_ref().map_or_else(String::new, |target| format!(" to {target}"));
+    match readiness.ready {
+        true => format!("{service} in {environment}: a rollback{target} would work again"),
+        false => format!(
+            "{service} in {environment}: a rollback{target} would not work now: {}",
+            readiness.blockers.join("; ")
+        ),
     }
 }

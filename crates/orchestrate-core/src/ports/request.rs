@@ -25,11 +25,15 @@ pub struct Placement {
 pub struct Fetch {
     pub release: ReleaseId,
     pub artifact: Digest,
+    /// Of the artifact, in bytes, where it is known: a start copies it.
+    #[serde(default)]
+    pub size: u64,
 }
 
 impl Fetch {
     pub fn of(release: &crate::release::Release) -> Self {
-        Self { release: release.id, artifact: release.contents.artifact.digest.clone() }
+        let artifact = &release.contents.artifact;
+        Self { release: release.id, artifact: artifact.digest.clone(), size: artifact.size }
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 
 use orchestrate_core::failpoint;
-use orchestrate_core::ports::PortResult;
+use orchestrate_core::ports::{PortError, PortResult};
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
@@ -16,11 +16,31 @@ use sha2::{Digest as _, Sha256};
 use super::listing::{Entry, Listing};
 use super::{ArtifactStore, error};
 
+/// What a start needs beside the copy: its logs and its files.
+const SPARE: u64 = 1 << 20;
+
 impl ArtifactStore {
     /// Reads the whole artifact and holds it against its digest. Blocks.
     pub fn verify(&self, digest: &Digest) -> PortResult<()> {
         let listing = self.sealed(digest)?;
         differs(&listing, &self.tree_path(digest)).map_or(Ok(()), |what| Err(error::changed(digest, &what)))
+    }
+
+    /// Whether the disk takes a copy of so many bytes. Blocks.
+    pub fn has_room_for(&self, size: u64) -> PortResult<()> {
+        // A disk that cannot be asked is no reason to refuse.
+        let Ok(disk) = rustix::fs::statvfs(self.directory.as_path()) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let wanted = size.saturating_add(SPARE);
+        if free >= wanted {
+            return Ok(());
+        }
+        Err(PortError::failed(format!(
+            "a start copies it, and the disk of the home has {} MiB free where {} MiB are wanted",
+            free >> 20,
+            wanted.div_ceil(1 << 20)
+        ))
+        .detail("free some space on it"))
     }
 
     /// Makes a writable copy in `destination`, which must not exist, hashing on the way. Blocks.

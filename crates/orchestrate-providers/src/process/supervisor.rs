@@ -139,7 +139,8 @@ impl Provider for Supervisor {
     async fn fetch(&self, request: &Fetch) -> PortResult<()> {
         let (store, digest) = (Arc::clone(&self.shared.store), request.artifact.clone());
         self.shared.can_start(request.release).await?;
-        blocking(move || store.verify(&digest)).await
+        let size = request.size;
+        blocking(move || store.verify(&digest).and_then(|()| store.has_room_for(size))).await
     }
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {

@@ -179,7 +179,7 @@ impl World {
     }
 
     pub async fn fetch(&self, placement: &Placement, artifact: &Digest) -> PortResult<()> {
-        let request = Fetch { release: placement.release, artifact: artifact.clone() };
+        let request = Fetch { release: placement.release, artifact: artifact.clone(), size: 0 };
         in_time(self.docker().fetch(&request)).await
     }
 

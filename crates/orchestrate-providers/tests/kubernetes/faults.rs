@@ -159,7 +159,7 @@ async fn a_namespace_that_is_not_there_is_told_before_anything_is_touched() {
     stage.scene.restart();
     let first = placement(&stage.scene, 1);
     let artifact = stage.scene.seal(&first, stage.scene.spec(&first, Sample::web(1)));
-    let fetch = Fetch { release: first.release, artifact };
+    let fetch = Fetch { release: first.release, artifact, size: 0 };
     let error = stage.scene.provider.fetch(&fetch).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Missing);
     assert!(error.message.contains("namespace elsewhere"), "{error}");

@@ -13,7 +13,7 @@ async fn what_is_changed_by_hand_is_told_and_gone_once_it_is_taken_back() {
     let placement = world.placement(1);
     let digest = world.seal(&placement, Sample::web(1)).await;
     let provider = world.provider();
-    provider.fetch(&Fetch { release: placement.release, artifact: digest }).await.unwrap();
+    provider.fetch(&Fetch { release: placement.release, artifact: digest, size: 0 }).await.unwrap();
     let (processes, fence) = (Processes::All, Fence(1));
     let start = StartRequest { placement: placement.clone(), processes, counts: None, fence };
     provider.start(&start).await.unwrap();

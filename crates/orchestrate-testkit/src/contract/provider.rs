@@ -172,7 +172,7 @@ impl<S: ProviderStage> Actor<S> {
     }
 
     async fn fetch(&self, placement: &Placement, artifact: &Digest) -> PortResult<()> {
-        let request = Fetch { release: placement.release, artifact: artifact.clone() };
+        let request = Fetch { release: placement.release, artifact: artifact.clone(), size: 0 };
         in_time("a fetch", self.stage.provider().fetch(&request)).await
     }
 

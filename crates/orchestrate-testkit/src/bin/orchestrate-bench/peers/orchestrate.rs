@@ -44,7 +44,9 @@ impl Provider {
     /// On the host's network, as the processes are: what the engine's own proxy for published ports costs is not ours.
     fn settings(&self) -> &'static str {
         match self {
-            Self::Docker(_) => "    docker: { networks: [host] }\n    variables: { BENCH_LISTEN: 127.0.0.1 }\n",
+            Self::Docker(_) => {
+                "    docker: { networks: [host] }\n    variables: { BENCH_LISTEN: 127.0.0.1 }\n"
+            }
             Self::Process | Self::Swarm(_) => "",
         }
     }
