@@ -8,7 +8,7 @@ mod support;
 
 use insta::assert_snapshot;
 use serde_json::json;
-use support::{Ran, Scene};
+use support::{Ran, Scene, until};
 
 #[test]
 fn help() {
@@ -85,6 +85,9 @@ fn the_main_job() {
     say(&scene, "history", "deploy history --env production");
     say(&scene, "status_held", "deploy status --env production");
     say(&scene, "doctor", "doctor");
+    until("the daemon has looked", || {
+        (!scene.json("env list").json()[0]["rollback"].is_null()).then_some(())
+    });
     say(&scene, "env_list", "env list");
     say(&scene, "env_check", "env check production");
     say(&scene, "notify_status", "notify status");
