@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::scene::{free_address, get};
 use support::{Scene, until};
 
-/// A Prometheus that watches nothing but itself.
+/// A Prometheus that watches itself, and who is named.
 struct Prometheus {
     server: Child,
     address: SocketAddr,
@@ -21,10 +21,20 @@ struct Prometheus {
 
 impl Prometheus {
     fn start() -> Self {
+        Self::watching(&[])
+    }
+
+    fn watching(others: &[SocketAddr]) -> Self {
         let (directory, address) = (tempfile::tempdir().unwrap(), free_address());
         let config = directory.path().join("prometheus.yml");
         let scrape = format!(
-            "global: {{ scrape_interval: 200ms }}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{ targets: [\"{address}\"] }}]\n"
+            "global: {{ scrape_interval: 200ms }}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{ targets: [\"{address}\"] }}]\n{}",
+            others
+                .iter()
+                .map(|other| format!(
+                    "  - job_name: \"{other}\"\n    static_configs: [{{ targets: [\"{other}\"] }}]\n"
+                ))
+                .collect::<String>()
         );
         std::fs::write(&config, scrape).unwrap();
         let server = Command::new("prometheus")
@@ -41,6 +51,14 @@ impl Prometheus {
             (status == 200 && body.contains("\"job\":\"self\"")).then_some(())
         });
         prometheus
+    }
+
+    /// The value of a query with one answer, once it has one.
+    fn value(&self, query: &str) -> Option<f64> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (_, body) = get(self.address, &format!("/api/v1/query?query={encoded}")).ok()?;
+        let answer: Value = serde_json::from_str(&body).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
     fn url(&self) -> String {
@@ -139,5 +157,47 @@ fn one_that_is_not_there_has_the_consequence_that_is_configured() {
         let found = finding(&deployment, "prometheus queue");
         assert_eq!(found["finding"], "no_data");
         assert!(found["text"].as_str().unwrap().contains("does not answer"), "{found}");
+    }
+}
+
+#[test]
+fn prometheus_reads_what_the_daemon_tells() {
+    let mut scene = Scene::new();
+    let metrics = free_address();
+    scene.variable("ORCHESTRATE_METRICS", &metrics.to_string());
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    let prometheus = Prometheus::watching(&[metrics]);
+    let is = |query: &str, wanted: f64| {
+        until(query, || prometheus.value(query).filter(|value| (value - wanted).abs() < 1e-9));
+    };
+    is("orchestrate_rollback_ready{environment=\"production\"}", 1.0);
+    is("orchestrate_slot_weight{version=\"1.1.0\"}", 1.0);
+    scene.answers();
+    until("requests are counted", || {
+        prometheus.value("sum(orchestrate_requests_total)").filter(|count| *count > 0.0)
+    });
+    scene.rollback().ok();
+    is("orchestrate_rollbacks_total{type=\"blue_green_switch\",path=\"warm\",status=\"completed\"}", 1.0);
+    is("orchestrate_slot_weight{version=\"1.0.0\"}", 1.0);
+    is("orchestrate_deployments{status=\"rolled_back\"}", 1.0);
+    is("orchestrate_operation_open", 0.0);
+    scene.run(&["deploy", "rollback", "--env", "production", "--undo"]).ok();
+    until("the next one is estimated", || prometheus.value("orchestrate_rollback_estimated_seconds"));
+
+    // What the dashboard asks for is there.
+    let (status, text) = get(metrics, "/metrics").unwrap();
+    assert!(status == 200 && text.trim_end().ends_with("# EOF"), "{text}");
+    let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grafana/orchestrate.json");
+    let dashboard = std::fs::read_to_string(dashboard).unwrap();
+    // Where no channel is there are no notices.
+    let known = text + "# TYPE orchestrate_notices ";
+    for name in dashboard.split("orchestrate_").skip(1) {
+        let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let family = name.strip_suffix("_total").unwrap_or(&name);
+        assert!(
+            text.contains(&format!("# TYPE orchestrate_{family} ")),
+            "orchestrate_{name} is told nowhere"
+        );
     }
 }

@@ -30,6 +30,7 @@ pub(crate) mod sites;
 pub(crate) mod slots;
 mod sql;
 mod sqlite;
+mod tally;
 mod url;
 
 pub use audit::{AuditFinding, AuditRecord, Verified};
@@ -46,6 +47,7 @@ pub use readiness::ReadinessRecord;
 pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};
 pub use sites::{Adopted, Site, SiteRecord};
+pub use tally::{DeploymentCount, RollbackCount};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use row::Cause;

@@ -5,6 +5,7 @@ mod care;
 mod hooks;
 mod interrupted;
 mod lanes;
+mod metrics;
 mod outbox;
 mod prune;
 mod readiness;
@@ -48,6 +49,8 @@ pub struct DaemonOptions {
     pub router_status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The version of this program.
     pub version: &'static str,
+    /// Where Prometheus finds the metrics; nowhere without it.
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 /// Why the daemon ends.

@@ -5,6 +5,7 @@ mod proxy_keeper;
 
 use std::fs::File;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +93,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         router_changed,
         router_status: keeper.status(),
         version: program::version(),
+        metrics: metrics(),
     };
     let farewell = tokio::select! {
         farewell = orchestrate_server::run(options, say_ready) => farewell?,
@@ -103,6 +105,15 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
     // Requests of commands may still hold what the next daemon needs; the kernel frees the lock after all of that.
     std::mem::forget(lock);
     left
+}
+
+/// Where Prometheus finds the metrics. A value that cannot be read is told, and keeps no daemon from its work.
+fn metrics() -> Option<SocketAddr> {
+    let text = std::env::var("ORCHESTRATE_METRICS").ok().filter(|text| !text.is_empty())?;
+    let address = text.parse();
+    address
+        .inspect_err(|_| tracing::error!("ORCHESTRATE_METRICS is `{text}`; write for example 127.0.0.1:9464"))
+        .ok()
 }
 
 /// Changes with each of the two.
