@@ -191,12 +191,12 @@ fn prometheus_reads_what_the_daemon_tells() {
     let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grafana/orchestrate.json");
     let dashboard = std::fs::read_to_string(dashboard).unwrap();
     // Where no channel is there are no notices.
-    let known = text + "# TYPE orchestrate_notices ";
+    let known = format!("{text}# TYPE orchestrate_notices ");
     for name in dashboard.split("orchestrate_").skip(1) {
         let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         let family = name.strip_suffix("_total").unwrap_or(&name);
         assert!(
-            text.contains(&format!("# TYPE orchestrate_{family} ")),
+            known.contains(&format!("# TYPE orchestrate_{family} ")),
             "orchestrate_{name} is told nowhere"
         );
     }
