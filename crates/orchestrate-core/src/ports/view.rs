@@ -54,6 +54,11 @@ impl RouterView {
 }
 
 impl SlotView {
+    /// The number of instances of a process type that the router knows, ready or not.
+    pub fn known(&self, process: &str) -> u32 {
+        self.backends.iter().find(|backend| backend.process == process).map_or(0, |backend| backend.instances)
+    }
+
     /// The number of ready instances of a process type.
     pub fn healthy(&self, process: &str) -> u32 {
         self.backends.iter().find(|backend| backend.process == process).map_or(0, |backend| backend.healthy)

@@ -53,8 +53,9 @@ pub(super) async fn look(ports: &Ports, subject: &Subject) -> Look {
         Ok(Ok(view)) => {
             let slot = view.placed(place.slot, release.id);
             let short = release.contents.routed().find_map(|(name, process, _)| {
-                let healthy = slot.map_or(0, |slot| slot.healthy(name));
-                (healthy < process.instances)
+                let (healthy, known) = slot.map_or((0, 0), |slot| (slot.healthy(name), slot.known(name)));
+                // What the router forgot, because it was started anew, says nothing about the release: it is told again.
+                (healthy < process.instances && known >= process.instances)
                     .then(|| format!("only {healthy} of {} instances of {name} are ready", process.instances))
             });
             short.map_or(Look::Good, Look::Short)
