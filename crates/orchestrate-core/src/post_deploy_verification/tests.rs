@@ -91,6 +91,13 @@ async fn too_few_instances_are_bad_only_if_it_stays_so() {
 }
 
 #[tokio::test]
+async fn a_router_that_forgot_everything_condemns_nobody() {
+    let (stage, deployment) = stage().await;
+    stage.world.forget_routes();
+    assert_eq!(verdict(&stage, &deployment).await, Verdict::Good);
+}
+
+#[tokio::test]
 async fn a_bake_that_was_rolled_back_or_replaced_is_overtaken() {
     let (stage, deployment) = stage().await;
     stage.rollback().rollback(&stage.back()).await.unwrap();
