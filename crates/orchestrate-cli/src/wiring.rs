@@ -59,7 +59,9 @@ pub struct Wiring {
 impl Wiring {
     /// Opens the home and the database that the command line names.
     pub async fn open(global: &Global) -> Result<Self> {
-        Self::open_with(global, 1).await
+        let wiring = Self::open_with(global, 1).await?;
+        tokio::spawn(ring_for_notices(wiring.daemon.clone(), wiring.db.notices_written()));
+        Ok(wiring)
     }
 
     /// The same with so many connections to the database: the daemon does several things at a time.
@@ -173,6 +175,13 @@ impl Wiring {
             return Ok(());
         }
         self.daemon.ensure().await.map(drop)
+    }
+}
+
+/// The daemon hears of a notice once it is written, not when the command that wrote it ends.
+async fn ring_for_notices(daemon: DaemonClient, mut written: tokio::sync::watch::Receiver<u64>) {
+    while written.changed().await.is_ok() {
+        daemon.ring();
     }
 }
 

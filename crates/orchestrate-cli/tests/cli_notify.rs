@@ -301,3 +301,34 @@ fn a_command_is_told_and_one_that_fails_is_tried_again() {
     assert_eq!(notices[0], notices[1], "the same notice with the same key");
     assert_eq!(notices[0]["data"]["first"], true);
 }
+
+#[test]
+fn a_notice_that_was_given_up_on_is_listed_and_sent_again() {
+    let receiver = Receiver::start(None);
+    let scene = scene(receiver.on().address(), &["rollback"]);
+    receiver.on().answer_next([Answer::Status(410)]);
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    scene.rollback().ok();
+    let dead = until("it is given up on", || {
+        let status = scene.json("notify status --dead").ok().json();
+        (status["dead"] == 1).then(|| status["notices"][0].clone())
+    });
+    assert_eq!((&dead["status"], &dead["type"]), (&json!("dead"), &json!("webhook")));
+    let id = dead["id"].as_i64().unwrap();
+    scene.typed("notify status --dead").ok().prints(&id.to_string()).prints("410");
+    scene.typed("notify flush --id 4711").ends(1).says("there is no notice 4711");
+    scene.typed(&format!("notify flush --id {id}")).ok().prints("1 notice now");
+    all_sent(&scene, 1);
+    scene.typed(&format!("notify flush --id {id}")).ends(1).says("was accepted already");
+    assert_eq!(receiver.on().received().len(), 2);
+    assert_eq!(scene.json("notify status --dead").ok().json()["notices"], json!([]));
+}
+
+#[test]
+fn a_template_that_cannot_be_used_is_refused_before_anything_is_done() {
+    let mut scene = scene(free_address(), &["rollback"]);
+    scene.config["notifications"][0]["template"] = json!("{{ service }}\nat {{ target }}");
+    scene.write_config();
+    scene.typed("env apply").ends(2).says("line 2, column 7: no notice has a `target`");
+}

@@ -42,7 +42,7 @@ pub use holds::HoldRecord;
 pub(crate) use leases::lost as lease_lost;
 pub use leases::{Holder, Lease};
 pub use operations::{OperationRecord, OperationStatus};
-pub use outbox::{NewNotice, OutboxRecord, OutboxStatus};
+pub use outbox::{FailedAttempt, Flush, NewNotice, OutboxRecord, OutboxStatus};
 pub use readiness::ReadinessRecord;
 pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};

@@ -5,6 +5,6 @@ mod kind;
 mod told;
 
 pub use channel::{Channel, SECRET_SCOPE, SecretRef, Via};
-pub use kind::NoticeKind;
+pub use kind::{NoticeKind, NoticeOutcome};
 pub use told::RollbackNotification;
 pub(crate) use told::Told;

@@ -226,7 +226,7 @@ async fn a_template_takes_the_place_of_the_sentence() {
         assert!(text.contains("the channel's template: line 1"), "{broken}: {text}");
     }
     let problem = orchestrate_notify::check_template("one\n{{ service").unwrap_err();
-    assert_eq!(problem.line, Some(2), "{problem}");
+    assert_eq!((problem.line, problem.column), (2, 4), "{problem}");
 }
 
 fn run(script: &str, limit: Duration) -> (Notice, tempfile::TempDir) {

@@ -6,9 +6,9 @@ mod turn;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use orchestrate_core::database::OutboxRecord;
+use orchestrate_core::database::{FailedAttempt, OutboxRecord};
 use orchestrate_core::failpoint;
-use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef};
+use orchestrate_core::notification::{SECRET_SCOPE, SecretRef};
 use orchestrate_core::ports::{DeliveryError, Notice};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
@@ -28,6 +28,7 @@ const LEFT_TO_OTHERS: Span = Span::from_secs(1);
 pub(crate) async fn deliver(daemon: Arc<Daemon>) {
     let busy = Arc::new(Mutex::new(HashSet::new()));
     let mut deliveries = JoinSet::new();
+    let mut written = daemon.options.db.notices_written();
     loop {
         let next = match hand_out(&daemon, &busy, &mut deliveries).await {
             Ok(next) => next,
@@ -44,6 +45,8 @@ pub(crate) async fn deliver(daemon: Arc<Daemon>) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = daemon.bell.outbox.notified() => {}
+            // By this program: a verdict of its own, for example.
+            Ok(()) = written.changed() => {}
             Some(_) = deliveries.join_next() => {}
         }
     }
@@ -60,7 +63,7 @@ async fn hand_out(
     let db = &daemon.options.db;
     let mut waiting = false;
     for record in db.due_notices(daemon.options.ports.clock.now(), BATCH).await? {
-        let address = address(&record.notice.channel);
+        let address = record.notice.channel.endpoint();
         if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone()) {
             waiting = true;
             continue;
@@ -73,14 +76,6 @@ async fn hand_out(
     }
     // What waits for its channel is handed out when that delivery ends.
     if waiting || !deliveries.is_empty() { Ok(None) } else { db.next_notice_at().await }
-}
-
-/// What tells one channel from another.
-fn address(channel: &Channel) -> String {
-    match &channel.address {
-        Some(kept) => format!("{} {} {}", channel.url, kept.name, kept.version),
-        None => channel.url.clone(),
-    }
 }
 
 async fn deliver_one(daemon: &Daemon, record: &OutboxRecord) {
@@ -131,7 +126,8 @@ async fn attempt(daemon: &Daemon, record: &OutboxRecord, opened: Result<(Notice,
                 record.notice.key,
                 error.message
             );
-            db.notice_failed(record.id, &error.message, next, now()).await
+            let failed = FailedAttempt { error: &error.message, next, wished: error.retry_after.is_some() };
+            db.notice_failed(record.id, failed, now()).await
         }
     };
     if let Err(error) = recorded {
@@ -168,3 +164,6 @@ fn jitter(id: i64, attempt: u32) -> f64 {
     let mixed = id.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(attempt % 64);
     f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

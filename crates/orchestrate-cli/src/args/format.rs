@@ -92,7 +92,7 @@ impl NotifyCommand {
     fn output(&self) -> &Output {
         match self {
             Self::Test(args) => &args.output,
-            Self::Status(output) | Self::Flush { output, .. } => output,
+            Self::Status { output, .. } | Self::Flush { output, .. } => output,
         }
     }
 }

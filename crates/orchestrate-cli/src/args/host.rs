@@ -67,12 +67,21 @@ pub enum NotifyCommand {
     /// Sends a test notice to every channel of an environment.
     Test(InEnvironment),
     /// What waits, what was delivered, what was given up on.
-    Status(Output),
+    Status {
+        /// Only what was given up on.
+        #[arg(long)]
+        dead: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Delivers what waits now, without waiting for its next attempt.
     Flush {
         /// Also what was given up on.
         #[arg(long)]
         dead: bool,
+        /// Only this notice, given up on or not; `notify status` shows the numbers.
+        #[arg(long, value_name = "NUMBER", conflicts_with = "dead")]
+        id: Option<i64>,
         #[command(flatten)]
         output: Output,
     },

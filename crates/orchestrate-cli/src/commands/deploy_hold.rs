@@ -3,6 +3,7 @@
 use orchestrate_core::Error;
 use orchestrate_core::database::Asked;
 use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::notification::NoticeKind;
 use orchestrate_core::ports::{Clock as _, SystemClock};
 
 use super::refusal::noted;
@@ -18,11 +19,14 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
             .hint(format!("orchestrate deploy hold {version} --env {env} --reason TEXT"))
     })?;
     let wiring = Wiring::open(global).await?;
-    wiring.db.environment(&env).await?;
+    let place = wiring.db.environment(&env).await?;
     let (actor, reason) = (crate::host::actor(), reason.as_str());
     wiring.only_here(asked("hold", &env, &version, &actor, Some(reason))).await?;
     let held = wiring.db.hold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
+    if place.tells(NoticeKind::HoldSet) {
+        wiring.hand_over().await?;
+    }
     let value = serde_json::json!({ "environment": env, "version": version, "held": true, "reason": reason });
     printer.result(&value, || format!("{} {version} in {env}: {reason}", printer.good("held")));
     Ok(Exit::DONE)
@@ -31,11 +35,14 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
 pub async fn unhold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     let HoldArgs { version, env, reason, .. } = args;
     let wiring = Wiring::open(global).await?;
-    wiring.db.environment(&env).await?;
+    let place = wiring.db.environment(&env).await?;
     let (actor, reason) = (crate::host::actor(), reason.as_deref());
     wiring.only_here(asked("unhold", &env, &version, &actor, reason)).await?;
     let lifted = wiring.db.unhold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("unhold", &env, &version, &actor, reason), lifted).await?;
+    if place.tells(NoticeKind::HoldLifted) {
+        wiring.hand_over().await?;
+    }
     let value =
         serde_json::json!({ "environment": env, "version": version, "held": false, "reason": reason });
     printer

@@ -222,6 +222,7 @@ pub async fn channels(
             address: kept(address),
             secret: kept(name),
             on: channel.on.clone(),
+            outcomes: channel.outcomes.clone(),
             template: channel.template.clone(),
         });
     }

@@ -1,6 +1,6 @@
 //! `orchestrate notify …`: channels and the outbox.
 
-use orchestrate_core::database::{NewNotice, OutboxRecord, OutboxStatus};
+use orchestrate_core::database::{Flush, NewNotice, OutboxRecord, OutboxStatus};
 use orchestrate_core::notification::{Channel, NoticeKind};
 use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::{Error, Result};
@@ -10,12 +10,22 @@ use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless, moment};
 use crate::wiring::Wiring;
 
+/// More than this nobody reads.
+const MOST_DEAD: i64 = 1_000;
+
 pub async fn run(global: &Global, command: NotifyCommand, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     match command {
         NotifyCommand::Test(args) => test(&wiring, &args.env, printer).await,
-        NotifyCommand::Status(_) => status(&wiring, printer).await,
-        NotifyCommand::Flush { dead, .. } => flush(&wiring, dead, printer).await,
+        NotifyCommand::Status { dead, .. } => status(&wiring, dead, printer).await,
+        NotifyCommand::Flush { dead, id, .. } => {
+            let which = match (id, dead) {
+                (Some(id), _) => Flush::One(id),
+                (None, true) => Flush::Dead,
+                (None, false) => Flush::Pending,
+            };
+            flush(&wiring, which, printer).await
+        }
     }
 }
 
@@ -61,11 +71,14 @@ async fn test(
     Ok(Exit::DONE)
 }
 
-async fn status(wiring: &Wiring, printer: &Printer) -> Ended {
+async fn status(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {
     let counts = wiring.db.count_notices().await?;
     let count =
         |wanted: OutboxStatus| counts.iter().find(|(status, _)| *status == wanted).map_or(0, |(_, n)| *n);
-    let records = wiring.db.list_notices(20).await?;
+    let records = match dead {
+        true => wiring.db.list_dead_notices(MOST_DEAD).await?,
+        false => wiring.db.list_notices(20).await?,
+    };
     let rows: Vec<serde_json::Value> = records.iter().map(json).collect();
     let value = serde_json::json!({
         "pending": count(OutboxStatus::Pending), "delivered": count(OutboxStatus::Delivered),
@@ -83,6 +96,7 @@ async fn status(wiring: &Wiring, printer: &Printer) -> Ended {
         }
         let lines = records.iter().map(|record| {
             vec![
+                record.id.to_string(),
                 moment(record.notice.created_at),
                 record.notice.kind.to_string(),
                 place(&record.notice.channel),
@@ -92,7 +106,7 @@ async fn status(wiring: &Wiring, printer: &Printer) -> Ended {
                 harmless(record.last_error.as_deref().unwrap_or_default()),
             ]
         });
-        let header = ["WRITTEN (UTC)", "KIND", "TO", "STATUS", "ATTEMPTS", "NEXT (UTC)", "ERROR"];
+        let header = ["ID", "WRITTEN (UTC)", "KIND", "TO", "STATUS", "ATTEMPTS", "NEXT (UTC)", "ERROR"];
         format!("{head}\n\n{}", printer.table(&header, lines.collect()))
     });
     Ok(Exit::DONE)
@@ -100,7 +114,7 @@ async fn status(wiring: &Wiring, printer: &Printer) -> Ended {
 
 fn json(record: &OutboxRecord) -> serde_json::Value {
     serde_json::json!({
-        "key": record.notice.key, "kind": record.notice.kind, "to": place(&record.notice.channel),
+        "id": record.id, "type": record.notice.channel.via.as_str(), "key": record.notice.key, "kind": record.notice.kind, "to": place(&record.notice.channel),
         "environment": record.environment, "status": record.status, "attempts": record.attempts,
         "created_at": record.notice.created_at, "next_attempt_at": record.next_attempt_at,
         "delivered_at": record.delivered_at, "last_error": record.last_error,
@@ -111,8 +125,8 @@ fn place(channel: &Channel) -> String {
     super::intake::masked_address(&channel.url)
 }
 
-async fn flush(wiring: &Wiring, dead: bool, printer: &Printer) -> Ended {
-    let due = wiring.db.flush_notices(dead, &crate::host::actor(), SystemClock.now()).await?;
+async fn flush(wiring: &Wiring, which: Flush, printer: &Printer) -> Ended {
+    let due = wiring.db.flush_notices(which, &crate::host::actor(), SystemClock.now()).await?;
     ring(wiring).await?;
     let value = serde_json::json!({ "due": due });
     let notices = if due == 1 { "notice" } else { "notices" };

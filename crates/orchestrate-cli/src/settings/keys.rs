@@ -73,13 +73,17 @@ pub(super) const HOOK: &[&str] = &["command", "timeout"];
 pub(super) const HOOK_POST_DEPLOY: &[&str] = &["command", "timeout", "on_failure"];
 pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
-pub(super) const WEBHOOK: &[&str] = &["type", "url", "secret", "on", "environments", "template"];
-pub(super) const SLACK: &[&str] = &["type", "url", "token", "channel", "on", "environments", "template"];
-pub(super) const TEAMS: &[&str] = &["type", "url", "on", "environments", "template"];
-pub(super) const PAGERDUTY: &[&str] = &["type", "routing_key", "url", "on", "environments", "template"];
-pub(super) const EMAIL: &[&str] = &["type", "server", "from", "to", "on", "environments", "template"];
-pub(super) const CDEVENTS: &[&str] = &["type", "url", "on", "environments"];
-pub(super) const COMMAND: &[&str] = &["type", "command", "timeout", "on", "environments", "template"];
+pub(super) const WEBHOOK: &[&str] = &["type", "url", "secret", "on", "outcome", "environments", "template"];
+pub(super) const SLACK: &[&str] =
+    &["type", "url", "token", "channel", "on", "outcome", "environments", "template"];
+pub(super) const TEAMS: &[&str] = &["type", "url", "on", "outcome", "environments", "template"];
+pub(super) const PAGERDUTY: &[&str] =
+    &["type", "routing_key", "url", "on", "outcome", "environments", "template"];
+pub(super) const EMAIL: &[&str] =
+    &["type", "server", "from", "to", "on", "outcome", "environments", "template"];
+pub(super) const CDEVENTS: &[&str] = &["type", "url", "on", "outcome", "environments"];
+pub(super) const COMMAND: &[&str] =
+    &["type", "command", "timeout", "on", "outcome", "environments", "template"];
 pub(super) const CUSTOM: &[&str] = &["deploy", "start", "health", "switch", "stop", "status", "timeouts"];
 pub(super) const CUSTOM_TIMEOUTS: &[&str] = &["deploy", "start", "health", "switch", "stop", "status"];
 pub(super) const STATIC: &[&str] =

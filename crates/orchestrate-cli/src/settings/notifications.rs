@@ -1,7 +1,7 @@
 //! The notification channels of the config file.
 
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::notification::{NoticeKind, Via};
+use orchestrate_core::notification::{NoticeKind, NoticeOutcome, Via};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
 
@@ -19,6 +19,8 @@ pub struct ConfiguredChannel {
     pub secret: Option<SecretText>,
     /// Which notices; empty means all that do not only announce.
     pub on: Vec<NoticeKind>,
+    /// Only these outcomes; empty means all.
+    pub outcomes: Vec<NoticeOutcome>,
     /// Of which environments; empty means of all.
     pub environments: Vec<EnvironmentName>,
     pub template: Option<String>,
@@ -77,6 +79,17 @@ pub(super) const KINDS: &[(&str, NoticeKind)] = &[
     named(NoticeKind::NeedsAttention),
 ];
 
+const fn meant(outcome: NoticeOutcome) -> (&'static str, NoticeOutcome) {
+    (outcome.as_str(), outcome)
+}
+
+pub(super) const OUTCOMES: &[(&str, NoticeOutcome)] = &[
+    meant(NoticeOutcome::Info),
+    meant(NoticeOutcome::Success),
+    meant(NoticeOutcome::Failure),
+    meant(NoticeOutcome::Attention),
+];
+
 pub(super) fn read(field: &Field<'_>, environments: &[EnvironmentName]) -> Read<Vec<ConfiguredChannel>> {
     field.items("a list of channels")?.iter().map(|field| channel(field, environments)).collect()
 }
@@ -91,10 +104,13 @@ fn channel(field: &Field<'_>, known: &[EnvironmentName]) -> Read<ConfiguredChann
     let section = field.section(kind.keys)?;
     section.required("type")?;
     let (via, url, secret) = (kind.read)(&section)?;
-    let (on, environments) = (Vec::new(), Vec::new());
-    let mut channel = ConfiguredChannel { via, url, secret, on, environments, template: None };
+    let (on, outcomes, environments) = (Vec::new(), Vec::new(), Vec::new());
+    let mut channel = ConfiguredChannel { via, url, secret, on, outcomes, environments, template: None };
     section.set("on", &mut channel.on, |field| {
         field.items("a list of notices")?.iter().map(|kind| kind.word(KINDS)).collect()
+    })?;
+    section.set("outcome", &mut channel.outcomes, |field| {
+        field.items("a list of outcomes")?.iter().map(|outcome| outcome.word(OUTCOMES)).collect()
     })?;
     section.set("environments", &mut channel.environments, |field| {
         field.items("a list of environments")?.iter().map(|item| one_of(item, known)).collect()

@@ -262,6 +262,7 @@ fn channel_key(key: &str, kind: &str) -> Value {
         "command" => command(),
         "timeout" => text("How long the command may take.", SPAN),
         "on" => list("Which notices.", word("A notice.", &names(notifications::KINDS))),
+        "outcome" => list("Only these outcomes.", word("An outcome.", &names(notifications::OUTCOMES))),
         "environments" => list("Of which environments; of all, if there is none.", any_text("A name.")),
         "template" => any_text("What is said in place of the sentence."),
         "secret" => any_text("Signs what is sent."),

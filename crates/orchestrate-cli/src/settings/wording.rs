@@ -119,6 +119,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "days" => "days: [mon, tue]",
         "notifications" => "notifications: [{ type: webhook, url: \"https://hooks.example/x\" }]",
         "on" => "on: [rollback, deployment_failed]",
+        "outcome" => "outcome: [failure, attention]",
         "swarm" => "swarm: { port: 8080 }",
         "constraints" => "constraints: [\"node.role == worker\"]",
         "docker" => "docker: { port: 8080 }",

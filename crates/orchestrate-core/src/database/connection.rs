@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connect::DatabaseUrl;
 use super::row::{Cause, store_error};
@@ -29,6 +29,8 @@ struct Shared {
     place: sqlite::Place,
     free: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
+    /// How many transactions of this program wrote notices.
+    notices: watch::Sender<u64>,
     #[cfg(test)]
     disk: std::sync::OnceLock<Arc<super::disk::Disk>>,
 }
@@ -43,6 +45,7 @@ impl Source {
             place,
             free,
             idle: Mutex::default(),
+            notices: watch::Sender::new(0),
             #[cfg(test)]
             disk: Default::default(),
         };
@@ -52,6 +55,11 @@ impl Source {
     #[cfg(test)]
     pub(super) fn put_on(&self, disk: &Arc<super::disk::Disk>) {
         self.shared.disk.get_or_init(|| Arc::clone(disk));
+    }
+
+    /// Changes whenever notices were written.
+    pub(super) fn notices(&self) -> watch::Receiver<u64> {
+        self.shared.notices.subscribe()
     }
 
     /// A connection for the statements of one caller. With only one, others wait until it is dropped.
@@ -144,13 +152,16 @@ pub(crate) struct Tx {
     connection: Connection,
     /// What goes into the audit trail when it commits.
     pub(super) audit: Vec<audit::Pending>,
+    /// Whether it writes notices.
+    pub(super) tells: bool,
     ended: bool,
 }
 
 impl Tx {
     /// `statement` begins it.
     pub async fn begin(source: &Source, statement: &'static str) -> Result<Self> {
-        let mut tx = Self { connection: source.get().await?, audit: Vec::new(), ended: false };
+        let connection = source.get().await?;
+        let mut tx = Self { connection, audit: Vec::new(), tells: false, ended: false };
         let began = failpoint!("database/begin", query(statement).try_execute(&mut tx).await);
         began.map_err(store_error)?;
         Ok(tx)
@@ -161,9 +172,13 @@ impl Tx {
         audit::append(&mut self, entries).await?;
         #[cfg(test)]
         let disk = self.connection.shared.disk.get().cloned();
+        let told = self.tells.then(|| self.connection.shared.notices.clone());
         failpoint!("database/commit", self.end("COMMIT").await).map_err(store_error)?;
         #[cfg(test)]
         disk.map_or(Ok(()), |disk| disk.answer()).map_err(store_error)?;
+        if let Some(told) = told {
+            told.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 

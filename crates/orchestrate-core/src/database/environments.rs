@@ -7,7 +7,7 @@ use super::{Database, Tx, commit};
 use crate::environment::{Environment, EnvironmentSettings};
 use crate::error::{Error, Result};
 use crate::name::{DeploymentId, EnvironmentName, ReleaseId};
-use crate::notification::Channel;
+use crate::notification::{Channel, NoticeKind};
 use crate::time::Timestamp;
 
 /// An environment with what is live in it.
@@ -18,6 +18,13 @@ pub struct EnvironmentRecord {
     pub live: Option<Live>,
     /// The site that its instances are on, once something was deployed; none where an engine of a cluster runs them.
     pub owner: Option<String>,
+}
+
+impl EnvironmentRecord {
+    /// Whether anybody wants to be told of this.
+    pub fn tells(&self, kind: NoticeKind) -> bool {
+        self.channels.iter().any(|channel| channel.wants(kind))
+    }
 }
 
 /// What has the traffic, as recorded.

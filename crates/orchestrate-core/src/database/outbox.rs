@@ -1,14 +1,44 @@
 //! The outbox: notices written with what they tell of, delivered afterwards, at least once.
 
+mod flush;
+mod tell;
+
+pub use flush::Flush;
+pub use tell::NewNotice;
+pub(crate) use tell::{enqueue, tell};
+
 use super::row::{Row, to_json};
 use super::sql::query;
-use super::{Database, EnvironmentRecord, Tx, audit, commit};
+use super::{Database, audit, commit};
 use crate::error::Result;
 use crate::name::{EnvironmentName, RollbackId};
-use crate::notification::{Channel, NoticeKind, Told};
+use crate::notification::NoticeKind;
 use crate::ports::{Notice, Receipt};
 use crate::time::Timestamp;
 use serde::Serialize;
+use std::time::Duration;
+
+/// The first notice that waits in each lane, found by one look into the index a lane, however many wait behind it. Older
+/// programs wrote notices without a lane, which wait for nobody.
+const HEADS: &str = "WITH RECURSIVE lanes(lane) AS ( \
+     SELECT MIN(lane) FROM outbox WHERE status = 'pending' \
+     UNION ALL \
+     SELECT (SELECT MIN(p.lane) FROM outbox p WHERE p.status = 'pending' AND p.lane > lanes.lane) \
+     FROM lanes WHERE lanes.lane IS NOT NULL), \
+     heads(id) AS ( \
+     SELECT (SELECT MIN(p.id) FROM outbox p WHERE p.status = 'pending' AND p.lane = lanes.lane) \
+     FROM lanes WHERE lanes.lane IS NOT NULL \
+     UNION ALL SELECT id FROM outbox WHERE status = 'pending' AND lane IS NULL)";
+
+/// Its time has come. What was said newly in a lane is a reason to try its head again, if it was left alone for a while and
+/// the receiver itself did not ask for a pause. `$1` is now, `$2` is [`LEFT_ALONE`] ago.
+const DUE: &str = "(o.next_attempt_at IS NULL OR o.next_attempt_at <= $1 \
+     OR (o.attempted_at <= $2 AND (o.wished_until IS NULL OR o.wished_until <= $1) \
+         AND o.attempted_at < (SELECT n.created_at FROM outbox n WHERE n.lane = o.lane AND n.status = 'pending' \
+                               ORDER BY n.id DESC LIMIT 1)))";
+
+/// So that a receiver that is down costs the same however much there is to tell.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 /// Where a notice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,19 +64,14 @@ impl OutboxStatus {
     }
 }
 
-/// A notice to be written.
+/// An attempt that was not accepted.
 #[derive(Clone, Debug)]
-pub struct NewNotice {
-    /// The idempotency key, the same over all attempts.
-    pub key: String,
-    pub environment: Option<EnvironmentName>,
-    pub kind: NoticeKind,
-    pub channel: Channel,
-    pub payload: serde_json::Value,
-    pub rollback: Option<RollbackId>,
-    /// The operation that it is about, if it is about one.
-    pub subject: Option<String>,
-    pub now: Timestamp,
+pub struct FailedAttempt<'a> {
+    pub error: &'a str,
+    /// Without another attempt the notice is given up on.
+    pub next: Option<Timestamp>,
+    /// Whether the receiver itself named the time of the next one.
+    pub wished: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -64,32 +89,26 @@ pub struct OutboxRecord {
 }
 
 impl Database {
-    pub async fn enqueue_notice(&self, notice: &NewNotice) -> Result<()> {
-        let mut tx = self.begin().await?;
-        enqueue(&mut tx, notice).await?;
-        commit(tx).await
-    }
-
-    /// The notices whose time has come, oldest first.
+    /// The first notice of each lane, if its time has come; oldest first.
     pub async fn due_notices(&self, now: Timestamp, limit: i64) -> Result<Vec<OutboxRecord>> {
-        let rows = query(
-            "SELECT * FROM outbox WHERE status = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= $1) \
-             ORDER BY id LIMIT $2",
-        )
-        .bind(now.to_string())
-        .bind(limit)
-        .fetch_all(&mut *self.connection().await?)
-        .await?;
+        let sql = format!(
+            "{HEADS} SELECT o.* FROM heads JOIN outbox o ON o.id = heads.id WHERE {DUE} ORDER BY o.id LIMIT $3"
+        );
+        let rows = query(sql)
+            .bind(now.to_string())
+            .bind(left_alone(now))
+            .bind(limit)
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
         rows.iter().map(read).collect()
     }
 
     /// When the next notice is due, if any is pending.
     pub async fn next_notice_at(&self) -> Result<Option<Timestamp>> {
-        let row = query(
-            "SELECT MIN(COALESCE(next_attempt_at, created_at)) AS at FROM outbox WHERE status = 'pending'",
-        )
-        .fetch_one(&mut *self.connection().await?)
-        .await?;
+        let sql = format!(
+            "{HEADS} SELECT MIN(COALESCE(o.next_attempt_at, o.created_at)) AS at FROM heads JOIN outbox o ON o.id = heads.id"
+        );
+        let row = query(sql).fetch_one(&mut *self.connection().await?).await?;
         row.opt_time("at")
     }
 
@@ -102,30 +121,21 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
+    /// Those that were given up on, newest first.
+    pub async fn list_dead_notices(&self, limit: i64) -> Result<Vec<OutboxRecord>> {
+        let rows = query("SELECT * FROM outbox WHERE status = 'dead' ORDER BY id DESC LIMIT $1")
+            .bind(limit)
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// How many notices stand where.
     pub async fn count_notices(&self) -> Result<Vec<(OutboxStatus, i64)>> {
         let rows = query("SELECT status, COUNT(*) AS n FROM outbox GROUP BY status ORDER BY status")
             .fetch_all(&mut *self.connection().await?)
             .await?;
         rows.iter().map(|row| Ok((row.parsed("status", OutboxStatus::parse)?, row.int("n")?))).collect()
-    }
-
-    /// Makes every pending notice due at once; with `dead`, those that were given up on too.
-    pub async fn flush_notices(&self, dead: bool, actor: &str, now: Timestamp) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let done = query(
-            "UPDATE outbox SET status = 'pending', next_attempt_at = NULL \
-             WHERE status = 'pending' OR (status = 'dead' AND $1 = 1)",
-        )
-        .bind(i64::from(dead))
-        .execute(&mut tx)
-        .await?;
-        if done > 0 {
-            let detail = serde_json::json!({ "notices": done, "dead": dead });
-            audit::record_of_all(&mut tx, now, actor, "notices_flushed", &detail);
-        }
-        commit(tx).await?;
-        Ok(done)
     }
 
     /// Records an accepted notice, and on its rollback that it was sent, once all its notices were.
@@ -176,13 +186,15 @@ impl Database {
 
     /// Whether a notice still waits to be delivered now, as the records say in this moment.
     pub async fn is_due(&self, id: i64, now: Timestamp) -> Result<bool> {
-        let row = query(
-            "SELECT id FROM outbox WHERE id = $1 AND status = 'pending' AND (next_attempt_at IS NULL OR next_attempt_at <= $2)",
-        )
-        .bind(id)
-        .bind(now.to_string())
-        .fetch_optional(&mut *self.connection().await?)
-        .await?;
+        let sql = format!(
+            "{HEADS} SELECT o.id FROM heads JOIN outbox o ON o.id = heads.id WHERE {DUE} AND o.id = $3"
+        );
+        let row = query(sql)
+            .bind(now.to_string())
+            .bind(left_alone(now))
+            .bind(id)
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
         Ok(row.is_some())
     }
 
@@ -198,24 +210,21 @@ impl Database {
         Ok(())
     }
 
-    /// Records a failed attempt; without a next one the notice is given up on.
-    pub async fn notice_failed(
-        &self,
-        id: i64,
-        error: &str,
-        next: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<()> {
+    /// Records an attempt that was not accepted.
+    pub async fn notice_failed(&self, id: i64, failed: FailedAttempt<'_>, now: Timestamp) -> Result<()> {
+        let FailedAttempt { error, next, wished } = failed;
         let mut tx = self.begin().await?;
         let status = if next.is_some() { OutboxStatus::Pending } else { OutboxStatus::Dead };
         let pending = query(
-            "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4 \
-             WHERE id = $1 AND status = 'pending'",
+            "UPDATE outbox SET status = $2, attempts = attempts + 1, last_error = $3, next_attempt_at = $4, \
+             wished_until = $5, attempted_at = $6 WHERE id = $1 AND status = 'pending'",
         )
         .bind(id)
         .bind(status.as_str())
         .bind(error.to_owned())
         .bind(next.map(|t| t.to_string()))
+        .bind(next.filter(|_| wished).map(|t| t.to_string()))
+        .bind(now.to_string())
         .execute(&mut tx)
         .await?;
         // Somebody else may have delivered it meanwhile, if this program slept.
@@ -230,48 +239,9 @@ impl Database {
     }
 }
 
-pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
-    query(
-        "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, subject, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (notice_key) DO NOTHING",
-    )
-    .bind(notice.key.clone())
-    .bind(notice.environment.as_ref().map(ToString::to_string))
-    .bind(notice.kind.as_str())
-    .bind(to_json(&notice.channel)?)
-    .bind(notice.payload.to_string())
-    .bind(notice.rollback.map(|id| id.0))
-    .bind(notice.subject.clone())
-    .bind(notice.now.to_string())
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Writes a notice for every channel that wants it.
-pub(crate) async fn tell(
-    tx: &mut Tx,
-    environment: &EnvironmentRecord,
-    kind: NoticeKind,
-    told: Told,
-    rollback: Option<RollbackId>,
-    now: Timestamp,
-) -> Result<()> {
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
-    {
-        let notice = NewNotice {
-            key: format!("{}-{}-{}-{index}", told.key(kind), environment.environment.name, now.as_millis()),
-            environment: Some(environment.environment.name.clone()),
-            kind,
-            channel: channel.clone(),
-            payload: told.payload(kind, environment)?,
-            rollback,
-            subject: told.subject(),
-            now,
-        };
-        enqueue(tx, &notice).await?;
-    }
-    Ok(())
+fn left_alone(now: Timestamp) -> String {
+    let ago = i64::try_from(LEFT_ALONE.as_millis()).unwrap_or(0);
+    Timestamp::from_millis(now.as_millis() - ago).to_string()
 }
 
 fn read(row: &Row) -> Result<OutboxRecord> {

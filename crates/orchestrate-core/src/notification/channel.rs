@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::NoticeKind;
+use super::{NoticeKind, NoticeOutcome};
 use crate::secrets::SecretText;
 use crate::time::Span;
 
@@ -20,6 +20,9 @@ pub struct Channel {
     pub secret: Option<SecretRef>,
     /// Empty means all that do not only announce.
     pub on: Vec<NoticeKind>,
+    /// Only these outcomes; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<NoticeOutcome>,
     /// What takes the place of the sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -84,6 +87,7 @@ impl Channel {
             address: None,
             secret: None,
             on: on.to_vec(),
+            outcomes: Vec::new(),
             template: None,
         }
     }
@@ -94,14 +98,75 @@ impl Channel {
         Self { url: whole.expose().to_owned(), address: None, ..self.clone() }
     }
 
+    /// Whether it is told of this.
     pub fn wants(&self, kind: NoticeKind) -> bool {
-        match kind {
-            NoticeKind::Test => true,
-            kind if self.on.is_empty() => !kind.announces(),
-            kind => self.on.contains(&kind),
+        if kind == NoticeKind::Test {
+            return true;
         }
+        // Who is paged for something must also hear that it is over.
+        if self.via == Via::Pagerduty && matches!(kind, NoticeKind::Deployment | NoticeKind::Rollback) {
+            return true;
+        }
+        let all = self.on.is_empty() && (!kind.announces() || !self.outcomes.is_empty());
+        (all || self.on.contains(&kind))
+            && (self.outcomes.is_empty() || self.outcomes.contains(&kind.outcome()))
+    }
+
+    /// What tells one channel from another: notices to one are delivered one after the other.
+    pub fn endpoint(&self) -> String {
+        let mut text = format!("{:?} {}", self.via, self.url);
+        for kept in [&self.address, &self.secret].into_iter().flatten() {
+            text.push_str(&format!(" {}@{}", kept.name, kept.version));
+        }
+        text
     }
 }
 
 /// The scope under which the secrets of channels are kept.
 pub const SECRET_SCOPE: &str = "notifications";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(channel: &Channel) -> Vec<NoticeKind> {
+        NoticeKind::ALL.into_iter().filter(|kind| channel.wants(*kind)).collect()
+    }
+
+    #[test]
+    fn kinds_and_outcomes_both_have_to_fit() {
+        let mut channel = Channel::webhook("x", &[NoticeKind::RollbackStarted, NoticeKind::Rollback]);
+        assert_eq!(wanted(&channel), [NoticeKind::RollbackStarted, NoticeKind::Rollback, NoticeKind::Test]);
+        channel.outcomes = vec![NoticeOutcome::Success];
+        assert_eq!(wanted(&channel), [NoticeKind::Rollback, NoticeKind::Test]);
+        channel.on.clear();
+        channel.outcomes = vec![NoticeOutcome::Failure, NoticeOutcome::Attention];
+        let wanted = wanted(&channel);
+        assert!(wanted.iter().all(|kind| kind.outcome() != NoticeOutcome::Success));
+        assert!(wanted.contains(&NoticeKind::NeedsAttention) && wanted.contains(&NoticeKind::ReadinessLost));
+    }
+
+    #[test]
+    fn a_pager_always_hears_that_it_is_over() {
+        let mut pager = Channel::webhook("x", &[NoticeKind::NeedsAttention]);
+        pager.via = Via::Pagerduty;
+        pager.outcomes = vec![NoticeOutcome::Attention];
+        assert_eq!(
+            wanted(&pager),
+            [NoticeKind::Deployment, NoticeKind::Rollback, NoticeKind::NeedsAttention, NoticeKind::Test]
+        );
+    }
+
+    #[test]
+    fn an_endpoint_differs_where_a_notice_would_go_elsewhere() {
+        let first = Channel::webhook("http://a/x", &[]);
+        let same = Channel::webhook("http://a/x", &[NoticeKind::Rollback]);
+        assert_eq!(first.endpoint(), same.endpoint());
+        let mut changed = first.clone();
+        changed.secret = Some(SecretRef { name: "shop/0".into(), version: 2 });
+        assert_ne!(first.endpoint(), changed.endpoint());
+        let mut other = first.clone();
+        other.via = Via::Teams;
+        assert_ne!(first.endpoint(), other.endpoint());
+    }
+}

@@ -30,6 +30,31 @@ pub enum NoticeKind {
     Test,
 }
 
+/// How it stands, as `outcome:` of a channel names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeOutcome {
+    /// Good to know.
+    Info,
+    Success,
+    Failure,
+    /// A person is waited for.
+    Attention,
+}
+
+impl NoticeOutcome {
+    pub const ALL: [Self; 4] = [Self::Info, Self::Success, Self::Failure, Self::Attention];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Attention => "attention",
+        }
+    }
+}
+
 impl NoticeKind {
     pub const ALL: [Self; 13] = [
         Self::DeploymentStarted,
@@ -85,6 +110,19 @@ impl NoticeKind {
             Self::ReadinessBack => "readiness.back",
             Self::NeedsAttention => "operation.needs_attention",
             Self::Test => "notification.test",
+        }
+    }
+
+    pub const fn outcome(self) -> NoticeOutcome {
+        match self {
+            Self::DeploymentStarted
+            | Self::RollbackStarted
+            | Self::HoldSet
+            | Self::HoldLifted
+            | Self::Test => NoticeOutcome::Info,
+            Self::Deployment | Self::Rollback | Self::ReadinessBack => NoticeOutcome::Success,
+            Self::DeploymentFailed | Self::RollbackFailed | Self::ReadinessLost => NoticeOutcome::Failure,
+            Self::ApprovalWanted | Self::NeedsAttention => NoticeOutcome::Attention,
         }
     }
 

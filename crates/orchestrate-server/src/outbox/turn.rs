@@ -24,7 +24,7 @@ pub(super) enum Taken {
 
 impl<'a> Turn<'a> {
     pub fn of(daemon: &'a Daemon, site: &'a Site, channel: &Channel) -> Self {
-        let duty = format!("channel/{}", Digest::of(super::address(channel).as_bytes()));
+        let duty = format!("channel/{}", Digest::of(channel.endpoint().as_bytes()));
         Self { daemon, site, duty }
     }
 

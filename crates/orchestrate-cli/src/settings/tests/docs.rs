@@ -58,6 +58,7 @@ fn the_page_names_every_key_and_every_word() {
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));
     let words = words.chain(environment::DAYS.iter().map(|(word, _)| *word));
     let words = words.chain(notifications::KINDS.iter().map(|(word, _)| *word));
+    let words = words.chain(notifications::OUTCOMES.iter().map(|(word, _)| *word));
     let words = words.chain(notifications::TYPES.iter().map(|(word, _)| *word));
     for word in all.into_iter().flatten().copied().chain(words) {
         let named = PAGE.contains(&format!("`{word}`")) || PAGE.contains(&format!(".{word}`"));

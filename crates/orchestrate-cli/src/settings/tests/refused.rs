@@ -202,6 +202,11 @@ fn unbuilt() -> Vec<(&'static str, String)> {
         ("mail to nobody", notified("{ type: email, server: smtp://mail, from: a@x, to: [] }")),
         ("mail from no address", notified("{ type: email, server: smtp://mail, from: ops, to: [a@x] }")),
         ("mail by a web server", notified("{ type: email, server: http://mail, from: a@x, to: [a@x] }")),
+        ("an outcome that nobody knows", notified("{ type: teams, url: http://x, outcome: [bad] }")),
+        (
+            "a template with a word that no notice has",
+            notified("{ type: teams, url: http://x, template: \"{{ service }}: {{ servise }}\" }"),
+        ),
         ("a command that may take for ever", notified("{ type: command, command: [./tell], timeout: 1h }")),
         (
             "a template that cannot be read",

@@ -192,6 +192,7 @@ fn the_schema_and_load_judge_alike() {
         with("") + "notifications: [{ type: teams, url: http://x, channel: x }]\n",
         with("") + "notifications: [{ type: email, server: smtp://x, from: a@x, to: a@x }]\n",
         with("") + "notifications: [{ type: webhook }]\n",
+        with("") + "notifications: [{ type: teams, url: \"http://x\", outcome: [bad] }]\n",
         "service: x\n".into(),
     ] {
         assert!(read(&text).is_err(), "load takes\n{text}");

@@ -1,6 +1,6 @@
 //! What is written to the outbox, and when a rollback counts as told.
 
-use crate::database::{OperationStatus, OutboxRecord, OutboxStatus};
+use crate::database::{FailedAttempt, OperationStatus, OutboxRecord, OutboxStatus};
 use crate::notification::NoticeKind;
 use crate::stage::{Stage, hook, settings, v};
 use crate::time::Span;
@@ -44,7 +44,11 @@ async fn a_rollback_is_told_to_those_who_want_it_and_counts_as_told_once_all_acc
     let sent = async || stage.rollback().get_rollback(id).await.unwrap().notification_sent;
     stage.db.notice_delivered(first.id, first.rollback, None, now).await.unwrap();
     assert!(!sent().await, "one has not accepted it yet");
-    stage.db.notice_failed(second.id, "status 503", Some(now), now).await.unwrap();
+    stage
+        .db
+        .notice_failed(second.id, FailedAttempt { error: "status 503", next: Some(now), wished: false }, now)
+        .await
+        .unwrap();
     assert!(!sent().await);
     stage.db.notice_delivered(second.id, second.rollback, None, now).await.unwrap();
     assert!(sent().await);
@@ -82,7 +86,15 @@ async fn a_notice_that_was_given_up_on_is_not_told() {
     stage.deploy_all(&["1.0", "1.1"]).await;
     let event = stage.rollback().rollback(&stage.forced()).await.unwrap();
     let notices = of_rollbacks(&stage).await;
-    stage.db.notice_failed(notices[0].id, "status 400", None, event.started_at).await.unwrap();
+    stage
+        .db
+        .notice_failed(
+            notices[0].id,
+            FailedAttempt { error: "status 400", next: None, wished: false },
+            event.started_at,
+        )
+        .await
+        .unwrap();
     stage.db.notice_delivered(notices[1].id, notices[1].rollback, None, event.started_at).await.unwrap();
     assert!(!stage.rollback().get_rollback(event.id).await.unwrap().notification_sent);
 }
@@ -144,4 +156,34 @@ async fn what_needs_attention_is_tried_again_by_itself_ever_less_often_and_told_
     executor.resume(&stage.environment, "daemon").await.unwrap();
     assert_eq!(stage.live().await.as_deref(), Some("1.0"));
     assert_eq!(stage.db.open_operation(&stage.environment).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn beginnings_are_told_to_who_names_them_and_hang_together_with_their_ends() {
+    let beginnings = [NoticeKind::DeploymentStarted, NoticeKind::RollbackStarted];
+    let all = [beginnings[0], NoticeKind::Deployment, beginnings[1], NoticeKind::Rollback];
+    let stage = Stage::with(settings(), &[hook("http://all", &all)]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.rollback().rollback_as(&stage.forced(), &Asking::by("ada")).await.unwrap();
+    let mut told = stage.db.list_notices(100).await.unwrap();
+    told.reverse();
+    let shown: Vec<_> =
+        told.iter().map(|record| (record.notice.kind, record.subject.as_deref().unwrap())).collect();
+    assert_eq!(
+        shown,
+        [
+            (all[0], "deployment-1"),
+            (all[1], "deployment-1"),
+            (all[0], "deployment-2"),
+            (all[1], "deployment-2"),
+            (all[2], "rollback-1"),
+            (all[3], "rollback-1"),
+        ]
+    );
+    let text = |at: usize| told[at].notice.payload["text"].as_str().unwrap();
+    assert_eq!(text(0), "shop in production: 1.0 is being deployed by ada");
+    assert_eq!(text(4), "shop in production is being rolled back from 1.1 to 1.0 by ada");
+    assert!(told[4].rollback.is_none(), "that it began does not count as told of its end");
+    let first: Vec<_> = [1, 3].map(|at: usize| told[at].notice.payload["first"].clone()).into();
+    assert_eq!(first, [true, false]);
 }
