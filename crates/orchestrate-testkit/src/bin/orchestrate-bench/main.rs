@@ -13,6 +13,7 @@ mod cold;
 mod docker;
 mod fifty;
 mod idle;
+mod notices;
 mod peers;
 mod planning;
 mod postgres;
@@ -73,6 +74,7 @@ enum Part {
     BadRelease,
     Planning,
     Report,
+    Notices,
     Idle,
     Fifty,
 }
@@ -168,6 +170,7 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::BadRelease => bad_release::run(plan, &place).await,
         Part::Planning => planning::run(plan, &place).await,
         Part::Report => report::run(plan, &place).await,
+        Part::Notices => notices::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,
         Part::Fifty => fifty::run(plan, &place).await,
     }

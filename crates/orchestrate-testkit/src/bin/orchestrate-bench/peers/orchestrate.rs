@@ -66,6 +66,8 @@ pub struct Setting<'a> {
     pub strategy: &'a str,
     pub instances: u32,
     pub verify: Option<&'a str>,
+    /// The channels, each in one line.
+    pub notifications: &'a [String],
     /// What the service of each version finds in its file `BEHAVIOUR`; processes only.
     pub behaviour: &'a [(&'a str, &'a str)],
 }
@@ -73,8 +75,20 @@ pub struct Setting<'a> {
 impl Default for Setting<'_> {
     fn default() -> Self {
         let strategy = "{ type: blue_green, warm_for: 1h }";
-        Self { provider: Provider::Process, strategy, instances: 1, verify: None, behaviour: &[] }
+        Self {
+            provider: Provider::Process,
+            strategy,
+            instances: 1,
+            verify: None,
+            notifications: &[],
+            behaviour: &[],
+        }
     }
+}
+
+fn channels(lines: &[String]) -> String {
+    let lines: String = lines.iter().map(|line| format!("  - {line}\n")).collect();
+    if lines.is_empty() { lines } else { format!("notifications:\n{lines}") }
 }
 
 const STOP: [&str; 3] = ["daemon", "stop", "--all"];
@@ -136,12 +150,13 @@ impl Orchestrate {
              \x20   processes:\n      web: {{ {command}instances: {instances}, listen: \"{address}\" }}\n\
              \x20   strategy: {strategy}\n\
              \x20   health_check: {{ path: /healthz, interval: 100ms, deadline: 30s }}\n\
-             \x20   drain: 30s\n{more}{verify}",
+             \x20   drain: 30s\n{more}{verify}{notifications}",
             more = setting.provider.settings(),
             provider = setting.provider.name(),
             instances = setting.instances,
             strategy = setting.strategy,
             verify = setting.verify.map_or_else(String::new, |verify| format!("    verify: {verify}\n")),
+            notifications = channels(setting.notifications),
         );
         std::fs::write(room.join("orchestrate.yaml"), config)?;
         let provider = setting.provider;
