@@ -2,6 +2,7 @@
 
 use super::audit::{self, Entry};
 use super::row::{Row, to_json};
+use super::session::Session;
 use super::sql::query;
 use super::{Database, Tx, commit, environments, outbox};
 use crate::deployment_rollback::Readiness;
@@ -51,16 +52,14 @@ impl Database {
         readiness: &Readiness,
         now: Timestamp,
     ) -> Result<bool> {
+        // Mostly there is nothing to write, and nobody is kept from writing for that.
+        let before = fetch(&mut *self.connection().await?, environment).await?;
+        if before.is_some_and(|before| before.says(readiness, now)) {
+            return Ok(false);
+        }
         let mut tx = self.begin().await?;
         let before = fetch(&mut tx, environment).await?;
         let change = change(before.as_ref(), readiness);
-        let unchanged = before.as_ref().is_some_and(|before| {
-            before.readiness == *readiness && now.millis_since(before.checked_at) < WRITTEN_EVERY.as_millis()
-        });
-        if change.is_none() && unchanged {
-            tx.rollback().await?;
-            return Ok(false);
-        }
         put(&mut tx, environment, readiness, before.as_ref(), change, now).await?;
         if let Some(kind) = change {
             let detail =
@@ -74,6 +73,15 @@ impl Database {
         }
         commit(tx).await?;
         Ok(change.is_some())
+    }
+}
+
+impl ReadinessRecord {
+    /// Whether it says the same, and was written not long ago.
+    fn says(&self, readiness: &Readiness, now: Timestamp) -> bool {
+        // What to type for it is not written down.
+        let written = Readiness { command: None, ..readiness.clone() };
+        self.readiness == written && now.millis_since(self.checked_at) < WRITTEN_EVERY.as_millis()
     }
 }
 
@@ -92,10 +100,10 @@ fn change(before: Option<&ReadinessRecord>, now: &Readiness) -> Option<NoticeKin
     }
 }
 
-async fn fetch(tx: &mut Tx, environment: &EnvironmentName) -> Result<Option<ReadinessRecord>> {
+async fn fetch(session: &mut Session, environment: &EnvironmentName) -> Result<Option<ReadinessRecord>> {
     let row = query("SELECT * FROM readiness WHERE environment = $1")
         .bind(environment.to_string())
-        .fetch_optional(tx)
+        .fetch_optional(session)
         .await?;
     row.as_ref().map(read).transpose()
 }

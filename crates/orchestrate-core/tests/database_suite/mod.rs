@@ -3,6 +3,7 @@
 mod audit_chain;
 mod history;
 mod outbox;
+mod readiness;
 mod refusals;
 mod report;
 mod rollbacks;
@@ -33,6 +34,7 @@ pub use outbox::{
     notices_are_delivered_in_order, notices_of_a_lane_wait_for_one_another, notices_wait_for_their_time,
     one_notice_is_sent_again,
 };
+pub use readiness::what_is_seen_again_is_not_written_again;
 pub use refusals::{a_loop_of_refusals_stays_small, who_was_refused_what_is_recorded};
 pub use report::a_report_reads_what_happened_in_its_time;
 pub use rollbacks::{a_deployment_takes_its_rollbacks_along, rollback_events, rollbacks_that_stand};
@@ -61,7 +63,7 @@ macro_rules! run_suite {
             an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
             one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
             a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing, notices_of_a_lane_wait_for_one_another,
-            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time);
+            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]
