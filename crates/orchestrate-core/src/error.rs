@@ -107,18 +107,26 @@ impl Error {
 
     /// The message and each cause, joined by `: `, a cause that only repeats the one above left out.
     pub fn full_message(&self) -> String {
-        let mut text = self.inner.message.clone();
-        let mut cause = self.inner.source.as_deref().map(|source| source as &dyn StdError);
-        while let Some(error) = cause {
-            let line = error.to_string();
-            if !text.ends_with(&line) {
-                text.push_str(": ");
-                text.push_str(&line);
-            }
-            cause = error.source();
-        }
-        text
+        let source = self.inner.source.as_deref().map(|source| source as &dyn StdError);
+        with_causes(self.inner.message.clone(), source)
     }
+}
+
+/// Any error with each of its causes, as [`Error::full_message`] has them.
+pub fn causes(error: &dyn StdError) -> String {
+    with_causes(error.to_string(), error.source())
+}
+
+fn with_causes(mut text: String, mut cause: Option<&dyn StdError>) -> String {
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.ends_with(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 impl fmt::Display for Error {

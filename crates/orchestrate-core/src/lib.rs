@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod measure;
 pub mod name;
 pub mod time;
+pub mod uri;
 
 pub mod audit_chain;
 pub mod confinement;

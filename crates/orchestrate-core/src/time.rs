@@ -32,6 +32,11 @@ impl Timestamp {
         u64::try_from(self.as_millis() - earlier.as_millis()).unwrap_or(0)
     }
 
+    /// Its day in UTC: `2026-11-22`.
+    pub fn date(self) -> String {
+        self.to_string().chars().take(10).collect()
+    }
+
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);

@@ -2,6 +2,7 @@
 
 use orchestrate_core::notification::NoticeKind;
 use orchestrate_core::ports::{DeliveryError, Notice};
+use orchestrate_core::uri;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -54,7 +55,7 @@ pub(crate) fn event(notice: &Notice) -> Option<Value> {
         | NoticeKind::Test => return None,
     };
     let text = |key: &str| payload[key].as_str().unwrap_or("unknown");
-    let source = format!("/orchestrate/{}", encoded(text("service")));
+    let source = format!("/orchestrate/{}", uri::component(text("service")));
     Some(json!({
         "context": {
             "version": SPEC,
@@ -69,22 +70,10 @@ pub(crate) fn event(notice: &Notice) -> Option<Value> {
             "type": "service",
             "content": {
                 "environment": { "id": text("environment"), "source": source },
-                "artifactId": format!("pkg:generic/{}@{}", encoded(text("service")), encoded(text(version))),
+                "artifactId": format!("pkg:generic/{}@{}", uri::component(text("service")), uri::component(text(version))),
             },
         },
         "customData": payload,
         "customDataContentType": "application/json",
     }))
-}
-
-/// As part of a URI.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use orchestrate_core::ports::{DeliveryError, Notice};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::http::{later, never};
-use crate::message::Message;
+use crate::message::Event;
+use crate::redact::one_line;
 
 /// More of what it prints is not kept.
 const PRINTED_BYTES: u64 = 2_048;
-const EXCERPT_CHARS: usize = 200;
 
 /// Ends the program, and all that it started, when it is dropped.
 struct Group(Child);
@@ -45,23 +44,13 @@ pub(crate) async fn deliver(
     child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = child.spawn().map_err(|error| later(format!("{program} cannot be started: {error}")))?;
     let mut group = Group(child);
-    let input = input(notice)?;
+    let input = Event::with_its_key(notice).bytes()?;
     match timeout(limit, talk(&mut group.0, &input)).await {
         Ok(Ok((status, _))) if status.success() => Ok(()),
-        Ok(Ok((status, said))) => Err(later(format!("{program} ended with {status}{}", excerpt(&said)))),
+        Ok(Ok((status, said))) => Err(later(format!("{program} ended with {status}{}", shown(&said)))),
         Ok(Err(error)) => Err(later(format!("{program} could not be waited for: {error}"))),
         Err(_) => Err(later(format!("{program} did not end within {limit:?}"))),
     }
-}
-
-/// The same object that a webhook gets.
-fn input(notice: &Notice) -> Result<Vec<u8>, DeliveryError> {
-    let mut data = notice.payload.clone();
-    data["text"] = Message::of(notice).text.into();
-    let body = json!({
-        "id": notice.key, "type": notice.kind.event_type(), "timestamp": notice.created_at, "data": data,
-    });
-    serde_json::to_vec(&body).map_err(|error| never(format!("the notice is not JSON: {error}")))
 }
 
 async fn talk(child: &mut Child, input: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>)> {
@@ -85,9 +74,6 @@ async fn talk(child: &mut Child, input: &[u8]) -> std::io::Result<(ExitStatus, V
     Ok((status?, said))
 }
 
-fn excerpt(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said).replace(|c: char| c.is_control(), " ");
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let start: String = line.chars().take(EXCERPT_CHARS).collect();
-    if start.is_empty() { start } else { format!(": {start}") }
+fn shown(said: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(said)).map_or_else(String::new, |line| format!(": {line}"))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lettre::message::{Mailbox, MessageBuilder, header};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message as Mail, Tokio1Executor};
+use orchestrate_core::error::causes;
 use orchestrate_core::ports::{DeliveryError, Notice, Receipt};
 use reqwest::Url;
 
@@ -98,15 +99,7 @@ fn refused(error: &SmtpError, url: &Url) -> DeliveryError {
     let what = match error.status() {
         Some(code) => format!("{} refused it with {code}", masked(url)),
         None if error.is_timeout() => format!("{} did not answer in time", masked(url)),
-        None => {
-            let mut text = format!("{} could not be spoken to: {error}", masked(url));
-            let mut cause = std::error::Error::source(error);
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            text
-        }
+        None => format!("{} could not be spoken to: {}", masked(url), causes(error)),
     };
     DeliveryError { message: what, retry: !error.is_permanent(), retry_after: None }
 }

@@ -1,9 +1,9 @@
 //! One POST to a receiver: what its answer means, and what no answer means.
 
-use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use orchestrate_core::error::causes;
 use orchestrate_core::ports::DeliveryError;
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::{Span, Timestamp};
@@ -37,6 +37,11 @@ impl Http {
     /// `total` bounds one attempt, from the name's resolution to the end of the answer.
     pub fn new(connect: Duration, total: Duration) -> Self {
         Self { connect_timeout: connect, total_timeout: total, clients: Mutex::default() }
+    }
+
+    /// What bounds one attempt.
+    pub fn limit(&self) -> Duration {
+        self.total_timeout
     }
 
     /// Returns the start of the answer.
@@ -151,20 +156,6 @@ fn failure(error: reqwest::Error, url: &Url) -> DeliveryError {
         retry,
         retry_after: None,
     }
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.ends_with(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 pub(crate) fn never(message: impl Into<String>) -> DeliveryError {

@@ -1,9 +1,12 @@
 //! A notice as people read it, whatever shows it to them.
 
-use orchestrate_core::notification::NoticeKind;
-use orchestrate_core::ports::Notice;
+use orchestrate_core::notification::{NoticeKind, NoticeOutcome};
+use orchestrate_core::ports::{DeliveryError, Notice};
+use orchestrate_core::time::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::http::never;
 use crate::template;
 
 pub(crate) struct Message {
@@ -13,18 +16,11 @@ pub(crate) struct Message {
     pub text: String,
     /// What the sentence may not say.
     pub facts: Vec<(&'static str, String)>,
-    pub tone: Tone,
+    pub outcome: NoticeOutcome,
     pub service: String,
     pub environment: String,
     /// Where users reach the service.
     pub link: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    Good,
-    Bad,
-    News,
 }
 
 /// The keys of a payload that are worth a line of their own.
@@ -43,24 +39,58 @@ const FACTS: [(&str, &str); 9] = [
 impl Message {
     pub fn of(notice: &Notice) -> Self {
         let payload = &notice.payload;
-        let (title, tone) = headline(notice.kind);
         let facts = FACTS.iter().filter_map(|(name, key)| Some((*name, shown(&payload[*key])?)));
         let link =
             payload["url"].as_str().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
         Self {
-            title,
+            title: title(notice.kind),
             text: text(notice),
             facts: facts.collect(),
-            tone,
+            outcome: notice.kind.outcome(),
             service: payload["service"].as_str().unwrap_or("a service").to_owned(),
             environment: payload["environment"].as_str().unwrap_or("an environment").to_owned(),
             link: link.map(str::to_owned),
         }
     }
 
+    /// Whether somebody should look.
+    pub fn is_bad(&self) -> bool {
+        matches!(self.outcome, NoticeOutcome::Failure | NoticeOutcome::Attention)
+    }
+
     /// `shop in production: rolled back`.
     pub fn heading(&self) -> String {
         format!("{} in {}: {}", self.service, self.environment, self.title)
+    }
+}
+
+/// The notice as a webhook and a command get it.
+#[derive(Serialize)]
+pub(crate) struct Event<'a> {
+    /// Where nothing beside it carries the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    r#type: &'a str,
+    timestamp: Timestamp,
+    data: Value,
+}
+
+impl<'a> Event<'a> {
+    pub fn of(notice: &'a Notice) -> Self {
+        let mut data = notice.payload.clone();
+        if notice.channel.template.is_some() {
+            data["text"] = text(notice).into();
+        }
+        Self { id: None, r#type: notice.kind.event_type(), timestamp: notice.created_at, data }
+    }
+
+    /// With the key of the notice in it.
+    pub fn with_its_key(notice: &'a Notice) -> Self {
+        Self { id: Some(&notice.key), ..Self::of(notice) }
+    }
+
+    pub fn bytes(&self) -> Result<Vec<u8>, DeliveryError> {
+        serde_json::to_vec(self).map_err(|error| never(format!("the notice is not JSON: {error}")))
     }
 }
 
@@ -82,20 +112,20 @@ fn shown(value: &Value) -> Option<String> {
     }
 }
 
-fn headline(kind: NoticeKind) -> (&'static str, Tone) {
+fn title(kind: NoticeKind) -> &'static str {
     match kind {
-        NoticeKind::DeploymentStarted => ("deployment begun", Tone::News),
-        NoticeKind::Deployment => ("deployed", Tone::Good),
-        NoticeKind::DeploymentFailed => ("deployment failed", Tone::Bad),
-        NoticeKind::RollbackStarted => ("rollback begun", Tone::News),
-        NoticeKind::Rollback => ("rolled back", Tone::Good),
-        NoticeKind::RollbackFailed => ("rollback failed", Tone::Bad),
-        NoticeKind::HoldSet => ("a version is held", Tone::News),
-        NoticeKind::HoldLifted => ("a hold is lifted", Tone::News),
-        NoticeKind::ApprovalWanted => ("approval wanted", Tone::News),
-        NoticeKind::ReadinessLost => ("a rollback would not work now", Tone::Bad),
-        NoticeKind::ReadinessBack => ("a rollback would work again", Tone::Good),
-        NoticeKind::NeedsAttention => ("needs attention", Tone::Bad),
-        NoticeKind::Test => ("a test notice", Tone::News),
+        NoticeKind::DeploymentStarted => "deployment begun",
+        NoticeKind::Deployment => "deployed",
+        NoticeKind::DeploymentFailed => "deployment failed",
+        NoticeKind::RollbackStarted => "rollback begun",
+        NoticeKind::Rollback => "rolled back",
+        NoticeKind::RollbackFailed => "rollback failed",
+        NoticeKind::HoldSet => "a version is held",
+        NoticeKind::HoldLifted => "a hold is lifted",
+        NoticeKind::ApprovalWanted => "approval wanted",
+        NoticeKind::ReadinessLost => "a rollback would not work now",
+        NoticeKind::ReadinessBack => "a rollback would work again",
+        NoticeKind::NeedsAttention => "needs attention",
+        NoticeKind::Test => "a test notice",
     }
 }

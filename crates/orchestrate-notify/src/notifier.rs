@@ -17,7 +17,6 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Delivers to channels of every type.
 pub struct ChannelNotifier {
     http: Http,
-    total_timeout: Duration,
 }
 
 impl Default for ChannelNotifier {
@@ -33,7 +32,7 @@ impl ChannelNotifier {
 
     /// `total` bounds one attempt, from the name's resolution to the end of the answer.
     pub fn with_timeouts(connect: Duration, total: Duration) -> Self {
-        Self { http: Http::new(connect, total), total_timeout: total }
+        Self { http: Http::new(connect, total) }
     }
 }
 
@@ -51,7 +50,7 @@ impl Notifier for ChannelNotifier {
             Via::Teams => teams::deliver(http, notice).await.map(|()| None),
             Via::Pagerduty => pagerduty::deliver(http, notice, secret).await.map(|()| None),
             Via::Cdevents => cdevents::deliver(http, notice).await.map(|()| None),
-            Via::Email { from, to } => email::deliver(notice, from, to, self.total_timeout).await.map(Some),
+            Via::Email { from, to } => email::deliver(notice, from, to, http.limit()).await.map(Some),
             Via::Command { command, timeout } => {
                 command::deliver(notice, command, timeout.duration()).await.map(|()| None)
             }

@@ -19,6 +19,11 @@ pub fn excerpt(body: &[u8], url: &Url, secret: Option<&SecretText>) -> Option<St
     if private_parts(url, secret).any(|part| text.contains(&part)) {
         return None;
     }
+    one_line(&text)
+}
+
+/// The start of a text of unknown origin, on one line; nothing, if there is none.
+pub fn one_line(text: &str) -> Option<String> {
     let printable = text.replace(|c: char| c.is_control(), " ");
     let line = printable.split_whitespace().collect::<Vec<_>>().join(" ");
     let start: String = line.chars().take(EXCERPT_CHARS).collect();

@@ -1,5 +1,6 @@
 //! Slack: blocks. With a bot's token, `chat.postMessage` and a thread for each operation; else an incoming webhook.
 
+use orchestrate_core::notification::NoticeOutcome;
 use orchestrate_core::ports::{DeliveryError, Notice, Receipt};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Span;
@@ -7,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::http::{Http, later, never};
-use crate::message::{Message, Tone};
+use crate::message::Message;
 use crate::notifier;
 
 /// Slack refuses longer texts.
@@ -46,17 +47,17 @@ fn body(notice: &Notice, channel: Option<&str>) -> Value {
         if let Some(Receipt(first)) = &notice.thread {
             body["thread_ts"] = first.as_str().into();
             // What is bad is seen in the channel itself, too.
-            body["reply_broadcast"] = (message.tone == Tone::Bad).into();
+            body["reply_broadcast"] = message.is_bad().into();
         }
     }
     body
 }
 
 fn blocks(message: &Message) -> Value {
-    let mark = match message.tone {
-        Tone::Good => ":white_check_mark:",
-        Tone::Bad => ":rotating_light:",
-        Tone::News => ":information_source:",
+    let mark = match message.outcome {
+        NoticeOutcome::Success => ":white_check_mark:",
+        NoticeOutcome::Failure | NoticeOutcome::Attention => ":rotating_light:",
+        NoticeOutcome::Info => ":information_source:",
     };
     let header = cut(&format!("{mark} {}", message.heading()), LONGEST_HEADER);
     let mut blocks = vec![

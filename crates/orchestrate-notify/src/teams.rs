@@ -1,10 +1,11 @@
 //! Microsoft Teams: an adaptive card for a workflow that posts what its webhook gets.
 
+use orchestrate_core::notification::NoticeOutcome;
 use orchestrate_core::ports::{DeliveryError, Notice};
 use serde_json::{Value, json};
 
 use crate::http::Http;
-use crate::message::{Message, Tone};
+use crate::message::Message;
 use crate::notifier;
 
 pub(crate) async fn deliver(http: &Http, notice: &Notice) -> Result<(), DeliveryError> {
@@ -14,10 +15,10 @@ pub(crate) async fn deliver(http: &Http, notice: &Notice) -> Result<(), Delivery
 
 fn body(notice: &Notice) -> Value {
     let message = Message::of(notice);
-    let color = match message.tone {
-        Tone::Good => "Good",
-        Tone::Bad => "Attention",
-        Tone::News => "Accent",
+    let color = match message.outcome {
+        NoticeOutcome::Success => "Good",
+        NoticeOutcome::Failure | NoticeOutcome::Attention => "Attention",
+        NoticeOutcome::Info => "Accent",
     };
     // Nothing of what people typed is read as markup: facts and a text run are shown as they are.
     let facts: Vec<Value> =

@@ -5,19 +5,11 @@ use orchestrate_core::secrets::SecretText;
 use orchestrate_core::time::Timestamp;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde::Serialize;
 
 use crate::http::{Http, later, never};
-use crate::message::Message;
+use crate::message::Event;
 use crate::redact::masked;
 use crate::signature::sign;
-
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'a str,
-    timestamp: Timestamp,
-    data: &'a serde_json::Value,
-}
 
 pub(crate) async fn deliver(
     http: &Http,
@@ -38,13 +30,7 @@ fn compose(
     secret: Option<&SecretText>,
     now: Timestamp,
 ) -> Result<(HeaderMap, Vec<u8>), DeliveryError> {
-    let mut data = notice.payload.clone();
-    if notice.channel.template.is_some() {
-        data["text"] = Message::of(notice).text.into();
-    }
-    let body = Body { r#type: notice.kind.event_type(), timestamp: notice.created_at, data: &data };
-    let body =
-        serde_json::to_vec(&body).map_err(|error| never(format!("the notice is not JSON: {error}")))?;
+    let body = Event::of(notice).bytes()?;
     let seconds = now.as_millis().div_euclid(1_000);
     let id = HeaderValue::from_str(&notice.key).map_err(|_| never("the notice's key cannot be a header"))?;
     let mut headers = HeaderMap::new();

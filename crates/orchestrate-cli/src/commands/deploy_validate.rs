@@ -13,6 +13,7 @@ use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::ports::Silent;
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
 use orchestrate_core::{Error, PreDeployValidator, Result};
+use orchestrate_providers::artifact::free_space;
 
 use super::intake::Intended;
 use crate::args::{Global, Validate};
@@ -268,9 +269,8 @@ impl PreDeployCheck for DiskSpace {
     }
 
     async fn run(&self) -> std::result::Result<String, CheckFailure> {
-        let stat = rustix::fs::statvfs(&self.home)
+        let free = free_space(&self.home)
             .map_err(|error| fails(format!("the disk cannot be asked: {error}"), "check the home"))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let size =
             self.artifact.as_deref().map_or(0, |path| std::fs::metadata(path).map_or(0, |found| found.len()));
         let wanted = size.saturating_mul(4) + SPARE;

@@ -59,11 +59,6 @@ fn period(args: &Args, now: Timestamp) -> Result<Period, Error> {
     Ok(Period { since, until })
 }
 
-/// `2026-11-28`.
-fn day(time: Timestamp) -> String {
-    time.to_string().chars().take(10).collect()
-}
-
 /// The environments, and all of them together where there are several.
 fn parts(report: &Report) -> Vec<(String, &orchestrate_core::report::Figures)> {
     let name = |part: &orchestrate_core::report::Part| format!("{} ({})", part.environment, part.kind);

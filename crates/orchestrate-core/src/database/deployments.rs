@@ -113,11 +113,15 @@ impl Database {
     }
 }
 
+pub(crate) async fn fetch(tx: &mut Tx, id: DeploymentId) -> Result<Deployment> {
+    read(&query("SELECT * FROM deployments WHERE id = $1").bind(id.0).fetch_one(tx).await?)
+}
+
 /// Whether nothing had gone live in the environment before this one.
 pub(crate) async fn is_first(tx: &mut Tx, deployment: &Deployment) -> Result<bool> {
     let row = query(
         "SELECT id FROM deployments WHERE environment = $1 AND id < $2 AND went_live_at IS NOT NULL \
-     ORDER BY id DESC LIMIT 1",
+         ORDER BY id DESC LIMIT 1",
     )
     .bind(deployment.environment.to_string())
     .bind(deployment.id.0)

@@ -5,7 +5,7 @@ mod tell;
 
 pub use flush::Flush;
 pub use tell::NewNotice;
-pub(crate) use tell::{enqueue, tell};
+pub(crate) use tell::{Words, say, tell};
 
 use super::row::{Row, to_json};
 use super::sql::query;

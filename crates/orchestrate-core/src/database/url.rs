@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::uri;
+
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 /// The value of a parameter, with its escapes undone.
@@ -20,7 +22,7 @@ pub(super) fn with_whole_paths(url: &str) -> String {
             let path = std::path::absolute(Path::new(&unescaped(file)));
             path.map_or_else(
                 |_| pair.to_owned(),
-                |path| format!("{key}={}", escaped(&path.to_string_lossy())),
+                |path| format!("{key}={}", uri::path(&path.to_string_lossy())),
             )
         }
         _ => pair.to_owned(),
@@ -45,13 +47,6 @@ fn unescaped(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 #[cfg(test)]

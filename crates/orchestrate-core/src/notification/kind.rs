@@ -43,8 +43,6 @@ pub enum NoticeOutcome {
 }
 
 impl NoticeOutcome {
-    pub const ALL: [Self; 4] = [Self::Info, Self::Success, Self::Failure, Self::Attention];
-
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",

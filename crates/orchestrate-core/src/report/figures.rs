@@ -206,6 +206,5 @@ fn days(period: Period, deployments: &[&DeploymentFact], rollbacks: &[&RollbackF
 }
 
 fn day(number: i64) -> Day {
-    let text = Timestamp::from_millis(number * DAY_MS.cast_signed()).to_string();
-    Day { day: text.chars().take(10).collect(), ..Day::default() }
+    Day { day: Timestamp::from_millis(number * DAY_MS.cast_signed()).date(), ..Day::default() }
 }

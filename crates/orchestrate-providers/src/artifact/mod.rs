@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use orchestrate_core::Result;
 use orchestrate_core::release::{Artifact, Digest};
 
+pub use restore::free_space;
 pub use signature::Signing;
 
 use incoming::Incoming;

@@ -19,6 +19,12 @@ use super::{ArtifactStore, error};
 /// What a start needs beside the copy: its logs and its files.
 const SPARE: u64 = 1 << 20;
 
+/// Bytes that are free on the disk of a path, for whoever is not root.
+pub fn free_space(path: &Path) -> rustix::io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 impl ArtifactStore {
     /// Reads the whole artifact and holds it against its digest. Blocks.
     pub fn verify(&self, digest: &Digest) -> PortResult<()> {
@@ -29,8 +35,7 @@ impl ArtifactStore {
     /// Whether the disk takes a copy of so many bytes. Blocks.
     pub fn has_room_for(&self, size: u64) -> PortResult<()> {
         // A disk that cannot be asked is no reason to refuse.
-        let Ok(disk) = rustix::fs::statvfs(self.directory.as_path()) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let Ok(free) = free_space(&self.directory) else { return Ok(()) };
         let wanted = size.saturating_add(SPARE);
         if free >= wanted {
             return Ok(());

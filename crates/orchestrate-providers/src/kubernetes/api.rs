@@ -7,6 +7,7 @@ use http::{Method, Response};
 use kube::client::Body;
 use orchestrate_core::environment::Kubernetes;
 use orchestrate_core::ports::PortResult;
+use orchestrate_core::uri;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -87,7 +88,7 @@ impl Cluster {
 
     /// What has these labels, and the version of the list, from which a watch goes on.
     pub async fn list(&self, kind: Kind, selector: &str) -> ApiResult<(Vec<Object>, String)> {
-        let path = format!("{}?labelSelector={}", self.path(kind, ""), encoded(selector));
+        let path = format!("{}?labelSelector={}", self.path(kind, ""), uri::component(selector));
         let list = self.json(Method::GET, &path, None, &self.asked("list", kind, "")).await?;
         let version = list.text("/metadata/resourceVersion").unwrap_or_default().to_owned();
         Ok((list.items("/items").collect(), version))
@@ -221,7 +222,7 @@ impl Cluster {
         let path = format!(
             "{}?labelSelector={}&watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}",
             self.path(kind, ""),
-            encoded(selector)
+            uri::component(selector)
         );
         let request = Ask { method: Method::GET, path: &path, body: None, merge: false };
         let response = in_time(self.send(&request)).await?;
@@ -258,19 +259,4 @@ fn parse(bytes: &[u8]) -> ApiResult<Object> {
     serde_json::from_slice(bytes)
         .map(Object)
         .map_err(|cause| Fault::Unreachable(format!("an answer of the cluster is no JSON: {cause}")))
-}
-
-/// As a value in a query.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

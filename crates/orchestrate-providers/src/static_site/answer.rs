@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use orchestrate_core::environment::Static;
+use orchestrate_core::uri;
 
 use super::body::FileBody;
 use super::content_type;
@@ -97,7 +98,7 @@ impl Site {
         if self.tree.is_directory(path) && self.tree.file(&format!("{path}/{index}")).is_some() {
             // By its last segment, so that no path can be read as the name of another host.
             let last = path.rsplit('/').next().unwrap_or(path);
-            return Found::Elsewhere(format!("./{}/", encoded(last)));
+            return Found::Elsewhere(format!("./{}/", uri::component(last)));
         }
         let wants_page = headers.get(ACCEPT).is_none_or(|accept| {
             accept.to_str().is_ok_and(|accept| accept.contains("text/html") || accept.contains("*/*"))
@@ -250,12 +251,4 @@ fn decoded(path: &str) -> Option<String> {
         bytes.push(u8::try_from(high * 16 + low).ok()?);
     }
     String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
-}
-
-fn encoded(segment: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    segment
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }

@@ -1,8 +1,8 @@
 //! One value of a Prometheus, by its HTTP API (`/api/v1/query`).
 
-use std::error::Error as _;
 use std::sync::OnceLock;
 
+use orchestrate_core::error::causes;
 use orchestrate_core::ports::{Metric, PortError, PortErrorKind, PortResult};
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
@@ -140,16 +140,5 @@ fn one_value(data: Data) -> PortResult<Option<f64>> {
 }
 
 fn failure(shown: &str, error: reqwest::Error) -> PortError {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let line = inner.to_string();
-        if !text.ends_with(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = inner.source();
-    }
-    PortError::unreachable(format!("{shown} does not answer: {text}"))
+    PortError::unreachable(format!("{shown} does not answer: {}", causes(&error.without_url())))
 }

@@ -4,8 +4,8 @@ use askama::Template;
 use orchestrate_core::report::{Day, Figures, Report};
 use orchestrate_core::{Error, Result};
 
+use super::parts;
 use super::sheet::{Section, frequency, percent, sections};
-use super::{day, parts};
 use crate::printer::took;
 
 #[derive(Template)]
@@ -64,8 +64,8 @@ const GAP: f64 = 2.0;
 
 pub fn of(report: &Report) -> Result<String> {
     let page = Page {
-        since: day(report.period.since),
-        until: day(report.period.until),
+        since: report.period.since.date(),
+        until: report.period.until.date(),
         days: format!("{:.0}", report.period.days()),
         parts: parts(report).into_iter().map(|(name, figures)| block(name, figures)).collect(),
     };

@@ -2,11 +2,11 @@
 
 use orchestrate_core::report::Report;
 
+use super::parts;
 use super::sheet::sections;
-use super::{day, parts};
 
 pub fn of(report: &Report) -> String {
-    let (since, until) = (day(report.period.since), day(report.period.until));
+    let (since, until) = (report.period.since.date(), report.period.until.date());
     let mut out = format!("# Deployments and rollbacks, {since} to {until}\n");
     for (name, figures) in parts(report) {
         out.push_str(&format!("\n## {}\n", cell(&name)));

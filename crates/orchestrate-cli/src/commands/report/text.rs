@@ -2,8 +2,8 @@
 
 use orchestrate_core::report::{Day, Figures, Report};
 
+use super::parts;
 use super::sheet::sections;
-use super::{day, parts};
 use crate::printer::Printer;
 
 /// As wide as the line of a day's counts is at most.
@@ -11,7 +11,7 @@ const WIDTH: usize = 45;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 pub fn of(report: &Report, printer: &Printer) -> String {
-    let (since, until) = (day(report.period.since), day(report.period.until));
+    let (since, until) = (report.period.since.date(), report.period.until.date());
     let mut blocks = vec![format!("{since} to {until} (UTC), {:.0} days", report.period.days())];
     blocks.extend(parts(report).into_iter().map(|(name, figures)| block(&name, figures, printer)));
     blocks.join("\n\n")

@@ -38,7 +38,7 @@ impl Database {
     }
 }
 
-pub(crate) async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
+async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
     query(
         "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, subject, created_at, lane) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (notice_key) DO NOTHING",
@@ -77,17 +77,43 @@ pub(crate) async fn tell(
     if !environment.tells(kind) {
         return Ok(());
     }
-    let (payload, name) = (told.payload(kind, environment)?, &environment.environment.name);
+    let words = Words {
+        key: format!("{}-{}-{}", told.key(kind), environment.environment.name, now.as_millis()),
+        payload: told.payload(kind, environment)?,
+        rollback,
+        subject: told.subject(),
+    };
+    say(tx, environment, kind, words, now).await
+}
+
+/// What every channel is told alike.
+pub(crate) struct Words {
+    /// The beginning of the idempotency key; the number of the channel follows.
+    pub key: String,
+    pub payload: serde_json::Value,
+    pub rollback: Option<RollbackId>,
+    pub subject: Option<String>,
+}
+
+/// The same for words that are ready.
+pub(crate) async fn say(
+    tx: &mut Tx,
+    environment: &EnvironmentRecord,
+    kind: NoticeKind,
+    words: Words,
+    now: Timestamp,
+) -> Result<()> {
+    let Words { key, payload, rollback, subject } = words;
     for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
     {
         let notice = NewNotice {
-            key: format!("{}-{}-{}-{index}", told.key(kind), name, now.as_millis()),
-            environment: Some(name.clone()),
+            key: format!("{key}-{index}"),
+            environment: Some(environment.environment.name.clone()),
             kind,
             channel: channel.clone(),
             payload: payload.clone(),
             rollback,
-            subject: told.subject(),
+            subject: subject.clone(),
             now,
         };
         enqueue(tx, &notice).await?;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Site, SiteRecord, introduce, set_owner};
 use crate::database::audit::{self, Entry};
-use crate::database::outbox::{self, NewNotice};
+use crate::database::outbox::{self, Words};
 use crate::database::sql::query;
 use crate::database::{Database, EnvironmentRecord, Tx, commit, rollouts, slots};
 use crate::error::{Error, Result};
@@ -130,22 +130,14 @@ async fn tell(
     let from = adopted.from.as_ref().map_or("nowhere", |there| there.site.host.as_str());
     let text =
         format!("{} in {name} runs on {to} from now on, not on {from}: adopted by {actor}", record.service);
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
-    {
-        let notice = NewNotice {
-            key: format!("adopted-{name}-{fence}-{index}"),
-            environment: Some(name.clone()),
-            kind,
-            channel: channel.clone(),
-            payload: serde_json::json!({
-                "service": record.service, "environment": name, "url": record.settings.url, "actor": actor,
-                "from": adopted.from, "to": adopted.to, "text": text,
-            }),
-            rollback: None,
-            subject: None,
-            now,
-        };
-        outbox::enqueue(tx, &notice).await?;
-    }
-    Ok(())
+    let words = Words {
+        key: format!("adopted-{name}-{fence}"),
+        payload: serde_json::json!({
+            "service": record.service, "environment": name, "url": record.settings.url, "actor": actor,
+            "from": adopted.from, "to": adopted.to, "text": text,
+        }),
+        rollback: None,
+        subject: None,
+    };
+    outbox::say(tx, environment, kind, words, now).await
 }

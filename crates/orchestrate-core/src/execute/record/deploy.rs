@@ -74,27 +74,12 @@ async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<Depl
 }
 
 async fn announce(tx: &mut Tx, new: &NewDeploy<'_>, id: DeploymentId, now: Timestamp) -> Result<()> {
-    let deployment = Deployment {
-        id,
-        environment: new.release.environment.clone(),
-        release: new.release.id,
-        version: new.release.version.clone(),
-        provider: new.release.contents.settings.provider,
-        strategy: new.strategy,
-        status: DeploymentStatus::InProgress,
-        error_message: None,
-        actor: new.actor.to_owned(),
-        reason: new.reason.map(str::to_owned),
-        started_at: now,
-        completed_at: None,
-        went_live_at: None,
-        bake_until: None,
-        evidence: Vec::new(),
-        automatic_hold: None,
-        hooks: Vec::new(),
-    };
-    let about = Told::Deployment(Box::new(deployment));
-    tell(tx, new.environment, NoticeKind::DeploymentStarted, about, None, now).await
+    let (environment, kind) = (new.environment, NoticeKind::DeploymentStarted);
+    if !environment.tells(kind) {
+        return Ok(());
+    }
+    let deployment = deployments::fetch(tx, id).await?;
+    tell(tx, environment, kind, Told::Deployment(Box::new(deployment)), None, now).await
 }
 
 /// One transaction: outcome, live release, slots, notices, and the lease given back.
@@ -240,6 +225,9 @@ pub(super) async fn end(
         detail,
     };
     audit::record(tx, entry);
+    if !environment.tells(kind) {
+        return Ok(());
+    }
     let about = Box::new(deployment.clone());
     let told = match good {
         true => Told::Completed { first: deployments::is_first(tx, deployment).await?, deployment: about },

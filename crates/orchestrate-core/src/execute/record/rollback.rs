@@ -79,9 +79,11 @@ pub(crate) async fn begin_rollback(
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
     sites::settle_here(&mut tx, ports, new.environment, &new.plan.target).await?;
     started(&mut tx, &event, now);
-    // Not for the mark that it was told of: that is for its end.
-    let about = Told::Rollback(Box::new(event.clone()));
-    tell(&mut tx, new.environment, NoticeKind::RollbackStarted, about, None, now).await?;
+    if new.environment.tells(NoticeKind::RollbackStarted) {
+        // Not for the mark that it was told of: that is for its end.
+        let about = Told::Rollback(Box::new(event.clone()));
+        tell(&mut tx, new.environment, NoticeKind::RollbackStarted, about, None, now).await?;
+    }
     commit(tx).await?;
     let (target, live) = (new.plan.target.clone(), new.live.cloned());
     let mut operation = Operation::new(db, record, target, live, &first_entry(steps, now)).await?;

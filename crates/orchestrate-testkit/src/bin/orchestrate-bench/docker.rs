@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::Plan;
-use crate::peers::{Engine, Orchestrate, Peer as _, Place, Provider, Setting};
-use crate::switch::{Rounds, one};
+use crate::peers::{Engine, Orchestrate, Peer, Place, Provider, Setting};
+use crate::switch::{Rounds, measure};
 use crate::table::{Spread, Table, Verdict, or_dash, ratio};
 
 /// As fast, which two medians of a noisy machine never are to the last digit.
@@ -21,34 +21,19 @@ pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
             return Ok(Vec::new());
         }
     };
-    let mut sides = Vec::new();
+    let mut sides: Vec<Box<dyn Peer>> = Vec::new();
     let measured = async {
         for (name, provider) in [("dp", Provider::Process), ("dc", Provider::Docker(Arc::clone(&engine)))] {
             let setting = Setting { provider, ..Setting::default() };
-            sides.push(Orchestrate::start_as(program, place, name, setting).await?);
+            sides.push(Box::new(Orchestrate::start_as(program, place, name, setting).await?));
         }
         measure(plan, &mut sides).await
     };
     let measured = measured.await;
     for side in sides {
-        Box::new(side).stop().await?;
+        side.stop().await?;
     }
     Ok(report(&measured?, plan.rounds))
-}
-
-async fn measure(plan: &Plan, sides: &mut [Orchestrate]) -> Result<Vec<Rounds>> {
-    let mut all: Vec<Rounds> = sides.iter().map(|_| Rounds::default()).collect();
-    // The first round warms everything up and does not count.
-    for round in 0..=plan.rounds {
-        for (side, rounds) in sides.iter_mut().zip(&mut all) {
-            let (switched, records) = one(side).await.with_context(|| format!("round {round}"))?;
-            side.forward().await?;
-            if round > 0 {
-                rounds.add(&switched, &records);
-            }
-        }
-    }
-    Ok(all)
 }
 
 fn report(all: &[Rounds], rounds: usize) -> Vec<Verdict> {

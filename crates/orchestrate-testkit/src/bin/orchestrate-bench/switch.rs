@@ -33,7 +33,8 @@ pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
     Ok(report(&names, &measured?, plan.rounds))
 }
 
-async fn measure(plan: &Plan, peers: &mut [Box<dyn Peer>]) -> Result<Vec<Rounds>> {
+/// Switches each of them back and forth, in turns.
+pub async fn measure(plan: &Plan, peers: &mut [Box<dyn Peer>]) -> Result<Vec<Rounds>> {
     let mut all: Vec<Rounds> = peers.iter().map(|_| Rounds::default()).collect();
     // The first round warms everything up and does not count.
     for round in 0..=plan.rounds {
@@ -50,8 +51,7 @@ async fn measure(plan: &Plan, peers: &mut [Box<dyn Peer>]) -> Result<Vec<Rounds>
     Ok(all)
 }
 
-/// A switch away from the bad version, under load.
-pub async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
+async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
     let mut load = Load::start(peer.address(), CONNECTIONS, None)?;
     load.wait_until(|progress| progress.all_by(By::Bad) && progress.requests >= REQUESTS_AROUND).await?;
     let switched = peer.back().await?;
@@ -68,7 +68,7 @@ pub async fn one(peer: &mut dyn Peer) -> Result<(Switched, Vec<Record>)> {
 }
 
 impl Rounds {
-    pub fn add(&mut self, switched: &Switched, records: &[Record]) {
+    fn add(&mut self, switched: &Switched, records: &[Record]) {
         self.command_ms.push(millis(switched.started, switched.ended));
         let bad = records.iter().filter(|record| record.outcome == Ok(By::Bad)).map(|record| record.at);
         self.last_bad_ms.push(bad.max().map_or(0.0, |last| millis(switched.started, last)));
