@@ -9,6 +9,7 @@ mod records;
 mod report;
 mod rollback;
 mod secrets;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ pub use self::records::*;
 pub use self::report::*;
 pub use self::rollback::*;
 pub use self::secrets::*;
+pub use self::tokens::*;
 
 /// Deploys a service and can always take the deployment back.
 #[derive(Debug, Parser)]
@@ -108,6 +110,8 @@ pub enum Command {
     Notify(Notify),
     /// What is kept encrypted, and under which key.
     Secrets(Secrets),
+    /// Who may do what: named tokens with roles.
+    Token(Tokens),
     /// What deployments and rollbacks came to: counts, durations, the figures of DORA.
     Report(Report),
     /// The audit trail.

@@ -1,5 +1,6 @@
 //! `orchestrate`: reads the command line, calls one command, prints what came of it, and ends with its exit code.
 
+mod access;
 mod args;
 mod commands;
 mod daemon;

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use orchestrate_core::access::Right;
 use orchestrate_core::database::{Asked, Database, DatabaseUrl, EnvironmentRecord, Site, SiteRecord};
 use orchestrate_core::environment::{EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::EnvironmentName;
@@ -36,6 +37,7 @@ use orchestrate_providers::routers::haproxy::HaproxyRouter;
 use orchestrate_providers::static_site::LinkRouter;
 use orchestrate_proxy::BuiltinRouter;
 
+use crate::access::Caller;
 use crate::args::Global;
 use crate::daemon_client::DaemonClient;
 use crate::home::Home;
@@ -54,6 +56,7 @@ pub struct Wiring {
     pub daemon: DaemonClient,
     /// This home, where others share its database.
     pub site: Option<Site>,
+    caller: tokio::sync::OnceCell<Caller>,
 }
 
 impl Wiring {
@@ -73,7 +76,32 @@ impl Wiring {
         let keys = Arc::new(HomeKeys::new(home.clone()));
         keys.remember(&db).await?;
         let site = if db.is_shared() { Some(crate::site::of(&home)?) } else { None };
-        Ok(Self { site, daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home })
+        let daemon = DaemonClient::new(home.clone(), passed_on);
+        Ok(Self { site, daemon, db, keys, home, caller: tokio::sync::OnceCell::new() })
+    }
+
+    /// Who types; read once.
+    pub async fn caller(&self) -> Result<&Caller> {
+        self.caller.get_or_try_init(|| Caller::of(&self.db)).await
+    }
+
+    /// In whose name an environment is changed, by who may; a refusal is on record.
+    pub async fn actor(
+        &self,
+        right: Right,
+        environment: &EnvironmentName,
+        what: &'static str,
+    ) -> Result<String> {
+        let caller = self.caller().await?;
+        caller.must(&self.db, right, environment, what).await?;
+        Ok(caller.name().to_owned())
+    }
+
+    /// In whose name something of all of the database is changed, by who may.
+    pub async fn actor_of_all(&self, right: Right) -> Result<String> {
+        let caller = self.caller().await?;
+        caller.may(right, None)?;
+        Ok(caller.name().to_owned())
     }
 
     /// The ports of a command: the provider is in the daemon, which is started where it is needed.

@@ -1,5 +1,6 @@
 //! State on SQLite and PostgreSQL: the same methods, the same SQL, one file an aggregate.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub mod backup;
 mod check;
@@ -15,6 +16,7 @@ pub(crate) mod leases;
 mod locker;
 pub(crate) mod operations;
 pub(crate) mod outbox;
+mod policies;
 mod postgres;
 mod readiness;
 mod refusals;
@@ -31,8 +33,10 @@ pub(crate) mod slots;
 mod sql;
 mod sqlite;
 mod tally;
+mod tokens;
 mod url;
 
+pub use approvals::Say;
 pub use audit::{AuditFinding, AuditRecord, Verified};
 pub use check::Checked;
 pub use connect::DatabaseUrl;
@@ -48,6 +52,7 @@ pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};
 pub use sites::{Adopted, Site, SiteRecord};
 pub use tally::{DeploymentCount, RollbackCount};
+pub use tokens::NewToken;
 
 #[cfg(feature = "failpoints")]
 pub(crate) use row::Cause;

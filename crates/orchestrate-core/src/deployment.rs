@@ -86,6 +86,9 @@ pub struct Deployment {
     /// The commands of the release that were run for it, with what became of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookRun>,
+    /// What somebody overrode for it (`--break-glass`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
 }
 
 impl Deployment {

@@ -1,9 +1,12 @@
 //! The deployment, read straight: seal, plan, begin, execute, conclude. Also the end of an interrupted operation.
 
 mod answers;
+mod policies;
 mod promotion;
 
 pub use answers::failed;
+pub(crate) use policies::Cleared;
+pub use policies::{WAITS_FOR_APPROVAL, may_deploy};
 pub use promotion::Promotion;
 
 use crate::database::audit::{self, Entry as Audit};
@@ -44,6 +47,8 @@ pub struct DeployRequest {
     pub no_switch: bool,
     /// What somebody changed of what runs may be overwritten.
     pub force: bool,
+    /// Whatever policies say; recorded, and told to everybody.
+    pub break_glass: bool,
     pub actor: String,
     pub reason: Option<String>,
     pub limits: Limits,
@@ -155,7 +160,7 @@ impl DeploymentExecutor {
         strategy.kind = request.strategy.unwrap_or(strategy.kind);
         let from = live.as_ref().map(|(release, slot)| (release, *slot));
         let retry = format!("orchestrate deploy --env {name} --version {}", request.version);
-        drift::refuse(&self.ports, from, request.force, &retry).await?;
+        drift::refuse(&self.ports, from, request.force || request.break_glass, &retry).await?;
         let plan = if from.is_some_and(|(live, _)| live.id == release.id) {
             self.nothing_to_do(release, from, strategy.kind, &seen.slots).await?
         } else {
@@ -170,6 +175,7 @@ impl DeploymentExecutor {
                 .remark("there is nothing to share the traffic with; it gets all of it at once");
         }
         let already_live = plan.is_none();
+        let cleared = self.cleared(request, &environment, release, !already_live).await?;
         let plan = match (plan, from) {
             (Some(plan), _) => plan,
             (None, Some((_, slot))) => {
@@ -191,6 +197,7 @@ impl DeploymentExecutor {
             plan,
             actor: &request.actor,
             reason: request.reason.as_deref(),
+            cleared,
             marks,
             seen,
         };

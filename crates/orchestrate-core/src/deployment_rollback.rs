@@ -2,6 +2,7 @@
 
 mod crossing;
 mod differences;
+mod policies;
 mod preview;
 /// What cannot be had, and what could not be asked about just now: the latter may be well a moment later.
 fn unfetched(plan: &RollbackPlan, error: &PortError) -> Error {
@@ -67,6 +68,8 @@ pub struct Asking {
     pub evidence: Vec<Evidence>,
     /// Goes forward again to where the newest rollback came from; `target_version` is ignored.
     pub undo: bool,
+    /// Whatever policies say; with the force of `force`, recorded, and told to everybody.
+    pub break_glass: bool,
     /// Exactly the plan that was shown before, or nothing.
     pub plan: Option<PlanToken>,
     pub limits: Limits,
@@ -81,6 +84,7 @@ impl Asking {
             of: None,
             evidence: Vec::new(),
             undo: false,
+            break_glass: false,
             plan: None,
             limits: Limits::default(),
         }
@@ -127,6 +131,7 @@ impl DeploymentRollback {
     /// Rolls back in somebody's name. Refusals are errors; what was begun is told by the event's status.
     pub async fn rollback_as(&self, request: &RollbackRequest, asking: &Asking) -> Result<RolledBack> {
         let asked_at = self.ports.clock.now();
+        let request = &RollbackRequest { force: request.force || asking.break_glass, ..request.clone() };
         let mut attempts = 0;
         let result = loop {
             attempts += 1;
@@ -184,6 +189,7 @@ impl DeploymentRollback {
         let live = observed.situation.live.as_ref().map(|(release, slot)| (release, *slot));
         drift::refuse(&self.ports, live, request.force, &again(request, asking)).await?;
         let crossed = self.may_cross(&mut plan, &observed, &terms, asking).await?;
+        let overrode = self.cleared(&plan, &observed, &terms, (request, asking)).await?;
         let new = NewRollback {
             plan: &plan,
             environment: &observed.environment,
@@ -193,6 +199,7 @@ impl DeploymentRollback {
             trigger: asking.trigger,
             evidence: &asking.evidence,
             crossed: crossed.as_deref(),
+            overrode: overrode.as_deref(),
             asked_at,
             seen: observed.seen.clone(),
         };

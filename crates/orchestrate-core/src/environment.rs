@@ -23,6 +23,7 @@ use crate::confinement::Confinement;
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::hooks::Hooks;
 use crate::name::EnvironmentName;
+use crate::policy::{DeployWindow, Policy};
 use crate::time::{Span, Timestamp};
 
 /// What kind of place an environment is.
@@ -242,83 +243,6 @@ fn default_check_timeout() -> Span {
     Span::from_secs(600)
 }
 
-/// When deployments are allowed, in UTC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeployWindow {
-    /// Days such as `mon`; empty means every day.
-    #[serde(default)]
-    pub days: Vec<Weekday>,
-    /// The first minute, `HH:MM` in UTC.
-    pub from: ClockTime,
-    /// The first minute after the window, `HH:MM` in UTC.
-    pub to: ClockTime,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Weekday {
-    Mon,
-    Tue,
-    Wed,
-    Thu,
-    Fri,
-    Sat,
-    Sun,
-}
-
-/// A time of day, `HH:MM`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct ClockTime {
-    minutes: u16,
-}
-
-impl TryFrom<String> for ClockTime {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a time of day; write `HH:MM`, for example `09:30`");
-        let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
-        let (hours, minutes): (u16, u16) =
-            (hours.parse().map_err(|_| wrong())?, minutes.parse().map_err(|_| wrong())?);
-        if hours > 24 || minutes > 59 || hours * 60 + minutes > 24 * 60 {
-            return Err(wrong());
-        }
-        Ok(Self { minutes: hours * 60 + minutes })
-    }
-}
-
-impl From<ClockTime> for String {
-    fn from(time: ClockTime) -> Self {
-        format!("{:02}:{:02}", time.minutes / 60, time.minutes % 60)
-    }
-}
-
-impl DeployWindow {
-    /// Whether `now` lies inside; a window whose end is before its start goes over midnight.
-    pub fn contains(&self, now: Timestamp) -> bool {
-        let minutes_since_epoch = now.as_millis().div_euclid(60_000);
-        let day = minutes_since_epoch.div_euclid(24 * 60);
-        let minute = minutes_since_epoch.rem_euclid(24 * 60);
-        let (from, to) = (i64::from(self.from.minutes), i64::from(self.to.minutes));
-        if from <= to {
-            self.on_day(day) && (from..to).contains(&minute)
-        } else {
-            (self.on_day(day) && minute >= from) || (self.on_day(day - 1) && minute < to)
-        }
-    }
-
-    fn on_day(&self, days_since_epoch: i64) -> bool {
-        use Weekday::{Fri, Mon, Sat, Sun, Thu, Tue, Wed};
-        // 1970-01-01 was a Thursday.
-        let order = [Thu, Fri, Sat, Sun, Mon, Tue, Wed];
-        let index = usize::try_from(days_since_epoch.rem_euclid(7)).unwrap_or(0);
-        self.days.is_empty() || self.days.contains(&order[index])
-    }
-}
-
 /// All settings of one environment, with `${NAME}` resolved everywhere but in `secrets`, which are never kept here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -350,6 +274,9 @@ pub struct EnvironmentSettings {
     pub rollback: RollbackPolicy,
     #[serde(default)]
     pub requires_approval: bool,
+    /// What else a team has agreed on.
+    #[serde(default, skip_serializing_if = "Policy::is_none")]
+    pub policy: Box<Policy>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -445,21 +372,4 @@ pub struct Environment {
     pub settings: EnvironmentSettings,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_over_midnight_belongs_to_the_day_it_starts_on() {
-        let time = |text: &str| ClockTime::try_from(text.to_owned()).unwrap();
-        let window = DeployWindow { days: vec![Weekday::Sun], from: time("22:00"), to: time("02:00") };
-        let at = |text: &str| window.contains(text.parse().unwrap());
-        assert!(at("2026-11-22T22:00:00Z")); // a Sunday
-        assert!(at("2026-11-23T01:59:00Z"));
-        assert!(!at("2026-11-23T02:00:00Z"));
-        assert!(!at("2026-11-22T01:00:00Z"));
-        assert!(!at("2026-11-23T23:00:00Z"));
-    }
 }

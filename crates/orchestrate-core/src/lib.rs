@@ -9,6 +9,8 @@ pub mod name;
 pub mod time;
 pub mod uri;
 
+pub mod access;
+pub mod approval;
 pub mod audit_chain;
 pub mod confinement;
 pub mod data_change;
@@ -17,6 +19,7 @@ pub mod deployment_strategy;
 pub mod environment;
 pub mod evidence;
 pub mod hooks;
+pub mod policy;
 pub mod release;
 pub mod rollback_event;
 pub mod rollout;

@@ -7,4 +7,4 @@ mod told;
 pub use channel::{Channel, SECRET_SCOPE, SecretRef, Via};
 pub use kind::{NoticeKind, NoticeOutcome};
 pub use told::RollbackNotification;
-pub(crate) use told::Told;
+pub(crate) use told::{Override, Told};

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::database::Database;
-use crate::environment::DeployWindow;
 use crate::error::{Error, Result};
 use crate::execute::record::busy;
 use crate::name::{EnvironmentName, Version};
+use crate::policy::DeployWindow;
 use crate::ports::Ports;
 
 /// One check that looks at the world outside the database: an artifact, a port, the disk, a command of the user's.

@@ -125,6 +125,9 @@ pub struct RollbackEvent {
     /// The change of data that a person let it cross (`--force` with `--reason`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crossed: Option<String>,
+    /// What somebody overrode for it (`--break-glass`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
 }
 
 /// What was live until a rollback took its traffic.

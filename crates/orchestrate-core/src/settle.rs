@@ -104,6 +104,8 @@ async fn promote(db: &Database, ports: &Ports, rollout: &Rollout) -> Result<Sett
         all: false,
         actor: "orchestrate".into(),
         by_itself: Some(rollout.deployment),
+        break_glass: false,
+        reason: None,
         limits: Limits::default(),
     };
     let promoted = DeploymentExecutor::new(db.clone(), ports.clone()).promote(&promotion).await?;

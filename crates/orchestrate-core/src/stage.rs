@@ -168,6 +168,7 @@ impl Stage {
             strategy: None,
             no_switch: false,
             force: false,
+            break_glass: false,
             actor: "ada".into(),
             reason: None,
             limits: Limits::default(),

@@ -49,6 +49,7 @@ pub(crate) fn event(notice: &Notice) -> Option<Value> {
         | NoticeKind::HoldSet
         | NoticeKind::HoldLifted
         | NoticeKind::ApprovalWanted
+        | NoticeKind::BreakGlass
         | NoticeKind::ReadinessLost
         | NoticeKind::ReadinessBack
         | NoticeKind::NeedsAttention

@@ -123,6 +123,7 @@ fn title(kind: NoticeKind) -> &'static str {
         NoticeKind::HoldSet => "a version is held",
         NoticeKind::HoldLifted => "a hold is lifted",
         NoticeKind::ApprovalWanted => "approval wanted",
+        NoticeKind::BreakGlass => "policies were overridden",
         NoticeKind::ReadinessLost => "a rollback would not work now",
         NoticeKind::ReadinessBack => "a rollback would work again",
         NoticeKind::NeedsAttention => "needs attention",

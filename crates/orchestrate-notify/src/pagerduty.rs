@@ -31,6 +31,7 @@ fn action(kind: NoticeKind) -> Option<&'static str> {
         | NoticeKind::RollbackFailed
         | NoticeKind::NeedsAttention
         | NoticeKind::ReadinessLost
+        | NoticeKind::BreakGlass
         | NoticeKind::Test => Some("trigger"),
         NoticeKind::Deployment | NoticeKind::Rollback | NoticeKind::ReadinessBack => Some("resolve"),
         NoticeKind::DeploymentStarted
@@ -46,12 +47,14 @@ fn event(notice: &Notice, action: &str) -> Value {
     let severity = match notice.kind {
         NoticeKind::NeedsAttention => "critical",
         NoticeKind::RollbackFailed | NoticeKind::DeploymentFailed => "error",
-        NoticeKind::ReadinessLost => "warning",
+        NoticeKind::ReadinessLost | NoticeKind::BreakGlass => "warning",
         _ => "info",
     };
     // Readiness has an incident of its own: a deployment that completes does not bring it back.
     let about = match notice.kind {
         NoticeKind::ReadinessLost | NoticeKind::ReadinessBack => "/readiness",
+        // What was done on purpose is no failure of the service, and nothing that completes resolves it.
+        NoticeKind::BreakGlass => "/policy",
         NoticeKind::Test => "/test",
         _ => "",
     };

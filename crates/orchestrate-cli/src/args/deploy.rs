@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::time::Span;
 
 use super::{InEnvironment, Output, Rollback, Rollbacks, parse_strategy};
 
@@ -46,6 +47,12 @@ pub struct DeployRun {
     /// Ends once the version is live; the daemon goes on watching it.
     #[arg(long)]
     pub detach: bool,
+    /// Waits so long for somebody to approve it, e.g. 30m, and then deploys.
+    #[arg(long, value_name = "SPAN")]
+    pub wait_for_approval: Option<Span>,
+    /// Whatever policies say; recorded, and told to every channel.
+    #[arg(long, requires = "reason", conflicts_with = "wait_for_approval")]
+    pub break_glass: bool,
     /// Why; kept with the record.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -69,6 +76,12 @@ pub enum DeployCommand {
     Promote(PromoteArgs),
     /// Keeps what is being rolled out at its share until it is promoted.
     Pause(PauseArgs),
+    /// Lets a deployment happen that somebody else asked for.
+    Approve(ApprovalArgs),
+    /// Says no to one.
+    Reject(ApprovalArgs),
+    /// Deployments that wait, or waited, for approval, newest first.
+    Approvals(Listing),
     /// Rolls back.
     Rollback(Rollback),
     /// Recorded rollbacks, newest first.
@@ -89,6 +102,12 @@ pub struct PromoteArgs {
     /// All of the traffic, whatever steps are left.
     #[arg(long)]
     pub all: bool,
+    /// Also in a freeze; recorded, and told to every channel.
+    #[arg(long, requires = "reason")]
+    pub break_glass: bool,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Gives up after so long, and leaves the traffic as it was.
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
@@ -161,6 +180,21 @@ pub struct Diff {
     /// The artifact, instead of the config file's `release`.
     #[arg(long, value_name = "PATH")]
     pub artifact: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ApprovalArgs {
+    /// The environment.
+    #[arg(long, short, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// The version; needed where several wait.
+    #[arg(long)]
+    pub version: Option<Version>,
+    /// Why; kept with the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     #[command(flatten)]
     pub output: Output,
 }

@@ -3,7 +3,7 @@
 use super::{
     AuditCommand, Cli, Command, DaemonCommand, DbCommand, Deploy, DeployCommand, EnvCommand, Format,
     NotifyCommand, Output, Provider, ProviderCommand, ReportFormat, Rollbacks, RollbacksCommand,
-    SecretsCommand,
+    SecretsCommand, TokenCommand,
 };
 
 impl Cli {
@@ -26,6 +26,7 @@ impl Cli {
             Command::Daemon(daemon) => daemon.command.output(),
             Command::Notify(notify) => Some(notify.command.output()),
             Command::Secrets(secrets) => Some(secrets.command.output()),
+            Command::Token(tokens) => Some(tokens.command.output()),
             Command::Audit(audit) => Some(audit.command.output()),
             Command::Db(db) => Some(db.command.output()),
             Command::Doctor(output) => Some(output),
@@ -63,7 +64,8 @@ impl DeployCommand {
         match self {
             Self::Status(args) => &args.output,
             Self::Resume(args) => &args.output,
-            Self::History(args) | Self::Candidates(args) => &args.output,
+            Self::History(args) | Self::Candidates(args) | Self::Approvals(args) => &args.output,
+            Self::Approve(args) | Self::Reject(args) => &args.output,
             Self::Validate(args) => &args.output,
             Self::Diff(args) => &args.output,
             Self::Promote(args) => &args.output,
@@ -72,6 +74,15 @@ impl DeployCommand {
             Self::Rollbacks(Rollbacks { command: Some(RollbacksCommand::Show { output, .. }), .. }) => output,
             Self::Rollbacks(args) => &args.output,
             Self::Hold(args) | Self::Unhold(args) => &args.output,
+        }
+    }
+}
+
+impl TokenCommand {
+    fn output(&self) -> &Output {
+        match self {
+            Self::Create(args) => &args.output,
+            Self::List(output) | Self::Revoke { output, .. } => output,
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct Rollback {
     /// Takes the newest rollback back: goes forward again to where it came from.
     #[arg(long, conflicts_with = "version")]
     pub undo: bool,
+    /// Whatever policies and holds say; recorded, and told to every channel.
+    #[arg(long, requires = "reason")]
+    pub break_glass: bool,
     /// Why; kept with the record.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

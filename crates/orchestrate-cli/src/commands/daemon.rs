@@ -1,6 +1,7 @@
 //! `orchestrate daemon …`: the background process of this host.
 
 use orchestrate_core::Error;
+use orchestrate_core::access::Right;
 use orchestrate_core::ports::{Clock as _, SystemClock};
 
 use crate::args::Global;
@@ -51,6 +52,9 @@ pub async fn start(global: &Global, printer: &Printer) -> Ended {
 
 pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
+    if all {
+        wiring.actor_of_all(Right::Deploy).await?;
+    }
     if !wiring.daemon.is_running().await {
         if !all || left_running(&wiring).await.is_empty() {
             let value = serde_json::json!({ "stopped": false });
@@ -75,7 +79,8 @@ pub async fn stop(global: &Global, all: bool, printer: &Printer) -> Ended {
 
 /// Records who did it. What is done to the processes of a host does not wait for its database.
 pub(super) async fn note(wiring: &Wiring, action: &'static str, detail: &serde_json::Value) {
-    let actor = crate::host::actor();
+    let actor =
+        wiring.caller().await.map_or_else(|_| crate::host::actor(), |caller| caller.name().to_owned());
     let recorded = wiring.db.note(&actor, action, detail, SystemClock.now());
     match tokio::time::timeout(std::time::Duration::from_millis(500), recorded).await {
         Ok(Ok(())) => {}

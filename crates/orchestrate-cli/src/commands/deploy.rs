@@ -1,14 +1,18 @@
 //! `orchestrate deploy`: checks, takes the artifact in, deploys, and waits for the verdict of the bake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use orchestrate_core::access::Right;
+use orchestrate_core::approval::ApprovalStatus;
 use orchestrate_core::database::{Asked, Database};
 use orchestrate_core::deployment::{Deployment, DeploymentStatus};
-use orchestrate_core::deployment_executor::{Deployed, failed};
+use orchestrate_core::deployment_executor::{Deployed, WAITS_FOR_APPROVAL, failed, may_deploy};
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
+use orchestrate_core::ports::{Clock as _, SystemClock};
 use orchestrate_core::rollback_event::RollbackEvent;
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::time::{Span, Timestamp};
@@ -47,6 +51,8 @@ struct Report {
     automatic_hold: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hooks: Vec<HookRun>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<String>,
     rollback: Option<RollbackEvent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollout: Option<Rollout>,
@@ -57,7 +63,7 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         return Err(Error::usage("ORC-0208", "deploy needs --env and --version").into());
     };
     let wiring = Wiring::open(global).await?;
-    let (actor, typed) = (crate::host::actor(), args.reason.clone());
+    let (actor, typed) = (wiring.actor(Right::Deploy, &environment, "deploy").await?, args.reason.clone());
     let asked = || Asked {
         environment: &environment,
         actor: &actor,
@@ -67,6 +73,8 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     };
     wiring.only_here(asked()).await?;
     let intended = Intended::read(global, &wiring, &environment, args.artifact.as_deref()).await?;
+    let allowed = may(&wiring, &intended, &args, &environment, &version).await;
+    noted(&wiring.db, asked(), allowed).await?;
     let progress = Arc::new(StepProgress::new(printer));
     printer.progress(&format!("deploying {version} to {environment}"));
     if !args.skip_validation {
@@ -88,8 +96,9 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         strategy: args.strategy,
         no_switch: args.no_switch,
         force: args.force,
-        actor: crate::host::actor(),
-        reason: args.reason,
+        break_glass: args.break_glass,
+        actor: actor.clone(),
+        reason: args.reason.clone(),
         limits: Limits {
             timeout: args.timeout.map(Span::from_secs),
             interrupt: Some(interrupt.clone()),
@@ -97,11 +106,61 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
         },
     };
     wiring.daemon.ensure().await?;
-    let deployed = wiring.executor(Arc::clone(&progress) as _).deploy(&request).await;
+    let executor = wiring.executor(Arc::clone(&progress) as _);
+    let deployed = match (executor.deploy(&request).await, args.wait_for_approval) {
+        (Err(error), Some(patience)) if error.code() == WAITS_FOR_APPROVAL => {
+            progress.waiting(error.message());
+            approved(&wiring, &request, patience, interrupt.clone()).await?;
+            executor.deploy(&request).await
+        }
+        (deployed, _) => deployed,
+    };
     progress.finished();
     let deployed = deployed?;
     wiring.hand_over().await?;
     see_through(&wiring, deployed, args.detach, &progress, interrupt, printer).await
+}
+
+/// What can be told before anything is built or read for it.
+async fn may(
+    wiring: &Wiring,
+    intended: &Intended,
+    args: &DeployRun,
+    environment: &EnvironmentName,
+    version: &Version,
+) -> Result<()> {
+    intended.keeps_policies(wiring, environment).await?;
+    let (has_reason, now) = (args.reason.is_some(), SystemClock.now());
+    may_deploy(environment, &intended.settings, version, has_reason, args.break_glass, now)
+}
+
+/// How often the database is asked whether somebody approved: people are not faster.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits until the request for approval is decided, however; what it came to is for the deployment to say.
+async fn approved(
+    wiring: &Wiring,
+    request: &DeployRequest,
+    patience: Span,
+    mut interrupt: tokio::sync::watch::Receiver<bool>,
+) -> Result<()> {
+    let decided = async {
+        loop {
+            let requests = wiring.db.list_approvals(&request.environment, 20).await?;
+            let waits = requests.iter().any(|asked| {
+                asked.version == request.version && asked.status(SystemClock.now()) == ApprovalStatus::Waiting
+            });
+            if !waits {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
+    };
+    tokio::select! {
+        decided = decided => decided,
+        () = tokio::time::sleep(patience.duration()) => Ok(()),
+        _ = interrupt.wait_for(|on| *on) => Ok(()),
+    }
 }
 
 /// Waits for what comes of a deployment that has all of the traffic, and prints it; one that stopped short is printed so.
@@ -259,6 +318,7 @@ fn report(deployment: Deployment, rollback: Option<RollbackEvent>, rollout: Opti
         evidence: deployment.evidence,
         automatic_hold: deployment.automatic_hold,
         hooks: deployment.hooks,
+        break_glass: deployment.break_glass,
         rollback,
         rollout,
     }

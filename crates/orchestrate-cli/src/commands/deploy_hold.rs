@@ -1,6 +1,7 @@
 //! `orchestrate deploy hold` and `unhold`.
 
 use orchestrate_core::Error;
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::NoticeKind;
@@ -20,7 +21,7 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     })?;
     let wiring = Wiring::open(global).await?;
     let place = wiring.db.environment(&env).await?;
-    let (actor, reason) = (crate::host::actor(), reason.as_str());
+    let (actor, reason) = (wiring.actor(Right::Deploy, &env, "hold").await?, reason.as_str());
     wiring.only_here(asked("hold", &env, &version, &actor, Some(reason))).await?;
     let held = wiring.db.hold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
@@ -36,7 +37,7 @@ pub async fn unhold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended
     let HoldArgs { version, env, reason, .. } = args;
     let wiring = Wiring::open(global).await?;
     let place = wiring.db.environment(&env).await?;
-    let (actor, reason) = (crate::host::actor(), reason.as_deref());
+    let (actor, reason) = (wiring.actor(Right::Deploy, &env, "unhold").await?, reason.as_deref());
     wiring.only_here(asked("unhold", &env, &version, &actor, reason)).await?;
     let lifted = wiring.db.unhold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("unhold", &env, &version, &actor, reason), lifted).await?;

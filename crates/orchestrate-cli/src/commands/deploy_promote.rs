@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::deployment::Deployment;
 use orchestrate_core::deployment_executor::Promotion;
@@ -28,8 +29,9 @@ struct Report<'a> {
 
 pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
-    let actor = crate::host::actor();
-    let asked = Asked { environment: &args.env, actor: &actor, what: "promote", version: None, reason: None };
+    let actor = wiring.actor(Right::Deploy, &args.env, "promote").await?;
+    let reason = args.reason.as_deref();
+    let asked = Asked { environment: &args.env, actor: &actor, what: "promote", version: None, reason };
     wiring.only_here(asked).await?;
     let progress = Arc::new(StepProgress::new(printer));
     let interrupt = interrupt();
@@ -38,6 +40,8 @@ pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> E
         all: args.all,
         actor,
         by_itself: None,
+        break_glass: args.break_glass,
+        reason: args.reason,
         limits: Limits {
             timeout: args.timeout.map(Span::from_secs),
             interrupt: Some(interrupt.clone()),
@@ -61,7 +65,7 @@ pub async fn promote(global: &Global, args: PromoteArgs, printer: &Printer) -> E
 
 pub async fn pause(global: &Global, args: PauseArgs, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
-    let actor = crate::host::actor();
+    let actor = wiring.actor(Right::Deploy, &args.env, "pause").await?;
     let why = match &args.reason {
         Some(reason) => format!("{actor}: {reason}"),
         None => format!("by {actor}"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_executor::{Resumed, failed};
 use orchestrate_core::deployment_rollback::{self, RolledBack};
@@ -18,7 +19,7 @@ use crate::wiring::Wiring;
 pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     wiring.db.environment(environment).await?;
-    let actor = crate::host::actor();
+    let actor = wiring.actor(Right::Deploy, environment, "resume").await?;
     let asked = Asked { environment, actor: &actor, what: "resume", version: None, reason: None };
     wiring.only_here(asked).await?;
     let progress = Arc::new(StepProgress::new(printer));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orchestrate_core::RollbackRequest;
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_rollback::{Asking, Preview, RolledBack, failed};
 use orchestrate_core::execute::Limits;
@@ -25,8 +26,13 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         skip_validation: args.skip_validation,
         force: args.force,
     };
+    let actor = match args.dry_run {
+        true => wiring.caller().await?.name().to_owned(),
+        false => wiring.actor(Right::Deploy, &request.environment, "rollback").await?,
+    };
     let asking = Asking {
-        actor: crate::host::actor(),
+        break_glass: args.break_glass,
+        actor,
         reason: args.reason,
         trigger: Trigger::Manual,
         of: None,

@@ -86,6 +86,7 @@ fn details(printer: &Printer, event: &RollbackEvent) -> String {
     more("took", event.duration_ms.map(took));
     more("by", Some(format!("{} ({})", harmless(&event.actor), event.trigger)));
     more("why", event.reason.as_deref().map(harmless));
+    more("broken glass", event.break_glass.as_deref().map(harmless));
     more("error", event.error_message.as_deref().map(harmless));
     more("takes back", event.undoes.map(|id| format!("rollback {id}")));
     more(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestrate_core::access::Right;
 use orchestrate_core::database::ReadinessRecord;
 use orchestrate_core::database::{Asked, Site};
 use orchestrate_core::environment::{EnvironmentSettings, HealthCheck, ProcessType};
@@ -125,7 +126,8 @@ async fn create(wiring: &Wiring, args: EnvCreate, printer: &Printer) -> Ended {
     settings.url = args.listen.map(|address| format!("http://{address}"));
     settings.strategy.kind = args.strategy;
     settings.health_check = HealthCheck { path: args.health_path, ..HealthCheck::default() };
-    let (actor, now) = (crate::host::actor(), SystemClock.now());
+    let actor = wiring.actor(Right::Administer, &args.name, "create").await?;
+    let now = SystemClock.now();
     wiring.db.apply_environment(&args.name, &args.service, &settings, &[], &actor, now).await?;
     let record = wiring.db.environment(&args.name).await?;
     printer.result(&record.environment, || {
@@ -148,24 +150,53 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
     if let Some(only) = args.env.as_ref().filter(|only| !config.environments.contains_key(*only)) {
         return Err(intake::unknown(only, &config).into());
     }
-    let (actor, now) = (crate::host::actor(), SystemClock.now());
+    let now = SystemClock.now();
     let mut applied = Vec::new();
     for (name, environment) in &config.environments {
         let (db, settings) = (&wiring.db, &environment.settings);
+        let actor = wiring.actor(Right::Deploy, name, "apply").await?;
         wiring.only_here(asked("apply", name, &actor)).await?;
+        let loosened = loosened(wiring, name, settings).await?;
+        if !loosened.is_empty() {
+            wiring.actor(Right::Administer, name, "apply").await?;
+        }
         let channels = intake::channels(wiring, &config, name).await?;
         let changed = db.apply_environment(name, &config.service, settings, &channels, &actor, now).await;
         let changed = noted(db, asked("apply", name, &actor), changed).await?;
-        applied.push(serde_json::json!({ "name": name, "changed": changed }));
+        let mut row = serde_json::json!({ "name": name, "changed": changed });
+        if !loosened.is_empty() {
+            row["loosened"] = loosened.into();
+        }
+        applied.push(row);
     }
     printer.result(&applied, || {
         let lines = applied.iter().map(|row| {
             let word = if row["changed"] == true { printer.good("applied") } else { "unchanged".to_owned() };
-            format!("{word} {}", row["name"].as_str().unwrap_or_default())
+            let loosened = row["loosened"].as_array().into_iter().flatten().filter_map(|what| what.as_str());
+            let loosened = loosened.collect::<Vec<_>>().join(", ");
+            let more = if loosened.is_empty() {
+                loosened
+            } else {
+                format!("; its policies are looser now: {loosened}")
+            };
+            format!("{word} {}{more}", row["name"].as_str().unwrap_or_default())
         });
         lines.collect::<Vec<_>>().join("\n")
     });
     Ok(Exit::DONE)
+}
+
+/// What the new settings allow that the ones on record do not.
+async fn loosened(
+    wiring: &Wiring,
+    name: &EnvironmentName,
+    settings: &EnvironmentSettings,
+) -> Result<Vec<String>> {
+    let record = wiring.db.find_environment(name).await?;
+    let now = SystemClock.now();
+    Ok(record.map_or_else(Vec::new, |record| {
+        orchestrate_core::policy::loosened(&record.environment.settings, settings, now)
+    }))
 }
 
 fn asked<'a>(what: &'static str, environment: &'a EnvironmentName, actor: &'a str) -> Asked<'a> {
@@ -173,7 +204,7 @@ fn asked<'a>(what: &'static str, environment: &'a EnvironmentName, actor: &'a st
 }
 
 async fn delete(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
-    let actor = crate::host::actor();
+    let actor = wiring.actor(Right::Administer, name, "delete").await?;
     wiring.only_here(asked("delete", name, &actor)).await?;
     let deleted = wiring.db.delete_environment(name, &actor, SystemClock.now()).await;
     noted(&wiring.db, asked("delete", name, &actor), deleted).await?;
@@ -277,7 +308,7 @@ async fn findings(wiring: &Wiring, name: &EnvironmentName) -> Result<Vec<Finding
 
 async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     let live = wiring.db.environment(name).await?.live.map(|live| live.release);
-    let actor = crate::host::actor();
+    let actor = wiring.actor(Right::Administer, name, "accept").await?;
     wiring.only_here(asked("accept", name, &actor)).await?;
     let (_, router) = wiring.onlooker();
     let view = router.observe(name).await.unwrap_or_default();
@@ -297,7 +328,8 @@ async fn accept(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> E
 
 async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> Ended {
     wiring.db.environment(name).await?;
-    wiring.only_here(asked("stop", name, &crate::host::actor())).await?;
+    let actor = wiring.actor(Right::Deploy, name, "stop").await?;
+    wiring.only_here(asked("stop", name, &actor)).await?;
     let rollout = wiring.db.open_rollout(name).await?;
     let ends = rollout.as_ref().map_or_else(String::new, |rollout| {
         format!(" This ends a rollout: {}.", super::deploy_promote::standing(rollout))
@@ -309,8 +341,7 @@ async fn stop(wiring: &Wiring, name: &EnvironmentName, printer: &Printer) -> End
     }
     wiring.daemon.ensure().await?;
     let progress = Arc::new(StepProgress::new(printer));
-    let stopped =
-        wiring.executor(Arc::clone(&progress) as _).stop_environment(name, &crate::host::actor()).await;
+    let stopped = wiring.executor(Arc::clone(&progress) as _).stop_environment(name, &actor).await;
     progress.finished();
     let version = stopped?;
     let value =

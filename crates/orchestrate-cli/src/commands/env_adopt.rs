@@ -1,6 +1,7 @@
 //! `orchestrate env adopt`: an environment runs here from now on, because the machine that it ran on is gone.
 
 use orchestrate_core::Error;
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::ports::{Clock as _, SystemClock};
 
@@ -19,7 +20,7 @@ pub async fn run(wiring: &Wiring, args: &EnvAdopt, printer: &Printer) -> Ended {
             .hint(format!("see how it stands: orchestrate deploy status --env {name}"))
             .into());
     };
-    let actor = crate::host::actor();
+    let actor = wiring.actor(Right::Administer, name, "adopt").await?;
     let adopted = wiring.db.adopt(name, here, args.force, &actor, SystemClock.now()).await;
     let asked = Asked { environment: name, actor: &actor, what: "adopt", version: None, reason: None };
     let adopted = noted(&wiring.db, asked, adopted).await?;

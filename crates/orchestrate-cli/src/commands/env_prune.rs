@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orchestrate_core::Error;
+use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::ports::Silent;
 use orchestrate_core::retention::{self, Judged, Pruning};
@@ -16,14 +17,14 @@ pub async fn run(wiring: &Wiring, args: &EnvPrune, printer: &Printer) -> Ended {
     let Some(name) = args.name.as_ref().or(args.env.as_ref()) else {
         return Err(Error::usage("ORC-0208", "env prune needs the name of an environment").into());
     };
+    let mut actor = wiring.caller().await?.name().to_owned();
     if !args.dry_run {
-        let actor = crate::host::actor();
+        actor = wiring.actor(Right::Deploy, name, "prune").await?;
         wiring
             .only_here(Asked { environment: name, actor: &actor, what: "prune", version: None, reason: None })
             .await?;
     }
     let ports = wiring.ports(Arc::new(Silent));
-    let actor = crate::host::actor();
     let pruning = retention::prune(&wiring.db, &ports, name, &actor, args.dry_run).await?;
     printer.result(&pruning, || text(printer, &pruning));
     Ok(Exit::DONE)

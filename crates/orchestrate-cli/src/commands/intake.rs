@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use orchestrate_core::access::Right;
 use orchestrate_core::data_change::DataChange;
 use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef, Via};
+use orchestrate_core::policy::loosened;
 use orchestrate_core::ports::{Clock as _, Progress, SystemClock};
 use orchestrate_core::release::{Artifact, Contents};
 use orchestrate_core::secrets::SecretText;
@@ -129,11 +131,27 @@ impl Intended {
         .map_err(|_| Error::bug("a task ended early"))?
     }
 
+    /// Refuses a config file that lets more happen than the policies on record: such a change is made by itself, on purpose.
+    pub async fn keeps_policies(&self, wiring: &Wiring, environment: &EnvironmentName) -> Result<()> {
+        let Some(record) = wiring.db.find_environment(environment).await? else { return Ok(()) };
+        let loosened = loosened(&record.environment.settings, &self.settings, SystemClock.now());
+        if loosened.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the config file loosens the policies of {environment}, which a deployment does not do: {}",
+            loosened.join(", ")
+        );
+        Err(Error::refused("ORC-0179", message)
+            .hint(format!("if that is meant, say so first: orchestrate env apply --env {environment}")))
+    }
+
     /// Records the environment as it is intended now.
     pub async fn apply(&self, wiring: &Wiring, environment: &EnvironmentName) -> Result<bool> {
         let Some(config) = &self.config else { return Ok(false) };
         let channels = channels(wiring, config, environment).await?;
-        let (actor, now) = (crate::host::actor(), SystemClock.now());
+        let actor = wiring.actor(Right::Deploy, environment, "apply").await?;
+        let now = SystemClock.now();
         wiring.db.apply_environment(environment, &self.service, &self.settings, &channels, &actor, now).await
     }
 
@@ -234,10 +252,8 @@ async fn keep(
     scope: &str,
     values: &BTreeMap<String, SecretText>,
 ) -> Result<BTreeMap<String, i64>> {
-    let versions = wiring
-        .db
-        .keep_secrets(&*wiring.keys, scope, values, &crate::host::actor(), SystemClock.now())
-        .await?;
+    let actor = wiring.caller().await?.name();
+    let versions = wiring.db.keep_secrets(&*wiring.keys, scope, values, actor, SystemClock.now()).await?;
     wiring.keys.remember(&wiring.db).await?;
     Ok(versions)
 }

@@ -10,6 +10,7 @@ mod db_check;
 mod db_restore;
 mod demo;
 mod deploy;
+mod deploy_approve;
 mod deploy_candidates;
 mod deploy_diff;
 mod deploy_history;
@@ -36,6 +37,7 @@ mod refusal;
 mod report;
 mod secrets;
 mod static_serve;
+mod tokens;
 
 use orchestrate_core::Error;
 
@@ -93,6 +95,7 @@ async fn dispatch(global: &Global, command: Command, printer: &Printer) -> Ended
         Command::Logs(args) => logs::run(global, &args, printer).await,
         Command::Notify(args) => notify::run(global, args.command, printer).await,
         Command::Secrets(args) => secrets::run(global, args.command, printer).await,
+        Command::Token(args) => tokens::run(global, args.command, printer).await,
         Command::Report(args) => report::run(global, &args, printer).await,
         Command::Audit(args) => match args.command {
             AuditCommand::List { env, limit, .. } => audit::list(global, env, limit, printer).await,
@@ -125,6 +128,9 @@ async fn deploy_command(global: &Global, command: DeployCommand, printer: &Print
         DeployCommand::Candidates(args) => deploy_candidates::run(global, &args, printer).await,
         DeployCommand::Promote(args) => deploy_promote::promote(global, args, printer).await,
         DeployCommand::Pause(args) => deploy_promote::pause(global, args, printer).await,
+        DeployCommand::Approve(args) => deploy_approve::say(global, args, true, printer).await,
+        DeployCommand::Reject(args) => deploy_approve::say(global, args, false, printer).await,
+        DeployCommand::Approvals(args) => deploy_approve::list(global, &args, printer).await,
         DeployCommand::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         DeployCommand::Rollbacks(args) => deploy_rollbacks::run(global, args, printer).await,
         DeployCommand::Resume(args) => deploy_resume::run(global, &args.env, printer).await,

@@ -1,5 +1,6 @@
 //! `orchestrate notify …`: channels and the outbox.
 
+use orchestrate_core::access::Right;
 use orchestrate_core::database::{Flush, NewNotice, OutboxRecord, OutboxStatus};
 use orchestrate_core::notification::{Channel, NoticeKind};
 use orchestrate_core::ports::{Clock as _, SystemClock};
@@ -40,10 +41,11 @@ async fn test(
             .hint("add `notifications` to orchestrate.yaml, then run `orchestrate env apply`")
             .into());
     }
+    let actor = wiring.actor(Right::Deploy, environment, "notify test").await?;
     let now = SystemClock.now();
     for (index, channel) in record.channels.iter().enumerate() {
         let payload = serde_json::json!({
-            "service": record.environment.service, "environment": environment, "actor": crate::host::actor(),
+            "service": record.environment.service, "environment": environment, "actor": actor,
             "text": format!("a test notice of {} in {environment}", record.environment.service),
         });
         let notice = NewNotice {
@@ -126,7 +128,8 @@ fn place(channel: &Channel) -> String {
 }
 
 async fn flush(wiring: &Wiring, which: Flush, printer: &Printer) -> Ended {
-    let due = wiring.db.flush_notices(which, &crate::host::actor(), SystemClock.now()).await?;
+    let actor = wiring.actor_of_all(Right::Deploy).await?;
+    let due = wiring.db.flush_notices(which, &actor, SystemClock.now()).await?;
     ring(wiring).await?;
     let value = serde_json::json!({ "due": due });
     let notices = if due == 1 { "notice" } else { "notices" };

@@ -1,5 +1,6 @@
 //! `orchestrate secrets …`: names, versions and the key; a value is never printed.
 
+use orchestrate_core::access::Right;
 use orchestrate_core::secrets::{KeySource as _, Look};
 
 use crate::args::{Global, InEnvironment, SecretsCommand};
@@ -38,7 +39,8 @@ async fn list(wiring: &Wiring, args: &InEnvironment, printer: &Printer) -> Ended
 }
 
 async fn rotate(wiring: &Wiring, skip: bool, printer: &Printer) -> Ended {
-    let rotated = keys::rotate(&wiring.keys, &wiring.db, skip, &crate::host::actor()).await?;
+    let actor = wiring.actor_of_all(Right::Administer).await?;
+    let rotated = keys::rotate(&wiring.keys, &wiring.db, skip, &actor).await?;
     let resealed = &rotated.resealed;
     let value = serde_json::json!({
         "key": rotated.key, "resealed": resealed.resealed, "unreadable": resealed.unreadable,

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 
 use orchestrate_core::confinement::Confinement;
 use orchestrate_core::environment::{
-    Check, ClockTime, DeployWindow, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType,
-    ProviderKind, Retention, RollbackPolicy, Weekday,
+    Check, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType, ProviderKind, Retention,
+    RollbackPolicy,
 };
 use orchestrate_core::name::is_plain_name;
+use orchestrate_core::policy::Weekday;
 use orchestrate_core::secrets::SecretText;
 
 use super::error::{ConfigError, code, shown};
-use super::reader::{Field, Read};
+use super::reader::{Field, Read, Section};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, confinement, engine, hooks, keys, release, strategy, verify};
+use super::{ConfiguredEnvironment, confinement, engine, hooks, keys, policy, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -69,10 +70,16 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     if let Some(field) = section.get("verify") {
         verify::refuse_long_bake(field, &settings)?;
     }
-    section.set("rollback", &mut settings.rollback, rollback)?;
-    section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
+    section.set("rollback", &mut settings.rollback, |field| {
+        let section = field.section(keys::ROLLBACK)?;
+        settings.policy.rollback = policy::limits(&section)?;
+        rollback(&section)
+    })?;
+    policy::read(&section, &mut settings)?;
     section.set("checks", &mut settings.checks, checks)?;
-    section.set("windows", &mut settings.windows, windows)?;
+    section.set("windows", &mut settings.windows, |field| {
+        field.items("a list of windows")?.iter().map(policy::deploy_window).collect()
+    })?;
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     *settings.engine = engine::read(&section, &settings)?;
@@ -177,8 +184,7 @@ fn health_check(field: &Field<'_>) -> Read<HealthCheck> {
     Ok(check)
 }
 
-fn rollback(field: &Field<'_>) -> Read<RollbackPolicy> {
-    let section = field.section(keys::ROLLBACK)?;
+fn rollback(section: &Section<'_>) -> Read<RollbackPolicy> {
     let mut policy = RollbackPolicy::default();
     section.set("automatic", &mut policy.automatic, Field::boolean)?;
     section.set("at_most_per_hour", &mut policy.at_most_per_hour, |field| {
@@ -232,38 +238,6 @@ fn checks(field: &Field<'_>) -> Read<Vec<Check>> {
         checks.push(check);
     }
     Ok(checks)
-}
-
-fn windows(field: &Field<'_>) -> Read<Vec<DeployWindow>> {
-    let midnight = || ClockTime::try_from("00:00".to_owned());
-    field
-        .items("a list of windows")?
-        .iter()
-        .map(|field| {
-            let section = field.section(keys::WINDOW)?;
-            let time = |key| -> Read<Option<ClockTime>> {
-                section.required(key)?.parsed("a time of day", |text| {
-                    ClockTime::try_from(text.to_owned())
-                        .map(Some)
-                        .map_err(|_| "is not a time of day in UTC; write `HH:MM`, for example `09:30`".into())
-                })
-            };
-            let (from, to) = (time("from")?, time("to")?);
-            if from.is_some() && from == to {
-                return Err(field
-                    .bad_value("the window ends where it starts; for the whole day write 00:00 to 24:00"));
-            }
-            let mut days = Vec::new();
-            section.set("days", &mut days, |field| {
-                field.items("a list of days")?.iter().map(|day| day.word(DAYS)).collect()
-            })?;
-            // A time that is not looked up now is never used, so any will do.
-            let known = |time: Option<ClockTime>| {
-                time.map_or_else(midnight, Ok).map_err(|error| field.bad_value(&error))
-            };
-            Ok(DeployWindow { days, from: known(from)?, to: known(to)? })
-        })
-        .collect()
 }
 
 /// Whether the kernel would refuse the second of two listeners. `[::]` takes IPv4 as well.

@@ -41,7 +41,6 @@ pub(super) mod code {
     pub const WRONG_TYPE: &str = "ORC-0227";
     pub const BAD_VALUE: &str = "ORC-0228";
     pub const MISSING_VARIABLE: &str = "ORC-0229";
-    pub const NOT_BUILT: &str = "ORC-0230";
     pub const ADDRESS_CLASH: &str = "ORC-0231";
 }
 

@@ -23,6 +23,9 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "verify",
     "rollback",
     "requires_approval",
+    "approval",
+    "require_reason",
+    "freezes",
     "checks",
     "windows",
     "hooks",
@@ -65,14 +68,24 @@ pub(super) const VERIFY_LOG: &[&str] = &["name", "process", "pattern", "at_most"
 pub(super) const VERIFY_PROMETHEUS: &[&str] = &["url", "interval", "queries"];
 pub(super) const VERIFY_QUERY: &[&str] = &["name", "query", "at_most", "at_least", "on_bad", "on_no_data"];
 pub(super) const VERIFY_VERSION: &[&str] = &["path", "contains"];
-pub(super) const ROLLBACK: &[&str] = &["automatic", "at_most_per_hour", "cool_down"];
+pub(super) const ROLLBACK: &[&str] = &[
+    "automatic",
+    "at_most_per_hour",
+    "cool_down",
+    "max_back",
+    "max_age",
+    "manual_at_most_per_hour",
+    "in_freeze",
+];
+pub(super) const APPROVAL: &[&str] = &["count", "by", "valid_for"];
+pub(super) const FREEZE: &[&str] = &["name", "from", "to", "days", "dates", "time_zone"];
 pub(super) const CHECK: &[&str] = &["name", "command", "timeout"];
 pub(super) const HOOKS: &[&str] =
     &["pre_deploy", "post_deploy", "pre_rollback", "post_rollback", "on_failure"];
 pub(super) const HOOK: &[&str] = &["command", "timeout"];
 pub(super) const HOOK_POST_DEPLOY: &[&str] = &["command", "timeout", "on_failure"];
 pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
-pub(super) const WINDOW: &[&str] = &["days", "from", "to"];
+pub(super) const WINDOW: &[&str] = &["days", "from", "to", "time_zone"];
 pub(super) const WEBHOOK: &[&str] = &["type", "url", "secret", "on", "outcome", "environments", "template"];
 pub(super) const SLACK: &[&str] =
     &["type", "url", "token", "channel", "on", "outcome", "environments", "template"];

@@ -14,6 +14,7 @@ mod interpolate;
 mod keys;
 mod mask;
 mod notifications;
+mod policy;
 mod reader;
 mod release;
 mod schema;
@@ -23,7 +24,6 @@ mod strategy;
 mod template;
 #[cfg(test)]
 mod tests;
-mod unbuilt;
 mod values;
 mod verify;
 mod verify_schema;

@@ -74,6 +74,7 @@ pub(super) const KINDS: &[(&str, NoticeKind)] = &[
     named(NoticeKind::HoldSet),
     named(NoticeKind::HoldLifted),
     named(NoticeKind::ApprovalWanted),
+    named(NoticeKind::BreakGlass),
     named(NoticeKind::ReadinessLost),
     named(NoticeKind::ReadinessBack),
     named(NoticeKind::NeedsAttention),

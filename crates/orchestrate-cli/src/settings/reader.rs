@@ -5,7 +5,6 @@ use orchestrate_core::measure::Measure;
 use super::error::{ConfigError, code, shown};
 use super::interpolate::{self, Part};
 use super::source::Source;
-use super::unbuilt;
 use super::wording::{example, listed, nearest};
 use super::yaml::{Kind, Node, Place};
 
@@ -74,9 +73,6 @@ impl<'a> Field<'a> {
                 .iter()
                 .find(|known| *known == name)
                 .ok_or_else(|| self.unknown_key(name, field.key, known))?;
-            if let Some(message) = unbuilt::refusal(&field.path, None) {
-                return Err(self.reader.source.noted(code::NOT_BUILT, field.key, message, "not built yet"));
-            }
         }
         Ok(Section { field: self.clone(), entries })
     }
@@ -142,12 +138,9 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// One of a few words; those that are not built yet are refused by name.
+    /// One of a few words.
     pub fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Read<T> {
         let Kind::Text(word) = &self.node.kind else { return Err(self.wrong_type("a string")) };
-        if let Some(message) = unbuilt::refusal(&self.path, Some(word)) {
-            return Err(self.reader.source.noted(code::NOT_BUILT, self.node.place, message, "not built yet"));
-        }
         if let Some((_, value)) = words.iter().find(|(name, _)| name == word) {
             return Ok(*value);
         }
@@ -166,14 +159,9 @@ impl<'a> Field<'a> {
     }
 
     pub fn boolean(&self) -> Read<bool> {
-        let Kind::Boolean(value, text) = &self.node.kind else {
-            return Err(self.wrong_type("`true` or `false`"));
-        };
-        match unbuilt::refusal(&self.path, Some(&text.to_ascii_lowercase())) {
-            Some(message) => {
-                Err(self.reader.source.noted(code::NOT_BUILT, self.node.place, message, "not built yet"))
-            }
-            None => Ok(*value),
+        match &self.node.kind {
+            Kind::Boolean(value, _) => Ok(*value),
+            _ => Err(self.wrong_type("`true` or `false`")),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{engine, environment, notifications, strategy};
+use super::{engine, environment, notifications, policy, strategy};
 
 pub(super) const SPAN: &str = "(?:[0-9]+(?:ms|s|m|h|d))+";
 const ADDRESS: &str = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}";
@@ -74,9 +74,7 @@ fn release() -> Value {
 fn environment() -> Value {
     let mut environment = common();
     for (key, schema) in engine::schemas() {
-        if super::unbuilt::refusal(key, None).is_none() {
-            environment["properties"][key] = schema;
-        }
+        environment["properties"][key] = schema;
     }
     let own = environment::PROVIDERS.iter().filter(|(_, kind)| environment::brings_its_own_command(*kind));
     let own: Vec<&str> = own.map(|(name, _)| *name).collect();
@@ -108,8 +106,26 @@ fn common() -> Value {
                 "automatic": boolean("Whether a bad release is rolled back by itself."),
                 "at_most_per_hour": number("How many automatic rollbacks there may be within an hour.", 1, environment::MOST_ROLLBACKS),
                 "cool_down": text("How long after an automatic rollback there is no other one.", SPAN),
+                "max_back": number("How many releases back people may go.", 1, policy::MOST_RELEASES),
+                "max_age": text("How long ago the release may have been left that people go back to.", SPAN),
+                "manual_at_most_per_hour": number("How many rollbacks people may ask for within an hour.", 1, environment::MOST_ROLLBACKS),
+                "in_freeze": word("Whether people roll back in a freeze.", &names(policy::IN_FREEZE)),
             })),
-            "requires_approval": { "description": "Not built yet: only false.", "type": "boolean", "enum": [false] },
+            "requires_approval": boolean("Whether somebody else has to approve a deployment."),
+            "approval": mapping("How a deployment is approved.", &[], json!({
+                "count": number("How many people must.", 1, policy::MOST_APPROVERS),
+                "by": list("Who may; everybody, if there is none.", any_text("A name.")),
+                "valid_for": text("How long after it was asked for an approval can be given and used.", SPAN),
+            })),
+            "require_reason": boolean("Whether a deployment and a rollback must say why."),
+            "freezes": list("When nothing new is deployed.", mapping("One freeze.", &["name"], json!({
+                "name": any_text("What refusals call it."),
+                "from": any_text("A day with a time or without, or HH:MM."),
+                "to": any_text("The first moment after it; a day alone is meant whole."),
+                "days": list("Days of the week.", word("A day.", &names(environment::DAYS))),
+                "dates": list("Whole days.", text("A day.", "[0-9]{4}-[0-9]{2}-[0-9]{2}")),
+                "time_zone": time_zone(),
+            }))),
             "checks": list("Commands that must succeed before a deployment.", mapping("One check.", &["name", "command"], json!({
                 "name": any_text("Its name, once in an environment."),
                 "command": command(),
@@ -123,13 +139,18 @@ fn common() -> Value {
                 "keep": number("The newest proven ones, kept however old they are.", 1, environment::MOST_KEPT),
                 "max_age": text("How long the others are kept.", SPAN),
             })),
-            "windows": list("When deployments are allowed, in UTC.", mapping("One window.", &["from", "to"], json!({
+            "windows": list("When deployments are allowed.", mapping("One window.", &["from", "to"], json!({
                 "days": list("Its days; every day, if there is none.", word("A day.", &names(environment::DAYS))),
                 "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
                 "to": text("The first minute after it, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),
+                "time_zone": time_zone(),
             }))),
         }),
     )
+}
+
+fn time_zone() -> Value {
+    any_text("Where the times are read off a clock, by its IANA name; UTC without.")
 }
 
 fn user(description: &str) -> Value {

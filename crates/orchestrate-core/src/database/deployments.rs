@@ -150,6 +150,16 @@ pub(crate) async fn create(tx: &mut Tx, new: NewDeployment<'_>) -> Result<Deploy
     Ok(DeploymentId(row.int("id")?))
 }
 
+/// Records what somebody overrode for it, last.
+pub(crate) async fn set_break_glass(tx: &mut Tx, id: DeploymentId, overrode: &str) -> Result<()> {
+    query("UPDATE deployments SET break_glass = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(overrode.to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Ends a deployment, or ends its bake.
 pub(crate) async fn end(
     tx: &mut Tx,
@@ -421,6 +431,7 @@ fn read(row: &Row) -> Result<Deployment> {
         evidence: row.json("evidence")?,
         automatic_hold: row.opt_text("automatic_hold")?,
         hooks: row.json("hooks")?,
+        break_glass: row.opt_text("break_glass")?,
     })
 }
 

@@ -182,6 +182,13 @@ pub(crate) async fn fetch(tx: &mut Tx, name: &EnvironmentName) -> Result<Option<
     row.as_ref().map(read).transpose()
 }
 
+/// Every one that was not deleted.
+pub(crate) async fn fetch_all(tx: &mut Tx) -> Result<Vec<EnvironmentRecord>> {
+    let rows =
+        query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name").fetch_all(tx).await?;
+    rows.iter().map(read).collect()
+}
+
 async fn uses_slots(tx: &mut Tx, name: &EnvironmentName) -> Result<bool> {
     let slots = query("SELECT COUNT(*) AS n FROM slots WHERE environment = $1");
     Ok(slots.bind(name.to_string()).fetch_one(tx).await?.int("n")? > 0)

@@ -237,6 +237,16 @@ pub(crate) async fn set_crossed(tx: &mut Tx, id: RollbackId, crossed: &str) -> R
     Ok(())
 }
 
+/// Records what somebody overrode for it.
+pub(crate) async fn set_break_glass(tx: &mut Tx, id: RollbackId, overrode: &str) -> Result<()> {
+    query("UPDATE deployment_rollback_events SET break_glass = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(overrode.to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Records what was live before, and how the deployments stood that the rollback changes.
 pub(crate) async fn set_left(tx: &mut Tx, id: RollbackId, left: Option<Left>, marks: &[Mark]) -> Result<()> {
     query(
@@ -294,6 +304,7 @@ pub(crate) fn read(row: &Row) -> Result<RollbackEvent> {
         evidence: row.json("evidence")?,
         hooks: row.json("hooks")?,
         crossed: row.opt_text("crossed")?,
+        break_glass: row.opt_text("break_glass")?,
         undoes: row.opt_int("undoes_id")?.map(RollbackId),
     })
 }

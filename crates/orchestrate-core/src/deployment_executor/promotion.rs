@@ -22,6 +22,9 @@ pub struct Promotion {
     pub actor: String,
     /// Only if this is what is being rolled out, and nobody paused it: how the daemon asks.
     pub by_itself: Option<DeploymentId>,
+    /// Whatever policies say; recorded, and told to everybody.
+    pub break_glass: bool,
+    pub reason: Option<String>,
     pub limits: Limits,
 }
 
@@ -37,7 +40,11 @@ impl DeploymentExecutor {
             }
         };
         let (environment, actor) = (&asked.environment, asked.actor.as_str());
-        self.noted(&Asked { environment, actor, what: "promote", version: None, reason: None }, result).await
+        self.noted(
+            &Asked { environment, actor, what: "promote", version: None, reason: asked.reason.as_deref() },
+            result,
+        )
+        .await
     }
 
     async fn promote_once(&self, asked: &Promotion) -> Result<Deployed> {
@@ -61,6 +68,7 @@ impl DeploymentExecutor {
         if rollout.weight == 0 {
             self.must_be_well(&rollout, &release).await?;
         }
+        let overrode = self.promotion_cleared(asked, &environment).await?;
         let plan = plan::canary::promote(&rollout, &release, Place::of(&live, slot), asked.all);
         let new = NewPromotion {
             rollout: &rollout,
@@ -69,6 +77,9 @@ impl DeploymentExecutor {
             plan,
             actor: &asked.actor,
             by_itself: asked.by_itself.is_some(),
+            environment: &environment,
+            overrode,
+            reason: asked.reason.as_deref(),
             seen,
         };
         let mut operation = begin_promotion(&self.db, &self.ports, new).await?;

@@ -12,6 +12,7 @@ use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{Afterwards, Plan};
+use crate::policy::wants_reason;
 use crate::ports::Fetch;
 use crate::release::Release;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
@@ -37,7 +38,7 @@ pub struct Preview {
     pub blockers: Vec<String>,
     /// Whether it must be asked for with `--force`.
     pub needs_force: bool,
-    /// Whether it must also be said why, because it crosses a change of data.
+    /// Whether it must also be said why: it crosses a change of data, or a policy asks for it.
     pub needs_reason: bool,
     pub remarks: Vec<String>,
     /// What `--plan` wants, to run exactly this.
@@ -90,10 +91,17 @@ pub struct Readiness {
 impl DeploymentRollback {
     /// The plan, and what stands in its way; refused where there is nothing to plan.
     pub async fn preview(&self, request: &RollbackRequest, asking: &Asking) -> Result<Preview> {
-        self.preview_at(request, asking, Depth::Thorough).await
+        self.preview_at(request, asking, Depth::Thorough, false).await
     }
 
-    async fn preview_at(&self, request: &RollbackRequest, asking: &Asking, depth: Depth) -> Result<Preview> {
+    /// `may_say_why`: that no reason was given is not in the way, because nobody asks for the rollback yet.
+    async fn preview_at(
+        &self,
+        request: &RollbackRequest,
+        asking: &Asking,
+        depth: Depth,
+        may_say_why: bool,
+    ) -> Result<Preview> {
         let wanted = super::wanted(request, asking);
         let question = Question::of_a_person(&wanted);
         let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
@@ -124,6 +132,11 @@ impl DeploymentRollback {
             }
             crossed => crossed?.is_some(),
         };
+        let against = self.against(&plan, &observed, (request, asking), false).await?;
+        let says_why = asking.reason.is_some() || may_say_why;
+        let needs_reason = crosses || against.iter().any(wants_reason);
+        let stands = against.iter().filter(|error| !(says_why && wants_reason(error)));
+        blockers.extend(stands.map(ToString::to_string));
         if plan.path == RollbackPath::Cold
             && depth == Depth::Thorough
             && let Err(error) = self.ports.provider.fetch(&Fetch::of(&plan.target)).await
@@ -143,7 +156,7 @@ impl DeploymentRollback {
             differences: differences(&plan.from.contents, &plan.target.contents),
             blockers,
             needs_force: needs_force || crosses,
-            needs_reason: crosses,
+            needs_reason,
             plan_token,
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
@@ -195,7 +208,7 @@ impl DeploymentRollback {
             skip_validation: false,
             force: true,
         };
-        match self.preview_at(&request, &Asking::by("status"), depth).await {
+        match self.preview_at(&request, &Asking::by("status"), depth, true).await {
             Ok(preview) => Ok(Readiness {
                 ready: preview.blockers.is_empty(),
                 target_version: Some(preview.target_version),
@@ -204,8 +217,9 @@ impl DeploymentRollback {
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
                 command: Some(format!(
-                    "orchestrate deploy rollback --env {environment}{}",
-                    if preview.needs_force { " --force" } else { "" }
+                    "orchestrate deploy rollback --env {environment}{}{}",
+                    if preview.needs_force { " --force" } else { "" },
+                    if preview.needs_reason { " --reason TEXT" } else { "" }
                 )),
             }),
             Err(error) if error.code() == "ORC-0102" => Ok(Readiness {

@@ -2,6 +2,7 @@
 
 mod bake;
 mod deploy;
+mod glass;
 mod prune;
 mod rollback;
 mod rollout;
@@ -30,6 +31,7 @@ use crate::plan::{Plan, Step};
 use crate::ports::Ports;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::Timestamp;
+use glass::broke_glass;
 
 /// What the plan was made from; `begin` refuses if it changed since.
 #[derive(Clone, Debug)]

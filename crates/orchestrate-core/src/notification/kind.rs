@@ -21,6 +21,8 @@ pub enum NoticeKind {
     HoldLifted,
     /// A deployment waits for somebody to approve it.
     ApprovalWanted,
+    /// Somebody overrode the policies; every channel is told.
+    BreakGlass,
     /// A rollback would not work now.
     ReadinessLost,
     /// It would again.
@@ -54,7 +56,7 @@ impl NoticeOutcome {
 }
 
 impl NoticeKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DeploymentStarted,
         Self::Deployment,
         Self::DeploymentFailed,
@@ -64,6 +66,7 @@ impl NoticeKind {
         Self::HoldSet,
         Self::HoldLifted,
         Self::ApprovalWanted,
+        Self::BreakGlass,
         Self::ReadinessLost,
         Self::ReadinessBack,
         Self::NeedsAttention,
@@ -81,6 +84,7 @@ impl NoticeKind {
             Self::HoldSet => "hold_set",
             Self::HoldLifted => "hold_lifted",
             Self::ApprovalWanted => "approval_wanted",
+            Self::BreakGlass => "break_glass",
             Self::ReadinessLost => "readiness_lost",
             Self::ReadinessBack => "readiness_back",
             Self::NeedsAttention => "needs_attention",
@@ -104,6 +108,7 @@ impl NoticeKind {
             Self::HoldSet => "hold.set",
             Self::HoldLifted => "hold.lifted",
             Self::ApprovalWanted => "approval.wanted",
+            Self::BreakGlass => "policy.overridden",
             Self::ReadinessLost => "readiness.lost",
             Self::ReadinessBack => "readiness.back",
             Self::NeedsAttention => "operation.needs_attention",
@@ -120,7 +125,7 @@ impl NoticeKind {
             | Self::Test => NoticeOutcome::Info,
             Self::Deployment | Self::Rollback | Self::ReadinessBack => NoticeOutcome::Success,
             Self::DeploymentFailed | Self::RollbackFailed | Self::ReadinessLost => NoticeOutcome::Failure,
-            Self::ApprovalWanted | Self::NeedsAttention => NoticeOutcome::Attention,
+            Self::ApprovalWanted | Self::BreakGlass | Self::NeedsAttention => NoticeOutcome::Attention,
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NoticeKind;
+use crate::approval::ApprovalRequest;
 use crate::database::EnvironmentRecord;
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_rollback::Readiness;
@@ -23,12 +24,32 @@ pub(crate) enum Told {
     Rollback(Box<RollbackEvent>),
     /// Whether a rollback would work.
     Readiness(Box<Readiness>),
+    /// A deployment that waits for somebody's word.
+    Approval(Box<ApprovalRequest>),
+    /// What was done although policies stood in the way.
+    Override(Box<Override>),
     /// A hold that a person set or lifted.
     Hold {
         version: Version,
         actor: String,
         reason: Option<String>,
     },
+}
+
+/// Policies that somebody overrode.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Override {
+    /// `deployment-7` or `rollback-3`.
+    #[serde(skip)]
+    pub subject: String,
+    /// What was begun, for people.
+    pub what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    pub actor: String,
+    pub reason: Option<String>,
+    /// What stood in the way.
+    pub overrode: String,
 }
 
 /// The body of a rollback's notice.
@@ -51,6 +72,8 @@ impl Told {
             }
             Self::Rollback(event) => format!("{kind}-r{}", event.id),
             Self::Readiness(_) => kind.to_string(),
+            Self::Approval(request) => format!("{kind}-a{}", request.id),
+            Self::Override(about) => format!("{kind}-{}", about.subject),
             Self::Hold { version, .. } => format!("{kind}-{version}"),
         }
     }
@@ -62,6 +85,8 @@ impl Told {
                 Some(format!("deployment-{}", deployment.id))
             }
             Self::Rollback(event) => Some(format!("rollback-{}", event.id)),
+            Self::Approval(request) => Some(format!("approval-{}", request.id)),
+            Self::Override(about) => Some(about.subject.clone()),
             Self::Readiness(_) | Self::Hold { .. } => None,
         }
     }
@@ -89,14 +114,14 @@ impl Told {
                     value
                 })
             }
-            Self::Readiness(readiness) => serde_json::to_value(readiness).map(|mut value| {
-                let name = &environment.environment.name;
-                value["text"] = readiness_text(&service, name, readiness).into();
-                value["environment"] = name.as_str().into();
-                value["service"] = service.into();
-                value["url"] = url.into();
-                value
-            }),
+            Self::Readiness(readiness) => {
+                let text = readiness_text(&service, &environment.environment.name, readiness);
+                about(readiness, text, environment)
+            }
+            Self::Approval(request) => about(request, approval_text(&service, request), environment),
+            Self::Override(what) => {
+                about(what, override_text(&service, &environment.environment.name, what), environment)
+            }
             Self::Hold { version, actor, reason } => Ok(serde_json::json!({
                 "service": service, "environment": environment.environment.name, "url": url, "version": version,
                 "actor": actor, "reason": reason,
@@ -105,6 +130,40 @@ impl Told {
         };
         value.map_err(|error| Error::bug(format!("a notice cannot be written: {error}")))
     }
+}
+
+/// Facts, with the sentence for people and where it is.
+fn about(
+    facts: &impl Serialize,
+    text: String,
+    environment: &EnvironmentRecord,
+) -> serde_json::Result<serde_json::Value> {
+    let environment = &environment.environment;
+    serde_json::to_value(facts).map(|mut value| {
+        value["text"] = text.into();
+        value["environment"] = environment.name.as_str().into();
+        value["service"] = environment.service.as_str().into();
+        value["url"] = environment.settings.url.clone().into();
+        value
+    })
+}
+
+fn approval_text(service: &str, request: &ApprovalRequest) -> String {
+    let ApprovalRequest { environment, version, actor, needed, .. } = request;
+    let why = request.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let people = if *needed == 1 { String::new() } else { format!(" of {needed} people") };
+    format!(
+        "{service} in {environment}: {actor} wants to deploy {version} and asks for the approval{people}{why}; \
+         to give it, type: orchestrate deploy approve --env {environment} --version {version}"
+    )
+}
+
+fn override_text(service: &str, environment: &EnvironmentName, about: &Override) -> String {
+    let Override { what, actor, overrode, .. } = about;
+    let why = about.reason.as_deref().unwrap_or("no reason is recorded");
+    format!(
+        "{service} in {environment}: {actor} broke the glass for {what}: {why}; what stood in the way: {overrode}"
+    )
 }
 
 fn rollback_text(kind: NoticeKind, service: &str, event: &RollbackEvent) -> String {

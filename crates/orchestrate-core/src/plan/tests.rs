@@ -101,6 +101,7 @@ fn deployment(id: i64, of: &Release, status: DeploymentStatus, was_live: bool) -
         evidence: Vec::new(),
         automatic_hold: None,
         hooks: Vec::new(),
+        break_glass: None,
     }
 }
 

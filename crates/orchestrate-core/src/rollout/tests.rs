@@ -27,6 +27,8 @@ impl Stage {
             all,
             actor: "ada".into(),
             by_itself: None,
+            break_glass: false,
+            reason: None,
             limits: Limits::default(),
         }
     }

@@ -75,6 +75,8 @@ impl Command {
                     all,
                     actor: "ada".into(),
                     by_itself: None,
+                    break_glass: false,
+                    reason: None,
                     limits: Limits::default(),
                 };
                 return executor.promote(&promotion).await.map(|promoted| super::brief(&promoted.outcome));

@@ -3,6 +3,7 @@
 mod audit_chain;
 mod history;
 mod outbox;
+mod policies;
 mod readiness;
 mod refusals;
 mod report;
@@ -14,6 +15,7 @@ mod schema;
 mod secrets;
 mod sites;
 mod together;
+mod tokens;
 mod upgrade;
 
 pub use scene::Fresh;
@@ -34,6 +36,11 @@ pub use outbox::{
     notices_are_delivered_in_order, notices_of_a_lane_wait_for_one_another, notices_wait_for_their_time,
     one_notice_is_sent_again,
 };
+pub use policies::{
+    a_deployment_waits_until_somebody_else_approves_it, a_rollback_goes_as_far_and_as_often_as_was_agreed,
+    in_a_freeze_nothing_new_comes_and_a_rollback_says_why, two_approvals_in_the_same_instant_are_two,
+    what_was_rejected_stays_so_and_what_expired_is_asked_anew,
+};
 pub use readiness::what_is_seen_again_is_not_written_again;
 pub use refusals::{a_loop_of_refusals_stays_small, who_was_refused_what_is_recorded};
 pub use report::a_report_reads_what_happened_in_its_time;
@@ -48,6 +55,7 @@ pub use sites::{
     what_an_older_program_deployed_gets_an_owner, who_is_alive_is_not_taken_over_from,
 };
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
+pub use tokens::a_token_is_kept_as_a_digest_and_ends;
 pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_to_date_under_load};
 
 macro_rules! run_suite {
@@ -63,7 +71,10 @@ macro_rules! run_suite {
             an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
             one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
             a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing, notices_of_a_lane_wait_for_one_another,
-            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again);
+            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again,
+            a_deployment_waits_until_somebody_else_approves_it, what_was_rejected_stays_so_and_what_expired_is_asked_anew,
+            two_approvals_in_the_same_instant_are_two, in_a_freeze_nothing_new_comes_and_a_rollback_says_why,
+            a_rollback_goes_as_far_and_as_often_as_was_agreed, a_token_is_kept_as_a_digest_and_ends);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]

@@ -23,6 +23,8 @@ pub async fn a_canary_is_kept_paused_and_promoted(fresh: Fresh) {
         all: false,
         actor: "orchestrate".into(),
         by_itself: Some(deployed.id),
+        break_glass: false,
+        reason: None,
         limits: Limits::default(),
     };
     assert_eq!(scene.executor().promote(&promotion).await.unwrap_err().code(), "ORC-0155");

@@ -115,6 +115,7 @@ impl Scene {
             strategy: None,
             no_switch: false,
             force: false,
+            break_glass: false,
             actor: "ada".into(),
             reason: Some("Wednesday".into()),
             limits: Limits::default(),

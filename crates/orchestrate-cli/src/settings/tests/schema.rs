@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::{read, released, routed, sample::CONTRACT, with};
 use crate::settings::engine::kubernetes;
-use crate::settings::unbuilt::UNBUILT;
 use crate::settings::{engine, json_schema, keys, template, yaml};
 
 #[test]
@@ -12,62 +11,57 @@ fn the_schema_has_the_keys_that_load_knows() {
     let schema = json_schema();
     let environment = "/properties/environments/additionalProperties";
     let of = |path: &str| format!("{environment}/properties/{path}");
-    for (path, keys, section) in [
-        (String::new(), keys::FILE, ""),
-        ("/properties/release".into(), keys::RELEASE, "release."),
-        ("/properties/release/properties/git".into(), keys::GIT, "git."),
-        ("/properties/release/properties/schema".into(), keys::SCHEMA, "schema."),
-        (environment.into(), keys::ENVIRONMENT, ""),
-        (of("release"), keys::RELEASE, "release."),
-        (of("processes/additionalProperties"), keys::PROCESS, ""),
-        ("/properties/signing".into(), keys::SIGNING, "signing."),
-        (of("limits"), keys::LIMITS, "limits."),
-        (of("processes/additionalProperties/properties/limits"), keys::LIMITS, "limits."),
-        (of("strategy"), keys::STRATEGY, "strategy."),
-        (of("strategy/properties/sticky"), keys::STICKY, "sticky."),
-        (of("health_check"), keys::HEALTH_CHECK, "health_check."),
-        (of("verify"), keys::VERIFY, "verify."),
-        (of("verify/properties/version"), keys::VERIFY_VERSION, "version."),
-        (of("verify/properties/latency"), keys::VERIFY_LATENCY, "latency."),
-        (of("verify/properties/compare"), keys::VERIFY_COMPARE, "compare."),
-        (of("verify/properties/smoke/items"), keys::VERIFY_SMOKE, "smoke."),
-        (of("verify/properties/smoke/items/properties/http"), keys::VERIFY_HTTP, "http."),
-        (
-            of("verify/properties/smoke/items/properties/http/properties/expect"),
-            keys::VERIFY_EXPECT,
-            "expect.",
-        ),
-        (of("verify/properties/logs/items"), keys::VERIFY_LOG, "logs."),
-        (of("verify/properties/prometheus"), keys::VERIFY_PROMETHEUS, "prometheus."),
-        (of("verify/properties/prometheus/properties/queries/items"), keys::VERIFY_QUERY, "queries."),
-        (of("rollback"), keys::ROLLBACK, "rollback."),
-        (of("checks/items"), keys::CHECK, "checks."),
-        (of("windows/items"), keys::WINDOW, "windows."),
-        (of("hooks"), keys::HOOKS, "hooks."),
-        (of("hooks/properties/pre_deploy"), keys::HOOK, "pre_deploy."),
-        (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY, "post_deploy."),
-        (of("retention"), keys::RETENTION, "retention."),
-        (of("router"), engine::router::KEYS, "router."),
-        (of("custom"), keys::CUSTOM, "custom."),
-        (of("custom/properties/timeouts"), keys::CUSTOM_TIMEOUTS, "timeouts."),
-        (of("static"), keys::STATIC, "static."),
-        (of("docker"), engine::docker::KEYS, "docker."),
-        (of("swarm"), engine::swarm::KEYS, "swarm."),
-        (of("kubernetes"), kubernetes::KEYS, "kubernetes."),
-        (of("kubernetes/properties/resources"), kubernetes::RESOURCES, "resources."),
-        (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS, "limits."),
-        ("/properties/notifications/items/oneOf/0".into(), keys::WEBHOOK, "notifications."),
-        ("/properties/notifications/items/oneOf/1".into(), keys::SLACK, "notifications."),
-        ("/properties/notifications/items/oneOf/4".into(), keys::EMAIL, "notifications."),
-        ("/properties/notifications/items/oneOf/6".into(), keys::COMMAND, "notifications."),
+    for (path, keys) in [
+        (String::new(), keys::FILE),
+        ("/properties/release".into(), keys::RELEASE),
+        ("/properties/release/properties/git".into(), keys::GIT),
+        ("/properties/release/properties/schema".into(), keys::SCHEMA),
+        (environment.into(), keys::ENVIRONMENT),
+        (of("release"), keys::RELEASE),
+        (of("processes/additionalProperties"), keys::PROCESS),
+        ("/properties/signing".into(), keys::SIGNING),
+        (of("limits"), keys::LIMITS),
+        (of("processes/additionalProperties/properties/limits"), keys::LIMITS),
+        (of("strategy"), keys::STRATEGY),
+        (of("strategy/properties/sticky"), keys::STICKY),
+        (of("health_check"), keys::HEALTH_CHECK),
+        (of("verify"), keys::VERIFY),
+        (of("verify/properties/version"), keys::VERIFY_VERSION),
+        (of("verify/properties/latency"), keys::VERIFY_LATENCY),
+        (of("verify/properties/compare"), keys::VERIFY_COMPARE),
+        (of("verify/properties/smoke/items"), keys::VERIFY_SMOKE),
+        (of("verify/properties/smoke/items/properties/http"), keys::VERIFY_HTTP),
+        (of("verify/properties/smoke/items/properties/http/properties/expect"), keys::VERIFY_EXPECT),
+        (of("verify/properties/logs/items"), keys::VERIFY_LOG),
+        (of("verify/properties/prometheus"), keys::VERIFY_PROMETHEUS),
+        (of("verify/properties/prometheus/properties/queries/items"), keys::VERIFY_QUERY),
+        (of("rollback"), keys::ROLLBACK),
+        (of("checks/items"), keys::CHECK),
+        (of("windows/items"), keys::WINDOW),
+        (of("freezes/items"), keys::FREEZE),
+        (of("approval"), keys::APPROVAL),
+        (of("hooks"), keys::HOOKS),
+        (of("hooks/properties/pre_deploy"), keys::HOOK),
+        (of("hooks/properties/post_deploy"), keys::HOOK_POST_DEPLOY),
+        (of("retention"), keys::RETENTION),
+        (of("router"), engine::router::KEYS),
+        (of("custom"), keys::CUSTOM),
+        (of("custom/properties/timeouts"), keys::CUSTOM_TIMEOUTS),
+        (of("static"), keys::STATIC),
+        (of("docker"), engine::docker::KEYS),
+        (of("swarm"), engine::swarm::KEYS),
+        (of("kubernetes"), kubernetes::KEYS),
+        (of("kubernetes/properties/resources"), kubernetes::RESOURCES),
+        (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS),
+        ("/properties/notifications/items/oneOf/0".into(), keys::WEBHOOK),
+        ("/properties/notifications/items/oneOf/1".into(), keys::SLACK),
+        ("/properties/notifications/items/oneOf/4".into(), keys::EMAIL),
+        ("/properties/notifications/items/oneOf/6".into(), keys::COMMAND),
     ] {
         let section_schema = schema.pointer(&path).unwrap();
         let found: Vec<&str> =
             section_schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        let built = |key: &&str| {
-            !UNBUILT.iter().any(|entry| entry.value.is_none() && entry.setting == format!("{section}{key}"))
-        };
-        let mut known: Vec<&str> = keys.iter().copied().filter(|key| built(key)).collect();
+        let mut known: Vec<&str> = keys.to_vec();
         known.sort_unstable();
         assert_eq!(found, known, "{path}");
         assert_eq!(section_schema["additionalProperties"], Value::Bool(false), "{path}");
@@ -106,6 +100,10 @@ fn the_schema_and_load_judge_alike() {
         on_swarm(
             "port: 80, networks: [back], constraints: [\"node.role == worker\"], memory: 1GiB, cpus: 2, read_only: true",
         ),
+        with("requires_approval: true\napproval: { count: 2, by: [ada, ben, eve], valid_for: 8h }\nrequire_reason: true"),
+        with("freezes: [{ name: a, from: 2026-12-19 18:00, to: 2027-01-04, time_zone: Europe/Berlin }, { name: b, days: [sat] }, { name: c, from: \"09:00\", to: \"10:00\" }, { name: d, dates: [2026-12-24] }]"),
+        with("rollback: { max_back: 5, max_age: 30d, manual_at_most_per_hour: 10, in_freeze: refused }"),
+        with("windows: [{ from: \"09:00\", to: \"10:00\", time_zone: Europe/Berlin }]"),
         on_docker(""),
         on_docker(
             "port: 3000, networks: [back, front], volumes: [\"data:/var/lib/shop\", \"/etc/shop:/etc/shop:ro\"], memory: 512MiB",
@@ -149,7 +147,12 @@ fn the_schema_and_load_judge_alike() {
         on_docker("read_only: 1"),
         on_docker("health: tcp"),
         on_docker("ports: 1"),
-        with("requires_approval: true"),
+        with("requires_approval: ada"),
+        with("requires_approval: true\napproval: { count: 0 }"),
+        with("freezes: [{ from: 2026-12-19, to: 2027-01-04 }]"),
+        with("freezes: [{ name: x, days: [friday] }]"),
+        with("rollback: { in_freeze: maybe }"),
+        with("rollback: { max_back: 0 }"),
         with("provider: kubernetes\nkubernetes: { port: 0 }"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
         with("provider: kubernetes\nkubernetes: { manifests: k8s }"),

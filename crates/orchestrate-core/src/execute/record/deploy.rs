@@ -1,22 +1,24 @@
 //! Beginning and concluding a deployment.
 
 use super::{
-    Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
-    unmark_filling,
+    MOVED, Seen, broke_glass, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease,
+    tell, unmark_filling,
 };
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationStatus, Tx, commit, leases, releases, rollouts, sites, slots,
+    Database, EnvironmentRecord, OperationStatus, Tx, approvals, commit, leases, releases, rollouts, sites,
+    slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
+use crate::deployment_executor::Cleared;
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
 use crate::execute::{Failure, FailureKind, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName};
-use crate::notification::{NoticeKind, Told};
+use crate::notification::{NoticeKind, Override, Told};
 use crate::plan::{Afterwards, Plan, Step};
 use crate::ports::Ports;
 use crate::post_deploy_verification::Marks;
@@ -32,6 +34,7 @@ pub(crate) struct NewDeploy<'a> {
     pub plan: Plan,
     pub actor: &'a str,
     pub reason: Option<&'a str>,
+    pub cleared: Cleared,
     pub marks: Option<Marks>,
     pub seen: Seen,
 }
@@ -41,6 +44,7 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     let (now, environment) = (ports.clock.now(), &new.release.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let deployment = create(&mut tx, &new, now).await?;
+    clear(&mut tx, &new, deployment, now).await?;
     announce(&mut tx, &new, deployment, now).await?;
     // It may have been pruned between its sealing and this moment.
     releases::set_pruned(&mut tx, new.release.id, None).await?;
@@ -54,23 +58,48 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     Operation::new(db, record, new.release.clone(), new.from.cloned(), &entries).await
 }
 
-async fn create(tx: &mut Tx, new: &NewDeploy<'_>, now: Timestamp) -> Result<DeploymentId> {
+async fn create(tx: &mut Tx, asked: &NewDeploy<'_>, now: Timestamp) -> Result<DeploymentId> {
     let new = NewDeployment {
-        environment: &new.release.environment,
-        release: new.release.id,
-        version: &new.release.version,
-        provider: new.release.contents.settings.provider,
-        strategy: new.strategy,
-        actor: new.actor,
-        reason: new.reason,
-        marks: new.marks.as_ref(),
+        environment: &asked.release.environment,
+        release: asked.release.id,
+        version: &asked.release.version,
+        provider: asked.release.contents.settings.provider,
+        strategy: asked.strategy,
+        actor: asked.actor,
+        reason: asked.reason,
+        marks: asked.marks.as_ref(),
         now,
     };
     let id = deployments::create(tx, new.clone()).await?;
-    let detail = serde_json::json!({ "deployment": id, "version": new.version, "release": new.release });
+    let approval = asked.cleared.approval;
+    let detail = serde_json::json!({
+        "deployment": id, "version": new.version, "release": new.release, "approval": approval,
+    });
     let (environment, actor, reason) = (new.environment, new.actor, new.reason);
     audit::record(tx, Audit { at: now, environment, actor, action: "deployment_started", reason, detail });
     Ok(id)
+}
+
+/// Uses the approval up, and records what was overridden.
+async fn clear(tx: &mut Tx, new: &NewDeploy<'_>, id: DeploymentId, now: Timestamp) -> Result<()> {
+    let (release, Cleared { approval, overrode }) = (new.release, &new.cleared);
+    if let Some(approval) = approval
+        && !approvals::take(tx, *approval, id, now).await?
+    {
+        let message = format!("the approval of {} is not there any more", release.version);
+        return Err(Error::refused(MOVED, message).hint("type the same again"));
+    }
+    let Some(overrode) = overrode else { return Ok(()) };
+    deployments::set_break_glass(tx, id, overrode).await?;
+    let about = Override {
+        subject: format!("deployment-{id}"),
+        what: format!("the deployment of {}", release.version),
+        version: Some(release.version.clone()),
+        actor: new.actor.to_owned(),
+        reason: new.reason.map(str::to_owned),
+        overrode: overrode.clone(),
+    };
+    broke_glass(tx, new.environment, about, now).await
 }
 
 async fn announce(tx: &mut Tx, new: &NewDeploy<'_>, id: DeploymentId, now: Timestamp) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::deploy::move_slots;
 use super::{
-    Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
+    Seen, broke_glass, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
     unmark_filling,
 };
 use crate::database::audit::{self, Entry as Audit};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::{Begun, Failure, Operation, Outcome};
 use crate::name::{DeploymentId, ReleaseId, RollbackId};
-use crate::notification::{NoticeKind, Told};
+use crate::notification::{NoticeKind, Override, Told};
 use crate::plan::Plan;
 use crate::plan::rollback::RollbackPlan;
 use crate::ports::Ports;
@@ -35,6 +35,8 @@ pub(crate) struct NewRollback<'a> {
     pub evidence: &'a [Evidence],
     /// The change of data that it crosses because a person said so.
     pub crossed: Option<&'a str>,
+    /// What a person overrode.
+    pub overrode: Option<&'a str>,
     /// When it was asked for: what is recorded as its start.
     pub asked_at: Timestamp,
     pub seen: Seen,
@@ -76,6 +78,7 @@ pub(crate) async fn begin_rollback(
         rollbacks::set_crossed(&mut tx, event.id, crossed).await?;
         event.crossed = Some(crossed.to_owned());
     }
+    glass(&mut tx, new, &mut event, now).await?;
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
     sites::settle_here(&mut tx, ports, new.environment, &new.plan.target).await?;
     started(&mut tx, &event, now);
@@ -89,6 +92,21 @@ pub(crate) async fn begin_rollback(
     let mut operation = Operation::new(db, record, target, live, &first_entry(steps, now)).await?;
     operation.begun = Some(Begun { environment: new.environment.clone(), event });
     Ok(operation)
+}
+
+async fn glass(tx: &mut Tx, new: &NewRollback<'_>, event: &mut RollbackEvent, now: Timestamp) -> Result<()> {
+    let Some(overrode) = new.overrode else { return Ok(()) };
+    rollbacks::set_break_glass(tx, event.id, overrode).await?;
+    event.break_glass = Some(overrode.to_owned());
+    let about = Override {
+        subject: format!("rollback-{}", event.id),
+        what: format!("the rollback from {} to {}", event.from_version, event.target_version),
+        version: Some(event.target_version.clone()),
+        actor: event.actor.clone(),
+        reason: event.reason.clone(),
+        overrode: overrode.to_owned(),
+    };
+    broke_glass(tx, new.environment, about, now).await
 }
 
 /// A rollback that never comes to its end is on record all the same.
@@ -213,6 +231,7 @@ pub(crate) async fn record_no_move(
     let (now, name) = (ports.clock.now(), &new.plan.deployment.environment);
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
     let mut event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
+    glass(&mut tx, new, &mut event, now).await?;
     completed(&mut tx, new.environment, &mut event, now).await?;
     leases::release(&mut tx, name).await?;
     commit(tx).await?;

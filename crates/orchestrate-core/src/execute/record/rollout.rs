@@ -1,15 +1,19 @@
 //! Beginning and concluding what halts short of all traffic: the first share of a deployment, and each promotion.
 
-use super::{Seen, busy, first_entry, open_conclusion, record_needs_attention, take_lease, tell};
+use super::{
+    Seen, broke_glass, busy, first_entry, open_conclusion, record_needs_attention, take_lease, tell,
+};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
-use crate::database::{Database, OperationStatus, Tx, commit, deployments, leases, rollouts, slots};
+use crate::database::{
+    Database, EnvironmentRecord, OperationStatus, Tx, commit, deployments, leases, rollouts, slots,
+};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::{Failure, Operation, Outcome};
 use crate::name::{DeploymentId, EnvironmentName};
-use crate::notification::{NoticeKind, Told};
+use crate::notification::{NoticeKind, Override, Told};
 use crate::plan::{Halt, OperationKind, Plan};
 use crate::ports::Ports;
 use crate::release::Release;
@@ -24,6 +28,10 @@ pub(crate) struct NewPromotion<'a> {
     pub plan: Plan,
     pub actor: &'a str,
     pub by_itself: bool,
+    pub environment: &'a EnvironmentRecord,
+    /// What somebody overrode to do it, and why.
+    pub overrode: Option<String>,
+    pub reason: Option<&'a str>,
     pub seen: Seen,
 }
 
@@ -46,6 +54,18 @@ pub(crate) async fn begin_promotion(
     let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;
+    if let Some(overrode) = new.overrode {
+        deployments::set_break_glass(&mut tx, deployment, &overrode).await?;
+        let about = Override {
+            subject: format!("deployment-{deployment}"),
+            what: format!("the promotion of {}", rollout.version),
+            version: Some(rollout.version.clone()),
+            actor: new.actor.to_owned(),
+            reason: new.reason.map(str::to_owned),
+            overrode,
+        };
+        broke_glass(&mut tx, new.environment, about, now).await?;
+    }
     let step = Promoted { actor: new.actor, action: "rollout_promoted", error: None };
     step.note(&mut tx, environment, deployment, &new.plan, now);
     commit(tx).await?;

@@ -34,6 +34,7 @@ fn bad(release: i64, of_version: i64) -> Deployment {
         evidence: Vec::new(),
         automatic_hold: None,
         hooks: Vec::new(),
+        break_glass: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn event(id: i64, from: i64, target: i64, seconds_ago: i64) -> RollbackEvent {
         hooks: Vec::new(),
         undoes: None,
         crossed: None,
+        break_glass: None,
     }
 }
 
