@@ -127,17 +127,6 @@ fn mistakes_in_the_config_file_are_shown_where_they_are() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
-    let scene = Scene::empty();
-    yaml(&scene, "", "    requires_approval: true\n");
-    refused(&scene, "ORC-0230", &["`requires_approval: true` is not built yet", "orchestrate.yaml:8:"]);
-    scene
-        .typed("deploy -e production --version 1 --strategy rainbow")
-        .ends(2)
-        .says("use `recreate`, `rolling`, `blue_green` or `canary`");
-}
-
-#[test]
 fn a_config_file_of_ten_megabytes_is_not_read() {
     let scene = Scene::empty();
     scene.write("orchestrate.yaml", &format!("service: sample\n# {}\n", "x".repeat(10 << 20)));
@@ -267,4 +256,12 @@ tar.close()
         bad_artifact(&scene, &["bad.tar.gz", named]);
     }
     assert!(!scene.work.join("owned").exists() && !fs::exists("/tmp/orchestrate-owned").unwrap());
+}
+
+#[test]
+fn a_strategy_that_nobody_knows_is_refused_by_the_names_of_those_there_are() {
+    Scene::empty()
+        .typed("deploy -e production --version 1 --strategy rainbow")
+        .ends(2)
+        .says("use `recreate`, `rolling`, `blue_green` or `canary`");
 }

@@ -137,9 +137,11 @@ mod tests {
     #[test]
     fn kinds_and_outcomes_both_have_to_fit() {
         let mut channel = Channel::webhook("x", &[NoticeKind::RollbackStarted, NoticeKind::Rollback]);
-        assert_eq!(wanted(&channel), [NoticeKind::RollbackStarted, NoticeKind::Rollback, NoticeKind::Test]);
+        let loud = NoticeKind::BreakGlass;
+        let wants = [NoticeKind::RollbackStarted, NoticeKind::Rollback, loud, NoticeKind::Test];
+        assert_eq!(wanted(&channel), wants);
         channel.outcomes = vec![NoticeOutcome::Success];
-        assert_eq!(wanted(&channel), [NoticeKind::Rollback, NoticeKind::Test]);
+        assert_eq!(wanted(&channel), [NoticeKind::Rollback, loud, NoticeKind::Test]);
         channel.on.clear();
         channel.outcomes = vec![NoticeOutcome::Failure, NoticeOutcome::Attention];
         let wanted = wanted(&channel);
@@ -152,10 +154,8 @@ mod tests {
         let mut pager = Channel::webhook("x", &[NoticeKind::NeedsAttention]);
         pager.via = Via::Pagerduty;
         pager.outcomes = vec![NoticeOutcome::Attention];
-        assert_eq!(
-            wanted(&pager),
-            [NoticeKind::Deployment, NoticeKind::Rollback, NoticeKind::NeedsAttention, NoticeKind::Test]
-        );
+        use NoticeKind::{BreakGlass, Deployment, NeedsAttention, Rollback, Test};
+        assert_eq!(wanted(&pager), [Deployment, Rollback, BreakGlass, NeedsAttention, Test]);
     }
 
     #[test]
