@@ -20,8 +20,8 @@ pub enum Automatic {
 }
 
 /// Errors of a rollback that another attempt cannot mend: no target, one that cannot be restored, one that
-/// failed, one across a change of data.
-const FINAL: [&str; 5] = ["ORC-0102", "ORC-0117", "ORC-0118", "ORC-0119", "ORC-0140"];
+/// failed, one across a change of data, one that others would not work with.
+const FINAL: [&str; 7] = ["ORC-0102", "ORC-0117", "ORC-0118", "ORC-0119", "ORC-0140", "ORC-0185", "ORC-0186"];
 /// What is live now is another deployment.
 const NOT_CURRENT: &str = "ORC-0132";
 /// More automatic rollbacks than any brake asks about.

@@ -6,11 +6,13 @@ pub mod backup;
 mod check;
 mod connect;
 mod connection;
+mod dependencies;
 pub(crate) mod deployments;
 #[cfg(test)]
 pub(crate) mod disk;
 mod duties;
 pub(crate) mod environments;
+pub(crate) mod groups;
 pub(crate) mod holds;
 pub(crate) mod leases;
 mod locker;

@@ -2,6 +2,7 @@
 
 mod crossing;
 mod differences;
+mod groups;
 mod policies;
 mod preview;
 /// What cannot be had, and what could not be asked about just now: the latter may be well a moment later.
@@ -25,6 +26,7 @@ fn unfetched(plan: &RollbackPlan, error: &PortError) -> Error {
 mod tests;
 
 pub use differences::{Difference, differences};
+pub use groups::{Carried, GroupPreview, GroupRequest};
 pub use preview::{Candidate, Depth, Preview, Readiness};
 
 use crate::database::{Asked, Database, sites};
@@ -35,6 +37,7 @@ use crate::execute::record::{
     MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
+use crate::group::PartOf;
 use crate::name::{DeploymentId, EnvironmentName, RollbackId, Version};
 use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
@@ -70,6 +73,10 @@ pub struct Asking {
     pub undo: bool,
     /// Whatever policies say; with the force of `force`, recorded, and told to everybody.
     pub break_glass: bool,
+    /// Environments that go back with it: what they need now does not count.
+    pub together: Vec<EnvironmentName>,
+    /// The part of a group's rollback that it is.
+    pub part: Option<PartOf>,
     /// Exactly the plan that was shown before, or nothing.
     pub plan: Option<PlanToken>,
     pub limits: Limits,
@@ -85,6 +92,8 @@ impl Asking {
             evidence: Vec::new(),
             undo: false,
             break_glass: false,
+            together: Vec::new(),
+            part: None,
             plan: None,
             limits: Limits::default(),
         }
@@ -200,6 +209,7 @@ impl DeploymentRollback {
             evidence: &asking.evidence,
             crossed: crossed.as_deref(),
             overrode: overrode.as_deref(),
+            part: asking.part,
             asked_at,
             seen: observed.seen.clone(),
         };

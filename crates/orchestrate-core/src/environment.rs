@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::confinement::Confinement;
 use crate::deployment_strategy::{Strategy, StrategyKind};
 use crate::hooks::Hooks;
-use crate::name::EnvironmentName;
+use crate::name::{EnvironmentName, Version};
 use crate::policy::{DeployWindow, Policy};
 use crate::time::{Span, Timestamp};
 
@@ -289,10 +289,20 @@ pub struct EnvironmentSettings {
     /// Without it, every release is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// The group with which it can go back together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What its releases need of other environments.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Option<String>>")]
+    pub depends_on: DependsOn,
     /// What only its provider or its router has to know.
     #[serde(default, skip_serializing_if = "Engine::is_none")]
     pub engine: Box<Engine>,
 }
+
+/// Other environments, with the version that must be live there at least, if it matters.
+pub type DependsOn = BTreeMap<EnvironmentName, Option<Version>>;
 
 fn default_drain() -> Span {
     Span::from_secs(30)
@@ -313,6 +323,7 @@ impl EnvironmentSettings {
             stop_timeout: self.stop_timeout,
             verify: self.verify.clone(),
             confinement: self.confinement.clone(),
+            depends_on: self.depends_on.clone(),
             engine: self.sealed_engine(),
         }
     }
@@ -360,6 +371,8 @@ pub struct SealedSettings {
     pub verify: Verify,
     #[serde(default, skip_serializing_if = "Confinement::is_none")]
     pub confinement: Box<Confinement>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: DependsOn,
     #[serde(default, skip_serializing_if = "Engine::is_none")]
     pub engine: Box<Engine>,
 }

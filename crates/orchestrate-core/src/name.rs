@@ -110,6 +110,8 @@ number_id! {
     RollbackId,
     /// One deployment or rollback being carried out.
     OperationId,
+    /// One rollback of several environments together.
+    GroupRollbackId,
     /// One deployment that waits, or waited, for approval.
     ApprovalId,
     /// A number that only grows in an environment; who shows an older one is refused.

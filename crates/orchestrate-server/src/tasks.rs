@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
 use crate::{
-    Daemon, care, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, verdicts,
+    Daemon, care, groups, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts,
+    verdicts,
 };
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
@@ -23,6 +24,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(care::keep(Arc::clone(daemon)));
     tasks.spawn(reconcile::keep(Arc::clone(daemon)));
     tasks.spawn(interrupted::finish(Arc::clone(daemon)));
+    tasks.spawn(groups::finish(Arc::clone(daemon)));
     tasks.spawn(verdicts::watch(Arc::clone(daemon)));
     tasks.spawn(rollouts::advance(Arc::clone(daemon)));
     tasks.spawn(tend_slots(Arc::clone(daemon)));

@@ -9,8 +9,11 @@ use super::Output;
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// The environment.
-    #[arg(long, short, value_name = "NAME")]
-    pub env: EnvironmentName,
+    #[arg(long, short, value_name = "NAME", required_unless_present = "group")]
+    pub env: Option<EnvironmentName>,
+    /// Every environment of this group, all or none of them.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["env", "version", "undo", "plan", "break_glass", "skip_validation"])]
+    pub group: Option<String>,
     /// The version to go back to [default: the newest good one before the current].
     #[arg(long)]
     pub version: Option<Version>,
@@ -45,8 +48,11 @@ pub struct Rollbacks {
     #[command(subcommand)]
     pub command: Option<RollbacksCommand>,
     /// The environment.
-    #[arg(long, short, required = true, value_name = "NAME")]
+    #[arg(long, short, required_unless_present = "group", value_name = "NAME")]
     pub env: Option<EnvironmentName>,
+    /// Those of this group, each with its parts.
+    #[arg(long, value_name = "NAME", conflicts_with = "env")]
+    pub group: Option<String>,
     /// How many at most.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use orchestrate_core::RollbackRequest;
 use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
 use orchestrate_core::deployment_rollback::{Asking, Preview, RolledBack, failed};
 use orchestrate_core::execute::Limits;
 use orchestrate_core::rollback_event::{RollbackEvent, RollbackPath, RollbackStatus, Trigger};
+use orchestrate_core::{Error, RollbackRequest};
 
+use super::deploy_rollback_group;
 use super::intake::interrupt;
 use crate::args::{Global, Rollback};
 use crate::exit::{Ended, Exit};
@@ -17,11 +18,17 @@ use crate::progress::StepProgress;
 use crate::wiring::Wiring;
 
 pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
+    if let Some(group) = args.group.clone() {
+        return deploy_rollback_group::run(global, args, group, printer).await;
+    }
+    let Some(environment) = args.env else {
+        return Err(Error::usage("ORC-0208", "rollback needs --env").into());
+    };
     let wiring = Wiring::open(global).await?;
     let progress = Arc::new(StepProgress::new(printer));
     let rollback = wiring.rollback(Arc::clone(&progress) as _);
     let request = RollbackRequest {
-        environment: args.env,
+        environment,
         target_version: args.version,
         skip_validation: args.skip_validation,
         force: args.force,
@@ -38,6 +45,8 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
         of: None,
         evidence: Vec::new(),
         undo: args.undo,
+        together: Vec::new(),
+        part: None,
         plan: args.plan,
         limits: Limits { interrupt: Some(interrupt()), ..Limits::default() },
     };

@@ -7,6 +7,7 @@ use orchestrate_core::name::RollbackId;
 use orchestrate_core::ports::Silent;
 use orchestrate_core::rollback_event::{RollbackEvent, RollbackStatus};
 
+use super::deploy_rollback_group;
 use crate::args::{Global, Rollbacks, RollbacksCommand};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless, moment, took};
@@ -25,6 +26,9 @@ pub async fn run(global: &Global, args: Rollbacks, printer: &Printer) -> Ended {
         }
         printer.result(&event, || details(printer, &event));
         return Ok(Exit::DONE);
+    }
+    if let Some(group) = &args.group {
+        return deploy_rollback_group::list(&wiring, group, args.limit, printer).await;
     }
     let Some(environment) = args.env else {
         return Err(Error::usage("ORC-0208", "rollbacks needs --env").into());

@@ -18,6 +18,7 @@ mod deploy_hold;
 mod deploy_promote;
 mod deploy_resume;
 mod deploy_rollback;
+mod deploy_rollback_group;
 mod deploy_rollbacks;
 mod deploy_status;
 mod deploy_validate;

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use orchestrate_core::confinement::Confinement;
 use orchestrate_core::environment::{
-    Check, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType, ProviderKind, Retention,
-    RollbackPolicy,
+    Check, DependsOn, EnvironmentSettings, EnvironmentType, HealthCheck, ProcessType, ProviderKind,
+    Retention, RollbackPolicy,
 };
-use orchestrate_core::name::is_plain_name;
+use orchestrate_core::name::{EnvironmentName, Version, is_plain_name};
 use orchestrate_core::policy::Weekday;
 use orchestrate_core::secrets::SecretText;
 
@@ -81,6 +81,8 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
         field.items("a list of windows")?.iter().map(policy::deploy_window).collect()
     })?;
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
+    section.set("group", &mut settings.group, |field| group(field).map(Some))?;
+    section.set("depends_on", &mut settings.depends_on, depends_on)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     *settings.engine = engine::read(&section, &settings)?;
     engine::route_elsewhere(&mut settings);
@@ -192,6 +194,32 @@ fn rollback(section: &Section<'_>) -> Read<RollbackPolicy> {
     })?;
     section.set("cool_down", &mut policy.cool_down, span)?;
     Ok(policy)
+}
+
+fn group(field: &Field<'_>) -> Read<String> {
+    field.parsed("a name", |text| match is_plain_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("is not the name of a group; it starts with a letter or a digit, then has up to 62 of A-Z a-z 0-9 . _ -".into()),
+    })
+}
+
+/// Names of environments; with the version that must be live there at least, or without.
+fn depends_on(field: &Field<'_>) -> Read<DependsOn> {
+    let named = |name: &str, field: &Field<'_>| {
+        EnvironmentName::new(name).map_err(|error| field.bad_key(&error.to_string()))
+    };
+    if let Ok(items) = field.items("a list of environments") {
+        return items.iter().map(|field| Ok((named(&field.text()?, field)?, None))).collect();
+    }
+    let entries = field.entries()?.into_iter();
+    entries
+        .map(|(name, field)| {
+            let least = field.parsed("a string", |text| {
+                Version::new(text).map(Some).map_err(|_| "is not a version".to_owned())
+            })?;
+            Ok((named(name, &field)?, least))
+        })
+        .collect()
 }
 
 fn retention(field: &Field<'_>) -> Read<Retention> {

@@ -23,6 +23,8 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "verify",
     "rollback",
     "requires_approval",
+    "group",
+    "depends_on",
     "approval",
     "require_reason",
     "freezes",

@@ -117,6 +117,8 @@ fn common() -> Value {
                 "by": list("Who may; everybody, if there is none.", any_text("A name.")),
                 "valid_for": text("How long after it was asked for an approval can be given and used.", SPAN),
             })),
+            "group": text("The group with which it can go back together.", NAME),
+            "depends_on": depends_on(),
             "require_reason": boolean("Whether a deployment and a rollback must say why."),
             "freezes": list("When nothing new is deployed.", mapping("One freeze.", &["name"], json!({
                 "name": any_text("What refusals call it."),
@@ -147,6 +149,20 @@ fn common() -> Value {
             }))),
         }),
     )
+}
+
+/// Names of environments, or each with a version.
+fn depends_on() -> Value {
+    json!({
+        "description": "What its releases need of other environments.",
+        "oneOf": [
+            list("Environments in which something has to be live.", any_text("A name.")),
+            {
+                "type": "object",
+                "additionalProperties": any_text("The version that has to be live there at least."),
+            },
+        ],
+    })
 }
 
 fn time_zone() -> Value {

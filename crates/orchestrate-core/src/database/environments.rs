@@ -18,6 +18,8 @@ pub struct EnvironmentRecord {
     pub live: Option<Live>,
     /// The site that its instances are on, once something was deployed; none where an engine of a cluster runs them.
     pub owner: Option<String>,
+    /// Whether another environment ever declared that it needs this one.
+    pub has_dependants: bool,
 }
 
 impl EnvironmentRecord {
@@ -34,6 +36,11 @@ pub struct Live {
     pub deployment: DeploymentId,
     pub since: Timestamp,
 }
+
+const SELECT_ONE: &str = "SELECT e.*, (SELECT COUNT(*) FROM dependencies d WHERE d.dependency = e.name) AS dependants \
+     FROM environments e WHERE e.name = $1 AND e.deleted_at IS NULL";
+const SELECT_ALL: &str = "SELECT e.*, (SELECT COUNT(*) FROM dependencies d WHERE d.dependency = e.name) AS dependants \
+     FROM environments e WHERE e.deleted_at IS NULL ORDER BY e.name";
 
 impl Database {
     /// Creates the environment or replaces its settings; records who did it. Returns whether anything changed.
@@ -78,6 +85,13 @@ impl Database {
         .bind(now.to_string())
         .execute(&mut tx)
         .await?;
+        for dependency in settings.depends_on.keys() {
+            query("INSERT INTO dependencies (dependant, dependency) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(name.to_string())
+                .bind(dependency.to_string())
+                .execute(&mut tx)
+                .await?;
+        }
         query("INSERT INTO leases (environment, fence) VALUES ($1, 0) ON CONFLICT (environment) DO NOTHING")
             .bind(name.to_string())
             .execute(&mut tx)
@@ -92,10 +106,8 @@ impl Database {
 
     /// The environment, or an error that names those there are.
     pub async fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentRecord> {
-        let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
-            .bind(name.to_string())
-            .fetch_optional(&mut *self.connection().await?)
-            .await?;
+        let row =
+            query(SELECT_ONE).bind(name.to_string()).fetch_optional(&mut *self.connection().await?).await?;
         match row {
             Some(row) => read(&row),
             None => Err(self.no_such_environment(name).await?),
@@ -103,17 +115,13 @@ impl Database {
     }
 
     pub async fn find_environment(&self, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
-        let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
-            .bind(name.to_string())
-            .fetch_optional(&mut *self.connection().await?)
-            .await?;
+        let row =
+            query(SELECT_ONE).bind(name.to_string()).fetch_optional(&mut *self.connection().await?).await?;
         row.as_ref().map(read).transpose()
     }
 
     pub async fn list_environments(&self) -> Result<Vec<EnvironmentRecord>> {
-        let rows = query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name")
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
+        let rows = query(SELECT_ALL).fetch_all(&mut *self.connection().await?).await?;
         rows.iter().map(read).collect()
     }
 
@@ -175,17 +183,13 @@ impl Database {
 }
 
 pub(crate) async fn fetch(tx: &mut Tx, name: &EnvironmentName) -> Result<Option<EnvironmentRecord>> {
-    let row = query("SELECT * FROM environments WHERE name = $1 AND deleted_at IS NULL")
-        .bind(name.to_string())
-        .fetch_optional(tx)
-        .await?;
+    let row = query(SELECT_ONE).bind(name.to_string()).fetch_optional(tx).await?;
     row.as_ref().map(read).transpose()
 }
 
 /// Every one that was not deleted.
 pub(crate) async fn fetch_all(tx: &mut Tx) -> Result<Vec<EnvironmentRecord>> {
-    let rows =
-        query("SELECT * FROM environments WHERE deleted_at IS NULL ORDER BY name").fetch_all(tx).await?;
+    let rows = query(SELECT_ALL).fetch_all(tx).await?;
     rows.iter().map(read).collect()
 }
 
@@ -237,5 +241,6 @@ fn read(row: &Row) -> Result<EnvironmentRecord> {
         channels: row.json("channels")?,
         live,
         owner: row.opt_text("owner")?,
+        has_dependants: row.int("dependants")? > 0,
     })
 }

@@ -12,7 +12,7 @@ use crate::release::{Contents, Digest, Hold, Release};
 use crate::time::Timestamp;
 
 /// A release with the hold on its version, if there is one, and whether a deployment of it stands.
-const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since, h.actor AS hold_actor, \
+pub(super) const SELECT: &str = "SELECT r.*, h.reason AS hold_reason, h.since AS hold_since, h.actor AS hold_actor, \
      (SELECT COUNT(*) FROM deployments d WHERE d.release_id = r.id AND d.went_live_at IS NOT NULL \
      AND d.status <> 'rolled_back' AND d.passed_by_rollback_id IS NULL) AS standing \
      FROM releases r LEFT JOIN holds h ON h.environment = r.environment AND h.version = r.version ";
@@ -165,7 +165,7 @@ impl Database {
     }
 }
 
-fn join(select: &str, rest: &str) -> String {
+pub(super) fn join(select: &str, rest: &str) -> String {
     let mut sql = String::with_capacity(select.len() + rest.len());
     sql.push_str(select);
     sql.push_str(rest);
@@ -260,7 +260,7 @@ pub(crate) async fn mark_proven(tx: &mut Tx, release: ReleaseId, now: Timestamp)
     Ok(())
 }
 
-fn read(row: &Row) -> Result<Release> {
+pub(super) fn read(row: &Row) -> Result<Release> {
     let hold = match (row.opt_text("hold_reason")?, row.opt_time("hold_since")?, row.opt_text("hold_actor")?)
     {
         (Some(reason), Some(since), Some(actor)) => Some(Hold { reason, since, actor }),

@@ -3,6 +3,7 @@
 use super::{DeployRequest, DeploymentExecutor, Promotion};
 use crate::approval::{ApprovalRequest, ApprovalStatus};
 use crate::database::EnvironmentRecord;
+use crate::dependency;
 use crate::environment::EnvironmentSettings;
 use crate::error::{Error, Result};
 use crate::name::{ApprovalId, EnvironmentName, Version};
@@ -54,6 +55,10 @@ impl DeploymentExecutor {
         let typed = typed(name, &request.version);
         let asks = Asks { environment: name, has_reason: request.reason.is_some(), typed: &typed, now };
         let mut against = policy::against_deploying(&settings.policy, &asks);
+        if is_new {
+            against.extend(dependency::unmet(&self.db, release).await?);
+            against.extend(dependency::broken(&self.db, environment, release, &[]).await?);
+        }
         let mut approval = None;
         if settings.requires_approval && is_new && request.break_glass {
             against.push(Error::refused(WAITS_FOR_APPROVAL, format!("{} was not approved", request.version)));

@@ -1,9 +1,11 @@
 //! Whether the policies of an environment let a rollback through. One that is made by itself is not asked.
 
 use super::{Asking, DeploymentRollback, RollbackRequest, again};
+use crate::dependency;
 use crate::error::{Error, Result};
 use crate::plan::rollback::{RollbackPlan, Terms};
 use crate::policy::{self, Asks, Back};
+use crate::rollback_event::RollbackPath;
 use crate::situation::Observed;
 use crate::time::Span;
 
@@ -18,8 +20,14 @@ impl DeploymentRollback {
         terms: &Terms,
         (request, asking): (&RollbackRequest, &Asking),
     ) -> Result<Option<String>> {
-        if terms.automatic {
+        // Who takes a part back that came too far asks nobody.
+        if asking.part.is_some_and(|part| part.goes_forward) {
             return Ok(None);
+        }
+        if terms.automatic {
+            // What others need is no policy of the day.
+            let broken = self.broken(plan, observed, asking).await?;
+            return policy::verdict(broken, false);
         }
         let against = self.against(plan, observed, (request, asking), asking.reason.is_some()).await?;
         policy::verdict(against, asking.break_glass)
@@ -49,6 +57,22 @@ impl DeploymentRollback {
         if limits.manual_at_most_per_hour.is_some() {
             back.within_the_hour = Some(self.db.count_manual_rollbacks(environment, HOUR, now).await?);
         }
-        Ok(policy::against_rolling_back(policy, &asks, &back))
+        let mut against = policy::against_rolling_back(policy, &asks, &back);
+        against.extend(self.broken(plan, observed, asking).await?);
+        Ok(against)
+    }
+
+    /// What would not work together any more: releases of other environments with the target, or it with them.
+    async fn broken(&self, plan: &RollbackPlan, observed: &Observed, asking: &Asking) -> Result<Vec<Error>> {
+        if plan.path == RollbackPath::None {
+            return Ok(Vec::new());
+        }
+        let target = &plan.target;
+        let mut broken =
+            dependency::broken(&self.db, &observed.environment, target, &asking.together).await?;
+        if asking.together.is_empty() {
+            broken.extend(dependency::unmet(&self.db, target).await?);
+        }
+        Ok(broken)
     }
 }

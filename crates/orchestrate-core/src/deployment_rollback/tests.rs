@@ -2,6 +2,7 @@
 
 mod crossing;
 mod ends;
+mod groups;
 mod planned;
 mod targets;
 mod told;

@@ -239,6 +239,10 @@ fn policies() -> Vec<(&'static str, String)> {
         ("a freeze of half a week", freeze("days: [fri], from: \"16:00\"")),
         ("a zone that is none", freeze("days: [fri], time_zone: Europe/Berlim")),
         ("a word that rollbacks in a freeze do not know", with("rollback: { in_freeze: maybe }")),
+        ("a group that is no name", with("group: the shop")),
+        ("a need that is no environment", with("depends_on: [\"../api\"]")),
+        ("a need of a version that is none", with("depends_on: { api: \"a b\" }")),
+        ("a version that is a number", with("depends_on: { api: 1.4 }")),
         ("no way back at all", with("rollback: { max_back: 0 }")),
     ]
 }

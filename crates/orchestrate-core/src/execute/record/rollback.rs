@@ -9,13 +9,14 @@ use crate::database::audit::{self, Entry as Audit};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, holds, leases,
-    rollbacks, rollouts, sites,
+    Database, EnvironmentRecord, OperationRecord, OperationStatus, Tx, commit, deployments, groups, holds,
+    leases, rollbacks, rollouts, sites,
 };
 use crate::deployment::DeploymentStatus;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::{Begun, Failure, Operation, Outcome};
+use crate::group::PartOf;
 use crate::name::{DeploymentId, ReleaseId, RollbackId};
 use crate::notification::{NoticeKind, Override, Told};
 use crate::plan::Plan;
@@ -37,6 +38,8 @@ pub(crate) struct NewRollback<'a> {
     pub crossed: Option<&'a str>,
     /// What a person overrode.
     pub overrode: Option<&'a str>,
+    /// The part of a group's rollback that it is.
+    pub part: Option<PartOf>,
     /// When it was asked for: what is recorded as its start.
     pub asked_at: Timestamp,
     pub seen: Seen,
@@ -79,6 +82,9 @@ pub(crate) async fn begin_rollback(
         event.crossed = Some(crossed.to_owned());
     }
     glass(&mut tx, new, &mut event, now).await?;
+    if let Some(part) = new.part {
+        groups::link(&mut tx, part, event.id).await?;
+    }
     let record = open(&mut tx, new, steps, event.id, fence, now).await?;
     sites::settle_here(&mut tx, ports, new.environment, &new.plan.target).await?;
     started(&mut tx, &event, now);
@@ -232,6 +238,9 @@ pub(crate) async fn record_no_move(
     let (mut tx, _) = take_lease(db, db.begin().await?, ports, name, new.actor, &new.seen).await?;
     let mut event = rollbacks::create(&mut tx, &new.event(), RollbackStatus::InProgress).await?;
     glass(&mut tx, new, &mut event, now).await?;
+    if let Some(part) = new.part {
+        groups::link(&mut tx, part, event.id).await?;
+    }
     completed(&mut tx, new.environment, &mut event, now).await?;
     leases::release(&mut tx, name).await?;
     commit(tx).await?;
