@@ -58,6 +58,8 @@ pub struct DeploymentFact {
     pub committed_at: Option<Timestamp>,
     /// When a rollback of it had completed.
     pub rolled_back_at: Option<Timestamp>,
+    /// Whether somebody broke the glass for it.
+    pub broke_glass: bool,
 }
 
 /// A rollback, as far as a report wants it.
@@ -74,6 +76,8 @@ pub struct RollbackFact {
     pub went_live_at: Option<Timestamp>,
     /// Whether it took another rollback back.
     pub undoes: bool,
+    /// Whether somebody broke the glass for it.
+    pub broke_glass: bool,
 }
 
 /// What happened in one environment in a period.

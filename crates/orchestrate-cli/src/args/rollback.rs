@@ -7,6 +7,9 @@ use orchestrate_core::plan::token::PlanToken;
 use super::Output;
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "orchestrate deploy rollback [OPTIONS] --env <NAME>\n       orchestrate deploy rollback [OPTIONS] --group <NAME>"
+)]
 pub struct Rollback {
     /// The environment.
     #[arg(long, short, value_name = "NAME", required_unless_present = "group")]
@@ -44,6 +47,9 @@ pub struct Rollback {
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    override_usage = "orchestrate deploy rollbacks [OPTIONS] --env <NAME>\n       orchestrate deploy rollbacks [OPTIONS] --group <NAME>\n       orchestrate deploy rollbacks show <ID>"
+)]
 pub struct Rollbacks {
     #[command(subcommand)]
     pub command: Option<RollbacksCommand>,

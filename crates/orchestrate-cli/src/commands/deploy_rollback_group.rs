@@ -68,7 +68,7 @@ async fn may(wiring: &Wiring, group: &str) -> Result<String> {
 }
 
 fn unfinished(message: String, group: &str) -> Error {
-    Error::needs_attention("ORC-0188", message)
+    Error::needs_attention("ORC-0119", message)
         .hint(format!("the daemon carries it on; see: orchestrate deploy rollbacks --group {group}"))
 }
 

@@ -13,7 +13,7 @@ use crate::report::{DeploymentFact, Facts, Period, Report, RollbackFact};
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType, Trigger};
 
 /// A deployment counts where it began or went live in the period.
-const DEPLOYMENTS: &str = "SELECT d.environment, d.status, d.started_at, d.completed_at, d.went_live_at, r.committed_at, \
+const DEPLOYMENTS: &str = "SELECT d.environment, d.status, d.started_at, d.completed_at, d.went_live_at, d.break_glass, r.committed_at, \
      (SELECT MAX(e.completed_at) FROM deployment_rollback_events e WHERE e.deployment_id = d.id \
      AND e.status = 'completed' AND e.undoes_id IS NULL) AS rolled_back_at \
      FROM deployments d JOIN releases r ON r.id = d.release_id \
@@ -21,7 +21,7 @@ const DEPLOYMENTS: &str = "SELECT d.environment, d.status, d.started_at, d.compl
      AND ($3 = '' OR d.environment = $3) ORDER BY d.id";
 
 const ROLLBACKS: &str = "SELECT e.environment, e.rollback_type, e.triggered_by, e.path, e.status, e.reason, e.started_at, \
-     e.completed_at, e.undoes_id, d.went_live_at FROM deployment_rollback_events e \
+     e.completed_at, e.undoes_id, e.break_glass, d.went_live_at FROM deployment_rollback_events e \
      JOIN deployments d ON d.id = e.deployment_id WHERE e.started_at >= $1 AND e.started_at < $2 \
      AND ($3 = '' OR e.environment = $3) ORDER BY e.id";
 
@@ -81,6 +81,7 @@ fn deployment(row: &Row) -> Result<DeploymentFact> {
         went_live_at: row.opt_time("went_live_at")?,
         committed_at: row.opt_time("committed_at")?,
         rolled_back_at: row.opt_time("rolled_back_at")?,
+        broke_glass: row.opt_text("break_glass")?.is_some(),
     })
 }
 
@@ -95,5 +96,6 @@ fn rollback(row: &Row) -> Result<RollbackFact> {
         completed_at: row.opt_time("completed_at")?,
         went_live_at: row.opt_time("went_live_at")?,
         undoes: row.opt_int("undoes_id")?.is_some(),
+        broke_glass: row.opt_text("break_glass")?.is_some(),
     })
 }

@@ -31,6 +31,8 @@ pub struct Deployments {
     pub rolled_back: usize,
     /// Not ended yet.
     pub open: usize,
+    /// Those for which somebody overrode the policies.
+    pub broke_glass: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -45,6 +47,8 @@ pub struct Rollbacks {
     pub warm_rate: Option<f64>,
     /// Those that took another rollback back.
     pub undone: usize,
+    /// Those for which somebody overrode the policies.
+    pub broke_glass: usize,
     pub by_type: BTreeMap<&'static str, usize>,
     pub by_trigger: BTreeMap<&'static str, usize>,
     /// The most frequent first.
@@ -97,7 +101,8 @@ impl Figures {
 
 impl Deployments {
     fn of(facts: &[&DeploymentFact]) -> Self {
-        let mut counts = Self { total: facts.len(), ..Self::default() };
+        let broke_glass = facts.iter().filter(|fact| fact.broke_glass).count();
+        let mut counts = Self { total: facts.len(), broke_glass, ..Self::default() };
         for fact in facts {
             *match fact.status {
                 DeploymentStatus::Completed => &mut counts.completed,
@@ -130,6 +135,7 @@ impl Rollbacks {
             needs_attention,
             success_rate: share(completed, ended),
             warm_rate: share(warm, moved),
+            broke_glass: facts.iter().filter(|fact| fact.broke_glass).count(),
             undone: done.iter().filter(|fact| fact.undoes).count(),
             by_type: counted(facts.iter().map(|fact| fact.rollback_type.as_str())),
             by_trigger: counted(facts.iter().map(|fact| fact.trigger.as_str())),

@@ -21,6 +21,7 @@ fn deployed(minutes: i64) -> DeploymentFact {
         went_live_at: Some(at(minutes + 1)),
         committed_at: None,
         rolled_back_at: None,
+        broke_glass: false,
     }
 }
 
@@ -35,6 +36,7 @@ fn rolled_back(minutes: i64, millis: i64) -> RollbackFact {
         completed_at: Some(Timestamp::from_millis(at(minutes).as_millis() + millis)),
         went_live_at: Some(at(minutes - 10)),
         undoes: false,
+        broke_glass: false,
     }
 }
 
@@ -114,12 +116,13 @@ fn rollbacks_are_counted_by_what_they_were() {
         reason: Some("prices".into()),
         ..rolled_back(30, 50)
     };
-    let undo = RollbackFact { undoes: true, ..rolled_back(40, 40) };
+    let undo = RollbackFact { undoes: true, broke_glass: true, ..rolled_back(40, 40) };
     let failed = RollbackFact { status: RollbackStatus::Failed, ..rolled_back(50, 9_000) };
     let open = RollbackFact { status: RollbackStatus::InProgress, completed_at: None, ..rolled_back(60, 0) };
     let rollbacks =
         figures(facts(vec![], vec![rolled_back(10, 30), cold, by_itself, undo, failed, open])).rollbacks;
     assert_eq!((rollbacks.total, rollbacks.completed, rollbacks.failed, rollbacks.undone), (6, 4, 1, 1));
+    assert_eq!(rollbacks.broke_glass, 1);
     assert_eq!(rollbacks.success_rate, Some(0.8));
     assert_eq!(rollbacks.warm_rate, Some(0.75));
     assert_eq!(rollbacks.by_type["automatic"], 1);

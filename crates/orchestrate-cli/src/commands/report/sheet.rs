@@ -36,13 +36,14 @@ fn line(name: &str, value: impl Into<String>, note: impl Into<String>) -> Line {
 }
 
 fn deployments(counts: &Deployments) -> Vec<Line> {
-    let Deployments { total, completed, failed, timed_out, rolled_back, open } = *counts;
+    let Deployments { total, completed, failed, timed_out, rolled_back, open, broke_glass } = *counts;
     let ways = [
         ("completed", completed),
         ("failed", failed),
         ("timed out", timed_out),
         ("rolled back", rolled_back),
         ("open", open),
+        ("by broken glass", broke_glass),
     ];
     vec![line("began", total.to_string(), listed(ways))]
 }
@@ -53,6 +54,7 @@ fn rollbacks(counts: &Rollbacks) -> Vec<Line> {
         ("failed", counts.failed),
         ("need attention", counts.needs_attention),
         ("took a rollback back", counts.undone),
+        ("by broken glass", counts.broke_glass),
     ];
     let named =
         |counts: &BTreeMap<&'static str, usize>| listed(counts.iter().map(|(name, count)| (*name, *count)));

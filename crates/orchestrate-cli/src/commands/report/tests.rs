@@ -23,6 +23,7 @@ fn report() -> Report {
         went_live_at: Some(at("2026-11-02T10:00:30Z")),
         committed_at: Some(at("2026-11-02T08:00:30Z")),
         rolled_back_at: Some(at("2026-11-02T10:20:30Z")),
+        broke_glass: false,
     };
     let rollback = RollbackFact {
         rollback_type: RollbackType::BlueGreenSwitch,
@@ -34,6 +35,7 @@ fn report() -> Report {
         completed_at: Some(at("2026-11-02T10:20:30Z")),
         went_live_at: Some(at("2026-11-02T10:00:30Z")),
         undoes: false,
+        broke_glass: false,
     };
     let facts = |name: &str, kind, deployments, rollbacks| Facts {
         environment: EnvironmentName::new(name).unwrap(),
