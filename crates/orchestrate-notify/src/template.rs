@@ -11,10 +11,11 @@ const FUEL: u64 = 20_000;
 const LONGEST: usize = 4_000;
 
 /// What a notice may have; each kind has some of these.
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 45] = [
     "actor",
     "automatic_hold",
     "blockers",
+    "break_glass",
     "completed_at",
     "crossed",
     "deployment_id",
@@ -23,19 +24,24 @@ const FIELDS: [&str; 36] = [
     "error_message",
     "estimated_ms",
     "evidence",
+    "expires_at",
     "first",
     "from",
     "from_version",
     "hooks",
     "id",
     "kind",
+    "needed",
     "notification_sent",
+    "overrode",
     "path",
     "phases",
     "provider",
     "ready",
     "reason",
+    "rejected_at",
     "release",
+    "requested_at",
     "rollback_type",
     "service",
     "started_at",
@@ -47,7 +53,10 @@ const FIELDS: [&str; 36] = [
     "trigger",
     "type",
     "url",
+    "used_by",
     "version",
+    "votes",
+    "what",
 ];
 /// Of minijinja's own.
 const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
