@@ -222,6 +222,9 @@ impl DeploymentRollback {
             self.validate(&plan, steps).await?;
         }
         let operation = begin_rollback(&self.db, &self.ports, &new, steps).await?;
+        if let Some(overrode) = &overrode {
+            self.ports.progress.remark(&format!("the glass is broken: {overrode}"));
+        }
         self.remark(&plan);
         self.carry_out(operation, &new, &observed, &terms, asking).await
     }

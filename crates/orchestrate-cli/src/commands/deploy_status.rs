@@ -1,5 +1,6 @@
 //! `orchestrate deploy status`: what is live, what is warm, and whether a rollback is ready.
 
+mod policies;
 mod text;
 mod watch;
 
@@ -41,6 +42,12 @@ struct Status {
     bake: Option<Bake>,
     rollback: Readiness,
     holds: Vec<orchestrate_core::database::HoldRecord>,
+    /// While nothing new is deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen: Option<policies::Frozen>,
+    /// Deployments that wait for somebody's word, or have it and wait to be typed again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<policies::Waiting>,
     /// What somebody else changed of what runs for the live release.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     drift: Vec<String>,
@@ -189,6 +196,8 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         bake,
         rollback,
         holds: db.list_holds(environment).await?,
+        frozen: policies::frozen(&record),
+        approvals: policies::waiting(wiring, &record).await?,
         drift: drift(wiring, &provider, environment).await?,
         operation: operation(wiring, environment).await?,
     })

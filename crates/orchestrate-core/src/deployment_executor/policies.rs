@@ -67,10 +67,14 @@ impl DeploymentExecutor {
             let asked = self.db.ask_approval(environment, release, actor, reason, now).await?;
             match asked.status(now) {
                 ApprovalStatus::Approved => approval = Some(asked.id),
-                status => against.push(not_approved(&asked, status, &typed)),
+                status => against.push(not_approved(&asked, status, &settings.policy.approval.by, &typed)),
             }
         }
-        Ok(Cleared { approval, overrode: policy::verdict(against, request.break_glass)? })
+        let overrode = policy::verdict(against, request.break_glass)?;
+        if let Some(overrode) = &overrode {
+            self.ports.progress.remark(&format!("the glass is broken: {overrode}"));
+        }
+        Ok(Cleared { approval, overrode })
     }
 
     /// Who takes a rollout on puts something new before users, whenever it was begun; what goes on by itself was let through.
@@ -96,7 +100,7 @@ impl DeploymentExecutor {
 }
 
 /// Why the request does not let the deployment through, yet or any more.
-fn not_approved(asked: &ApprovalRequest, status: ApprovalStatus, typed: &str) -> Error {
+fn not_approved(asked: &ApprovalRequest, status: ApprovalStatus, by: &[String], typed: &str) -> Error {
     let ApprovalRequest { id, environment, version, .. } = asked;
     if let (ApprovalStatus::Rejected, Some(vote)) = (status, asked.rejection()) {
         let why = vote.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -115,8 +119,9 @@ fn not_approved(asked: &ApprovalRequest, status: ApprovalStatus, typed: &str) ->
         "the deployment of {version} to {environment} waits for approval (request {id}{have}), until {}",
         asked.expires_at
     );
+    let who = if by.is_empty() { "somebody else".to_owned() } else { by.join(" or ") };
     Error::refused(WAITS_FOR_APPROVAL, message).hint(format!(
-        "ask somebody else to type: orchestrate deploy approve --env {environment} --version {version}; then type \
+        "ask {who} to type: orchestrate deploy approve --env {environment} --version {version}; then type \
          the same again"
     ))
 }

@@ -32,10 +32,12 @@ impl Dora {
             .collect();
         let failed: Vec<_> = live.iter().filter(|fact| needed_somebody(fact)).collect();
         let days = period.from(facts.iter().filter_map(|facts| facts.first).min()).days();
+        // Two in the first minute are two on the first day.
+        let whole_days = if days > 0.0 { days.max(1.0) } else { days };
         let count = |facts: usize, of: f64| (of > 0.0).then(|| facts as f64 / of);
         Self {
             deployments: live.len(),
-            deployments_per_day: count(live.len(), days),
+            deployments_per_day: count(live.len(), whole_days),
             lead_time: Spread::of(live.iter().filter_map(|fact| lead_time(fact)).collect()),
             failed: failed.len(),
             change_failure_rate: count(failed.len(), live.len() as f64),

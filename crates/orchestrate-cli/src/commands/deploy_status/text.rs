@@ -1,11 +1,13 @@
 //! A status in words, for a person.
 
+use orchestrate_core::approval::ApprovalStatus;
 use orchestrate_core::database::{Site, SiteRecord};
 use orchestrate_core::deployment_rollback::Readiness;
 use orchestrate_core::evidence::{Evidence, Finding};
 use orchestrate_core::hooks::HookStatus;
 use orchestrate_core::rollout::Rollout;
 
+use super::policies::Waiting;
 use super::{Latest, LiveStatus, OperationStatus, Status, Traffic};
 use crate::commands::deploy_promote::standing;
 use crate::commands::{deploy_history, evidence};
@@ -28,6 +30,10 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
             .map(|change| printer.bad(&format!("somebody changed what runs: {}", harmless(change)))),
     );
     lines.push(rollback_line(printer, &status.rollback));
+    lines.extend(status.frozen.iter().map(|frozen| {
+        printer.noted(&format!("frozen until {}: {}", frozen.until_there, harmless(&frozen.name)))
+    }));
+    lines.extend(status.approvals.iter().map(|one| waiting_line(printer, one)));
     for hold in &status.holds {
         let (version, since, reason) = (&hold.version, moment(hold.since), harmless(&hold.reason));
         lines.push(format!("held: {version} since {since} UTC: {reason}"));
@@ -36,6 +42,19 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
         lines.extend([String::new(), table(printer, &status.traffic)]);
     }
     lines.join("\n")
+}
+
+fn waiting_line(printer: &Printer, one: &Waiting) -> String {
+    let Waiting { id, version, actor, status, expires_at } = one;
+    let (actor, until) = (harmless(actor), moment(*expires_at));
+    let what = format!("request {id}: {version} by {actor}, until {until} UTC");
+    match status {
+        ApprovalStatus::Approved => format!("{} {what}", printer.good("approved:")),
+        ApprovalStatus::Waiting
+        | ApprovalStatus::Rejected
+        | ApprovalStatus::Expired
+        | ApprovalStatus::Used => format!("{} {what}", printer.noted("waits for approval:")),
+    }
 }
 
 fn live_line(printer: &Printer, status: &Status) -> String {
