@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod calendar;
 mod commands;
 mod daemon;
 mod daemon_client;

@@ -123,6 +123,26 @@ fn a_bad_release_goes_back_by_itself_in_a_freeze() {
 }
 
 #[test]
+fn a_freeze_comes_from_a_calendar() {
+    let mut scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    scene.configure(|production| {
+        production["freezes"] = json!([{ "name": "sales", "calendar": "sales.ics" }])
+    });
+    scene.deploy("1.1.0").ends(2).says("ORC-0238").says("sales.ics");
+    let event = "BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20200101T000000Z\r\nDTEND:20990101T000000Z\r\nEND:VEVENT";
+    scene.write(
+        "sales.ics",
+        &format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{event}\r\nEND:VCALENDAR\r\n"),
+    );
+    scene.deploy("1.1.0").ends(1).says("ORC-0170").says("frozen until 2099-01-01 00:00 UTC: sales");
+    scene.typed("env apply").ok();
+    let frozen = scene.status()["frozen"].clone();
+    assert_eq!((&frozen["name"], &frozen["until"]), (&json!("sales"), &json!("2099-01-01T00:00:00.000Z")));
+    scene.typed("deploy status --env production").ok().prints("frozen until 2099-01-01 00:00 UTC: sales");
+}
+
+#[test]
 fn broken_glass_needs_a_reason_and_is_seen_by_everybody() {
     let mut scene = Scene::new();
     scene.deploy("1.0.0").ok();

@@ -19,6 +19,7 @@ use orchestrate_core::{Error, Result};
 use orchestrate_providers::artifact::Signing;
 
 use crate::args::Global;
+use crate::calendar;
 use crate::exit::Ended;
 use crate::settings::{self, ConfigFile, ReleaseSource};
 use crate::wiring::{Wiring, secret_scope};
@@ -33,7 +34,14 @@ pub fn config(global: &Global, only: Option<&EnvironmentName>) -> Ended<Option<C
         return Ok(None);
     }
     let lookup = |name: &str| std::env::var(name).ok();
-    Ok(Some(settings::load(&path, &lookup, only)?))
+    let mut config = settings::load(&path, &lookup, only)?;
+    let directory = config.directory.clone();
+    for environment in config.environments.values_mut() {
+        for calendar in &environment.calendars {
+            environment.settings.policy.freezes.push(calendar::read(&directory, calendar)?);
+        }
+    }
+    Ok(Some(config))
 }
 
 /// The settings of an environment: from the config file, else as they were recorded.

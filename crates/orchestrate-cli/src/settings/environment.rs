@@ -75,7 +75,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
         settings.policy.rollback = policy::limits(&section)?;
         rollback(&section)
     })?;
-    policy::read(&section, &mut settings)?;
+    let calendars = policy::read(&section, &mut settings)?;
     section.set("checks", &mut settings.checks, checks)?;
     section.set("windows", &mut settings.windows, |field| {
         field.items("a list of windows")?.iter().map(policy::deploy_window).collect()
@@ -90,7 +90,7 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("secrets", &mut secrets, |field| secrets_apart_from(&settings.variables, field))?;
     let mut release = None;
     section.set("release", &mut release, |field| release::read(field).map(Some))?;
-    Ok(ConfiguredEnvironment { settings, secrets, release })
+    Ok(ConfiguredEnvironment { settings, secrets, release, calendars })
 }
 
 /// What holds for every process type of an environment.

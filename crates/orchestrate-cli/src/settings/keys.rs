@@ -80,7 +80,7 @@ pub(super) const ROLLBACK: &[&str] = &[
     "in_freeze",
 ];
 pub(super) const APPROVAL: &[&str] = &["count", "by", "valid_for"];
-pub(super) const FREEZE: &[&str] = &["name", "from", "to", "days", "dates", "time_zone"];
+pub(super) const FREEZE: &[&str] = &["name", "from", "to", "days", "dates", "calendar", "time_zone"];
 pub(super) const CHECK: &[&str] = &["name", "command", "timeout"];
 pub(super) const HOOKS: &[&str] =
     &["pre_deploy", "post_deploy", "pre_rollback", "post_rollback", "on_failure"];

@@ -40,6 +40,7 @@ use orchestrate_core::secrets::SecretText;
 
 pub use error::ConfigError;
 pub use notifications::ConfiguredChannel;
+pub use policy::CalendarFile;
 pub use release::ReleaseSource;
 pub use schema::json_schema;
 pub use template::template;
@@ -78,6 +79,8 @@ pub struct ConfiguredEnvironment {
     pub secrets: BTreeMap<String, SecretText>,
     /// Its own source of releases, where it has one.
     pub release: Option<(ReleaseSource, DataChange)>,
+    /// Freezes whose times are in files of their own.
+    pub calendars: Vec<CalendarFile>,
 }
 
 impl ConfigFile {

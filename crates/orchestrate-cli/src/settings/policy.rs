@@ -1,5 +1,7 @@
 //! What a team has agreed on: approvals, freezes, how far and how often people roll back.
 
+use std::path::PathBuf;
+
 use jiff::civil::{Date, DateTime, Time};
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::policy::{
@@ -11,6 +13,14 @@ use super::keys;
 use super::reader::{Field, Read, Section};
 use super::values::span_above_zero;
 
+/// A freeze whose times are in a file of their own, by a path that starts beside the config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarFile {
+    pub name: String,
+    pub file: PathBuf,
+    pub time_zone: Zone,
+}
+
 pub(super) const IN_FREEZE: &[(&str, InFreeze)] =
     &[("freely", InFreeze::Freely), ("with_reason", InFreeze::WithReason), ("refused", InFreeze::Refused)];
 pub(super) const MOST_APPROVERS: u32 = 20;
@@ -18,17 +28,18 @@ pub(super) const MOST_RELEASES: u32 = 100_000;
 const LONGEST_NAME: usize = 128;
 
 /// What an environment's section says beside `rollback`.
-pub(super) fn read(section: &Section<'_>, settings: &mut EnvironmentSettings) -> Read<()> {
+pub(super) fn read(section: &Section<'_>, settings: &mut EnvironmentSettings) -> Read<Vec<CalendarFile>> {
     section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
     let policy = &mut *settings.policy;
     section.set("approval", &mut policy.approval, approval)?;
     section.set("require_reason", &mut policy.require_reason, Field::boolean)?;
-    section.set("freezes", &mut policy.freezes, freezes)?;
+    let mut calendars = Vec::new();
+    section.set("freezes", &mut policy.freezes, |field| freezes(field, &mut calendars))?;
     if let Some(field) = section.get("approval").filter(|_| !settings.requires_approval) {
         return Err(field
             .bad_key("nothing is approved without `requires_approval: true`; write it, or leave this out"));
     }
-    Ok(())
+    Ok(calendars)
 }
 
 fn approval(field: &Field<'_>) -> Read<Approval> {
@@ -58,14 +69,27 @@ pub(super) fn limits(section: &Section<'_>) -> Read<RollbackLimits> {
     Ok(limits)
 }
 
-fn freezes(field: &Field<'_>) -> Read<Vec<Freeze>> {
-    field.items("a list of freezes")?.iter().map(freeze).collect()
+/// Those that are in a file of their own are read when they are applied.
+fn freezes(field: &Field<'_>, calendars: &mut Vec<CalendarFile>) -> Read<Vec<Freeze>> {
+    let mut freezes = Vec::new();
+    for field in field.items("a list of freezes")? {
+        let section = field.section(keys::FREEZE)?;
+        let Some(file) = section.get("calendar") else {
+            freezes.push(freeze(&field, &section)?);
+            continue;
+        };
+        if ["from", "to", "days", "dates"].iter().any(|key| section.get(key).is_some()) {
+            return Err(field.bad_value("the times are in the `calendar`; give others to another freeze"));
+        }
+        let name = name(section.required("name")?, "the name of a freeze")?;
+        calendars.push(CalendarFile { name, file: file.text()?.into(), time_zone: zone(&section)? });
+    }
+    Ok(freezes)
 }
 
-fn freeze(field: &Field<'_>) -> Read<Freeze> {
-    let section = field.section(keys::FREEZE)?;
+fn freeze(field: &Field<'_>, section: &Section<'_>) -> Read<Freeze> {
     let name = name(section.required("name")?, "the name of a freeze")?;
-    let time_zone = zone(&section)?;
+    let time_zone = zone(section)?;
     let has = |key| section.get(key).is_some();
     let when = if has("dates") {
         if has("from") || has("to") || has("days") {
@@ -75,10 +99,10 @@ fn freeze(field: &Field<'_>) -> Read<Freeze> {
         }
         When::Dates { dates: dates(section.required("dates")?)?, time_zone }
     } else if has("days") {
-        When::Weekly(part_of_the_week(field, &section, time_zone)?)
+        When::Weekly(part_of_the_week(field, section, time_zone)?)
     } else {
         match (section.required("from")?, section.required("to")?) {
-            (from, _) if is_time_of_day(from) => When::Weekly(part_of_the_week(field, &section, time_zone)?),
+            (from, _) if is_time_of_day(from) => When::Weekly(part_of_the_week(field, section, time_zone)?),
             (from, to) => period(field, from, to, time_zone)?,
         }
     };

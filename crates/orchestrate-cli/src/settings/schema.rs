@@ -125,6 +125,7 @@ fn common() -> Value {
                 "from": any_text("A day with a time or without, or HH:MM."),
                 "to": any_text("The first moment after it; a day alone is meant whole."),
                 "days": list("Days of the week.", word("A day.", &names(environment::DAYS))),
+                "calendar": any_text("A file of iCalendar whose events are the times."),
                 "dates": list("Whole days.", text("A day.", "[0-9]{4}-[0-9]{2}-[0-9]{2}")),
                 "time_zone": time_zone(),
             }))),

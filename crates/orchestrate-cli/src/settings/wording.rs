@@ -117,6 +117,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "freezes" => "freezes: [{ name: year end, from: \"2026-12-19 18:00\", to: \"2027-01-04 08:00\" }]",
         "group" => "group: shop",
         "depends_on" => "depends_on: { api-production: \"1.4\" }",
+        "calendar" => "calendar: holidays.ics",
         "dates" => "dates: [\"2026-12-24\", \"2026-12-25\"]",
         "time_zone" => "time_zone: Europe/Berlin",
         "by" => "by: [ada, ben]",

@@ -30,6 +30,14 @@ pub enum When {
     },
     /// Every week.
     Weekly(DeployWindow),
+    /// The events of a calendar, as they were when it was read.
+    Calendar {
+        #[schemars(with = "Vec<(String, String)>")]
+        periods: Vec<(Timestamp, Timestamp)>,
+        /// In which the end is told.
+        #[serde(default, skip_serializing_if = "Zone::is_utc")]
+        time_zone: Zone,
+    },
     /// On these days, whole.
     Dates {
         #[schemars(with = "Vec<String>")]
@@ -79,6 +87,10 @@ impl Freeze {
         };
         match &self.when {
             When::Period { from, to, time_zone } => within(time_zone.first(*from), time_zone.last(*to)),
+            When::Calendar { periods, .. } => {
+                let holds = periods.iter().filter(|(from, to)| *from <= now && now < *to);
+                holds.map(|(_, to)| *to).max()
+            }
             When::Weekly(window) => window.until(now),
             When::Dates { dates, time_zone } => {
                 let today = time_zone.at(now).date();
@@ -94,6 +106,7 @@ impl Freeze {
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         match &self.when {
             When::Period { to, time_zone, .. } => time_zone.last(*to).is_some_and(|to| to <= now),
+            When::Calendar { periods, .. } => periods.iter().all(|(_, to)| *to <= now),
             When::Weekly(_) => false,
             When::Dates { dates, time_zone } => {
                 let today = time_zone.at(now).date();
@@ -102,9 +115,22 @@ impl Freeze {
         }
     }
 
+    /// Whether it still holds whenever `other` will: a calendar may lose what is over, and get more.
+    pub(super) fn covers(&self, other: &Self, now: Timestamp) -> bool {
+        match (&self.when, &other.when) {
+            (When::Calendar { periods, .. }, When::Calendar { periods: before, .. }) => {
+                let ahead = before.iter().filter(|(_, to)| *to > now);
+                self.name == other.name && ahead.into_iter().all(|period| periods.contains(period))
+            }
+            _ => self == other,
+        }
+    }
+
     fn zone(&self) -> &Zone {
         match &self.when {
-            When::Period { time_zone, .. } | When::Dates { time_zone, .. } => time_zone,
+            When::Period { time_zone, .. }
+            | When::Calendar { time_zone, .. }
+            | When::Dates { time_zone, .. } => time_zone,
             When::Weekly(window) => &window.time_zone,
         }
     }
@@ -166,6 +192,24 @@ mod tests {
         assert_eq!(frozen(&freezes, at("2026-12-23T23:00:00Z")).unwrap().until, at("2026-12-25T23:00:00Z"));
         assert!(!freezes[0].is_over(at("2026-12-25T22:00:00Z")));
         assert!(freezes[0].is_over(at("2026-12-26T01:00:00Z")));
+    }
+
+    #[test]
+    fn a_calendar_holds_while_one_of_its_events_does_and_may_lose_what_is_over() {
+        let event = |from: &str, to: &str| (at(from), at(to));
+        let of =
+            |periods| Freeze { name: "sales".into(), when: When::Calendar { periods, time_zone: berlin() } };
+        let (first, second) = (
+            event("2026-11-27T00:00:00Z", "2026-11-28T00:00:00Z"),
+            event("2026-12-01T09:00:00Z", "2026-12-01T10:00:00Z"),
+        );
+        let both = of(vec![first, second]);
+        assert_eq!(frozen(std::slice::from_ref(&both), at("2026-11-27T12:00:00Z")).unwrap().until, first.1);
+        assert_eq!(frozen(std::slice::from_ref(&both), first.1), None);
+        let now = at("2026-11-30T00:00:00Z");
+        assert!(of(vec![second]).covers(&both, now) && both.covers(&of(vec![second]), now));
+        assert!(!of(vec![first]).covers(&both, now));
+        assert!(!both.is_over(now) && both.is_over(second.1));
     }
 
     #[test]

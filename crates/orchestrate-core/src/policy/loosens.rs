@@ -25,7 +25,10 @@ pub fn loosened(before: &EnvironmentSettings, after: &EnvironmentSettings, now: 
     note(often, "`rollback.manual_at_most_per_hour`");
     note(new_limits.in_freeze < old_limits.in_freeze, "`rollback.in_freeze`");
     for freeze in old.freezes.iter().filter(|freeze| !freeze.is_over(now)) {
-        note(!new.freezes.contains(freeze), &format!("the freeze `{}`", freeze.name));
+        note(
+            !new.freezes.iter().any(|other| other.covers(freeze, now)),
+            &format!("the freeze `{}`", freeze.name),
+        );
     }
     found
 }

@@ -35,12 +35,12 @@ impl Zone {
     }
 
     /// The instant at which it is that time there; where it is so twice, the first; where it never is, just before.
-    pub(super) fn first(&self, time: DateTime) -> Option<Timestamp> {
+    pub fn first(&self, time: DateTime) -> Option<Timestamp> {
         instant(self.0.to_ambiguous_zoned(time).earlier())
     }
 
     /// The same, and the last where it is so twice: what ends then is not over an hour early.
-    pub(super) fn last(&self, time: DateTime) -> Option<Timestamp> {
+    pub fn last(&self, time: DateTime) -> Option<Timestamp> {
         instant(self.0.to_ambiguous_zoned(time).later())
     }
 }

@@ -236,6 +236,7 @@ fn policies() -> Vec<(&'static str, String)> {
         ("a freeze from a day to an hour", freeze("from: 2026-12-19, to: \"10:00\"")),
         ("a freeze of days with an hour", freeze("dates: [2026-12-24], from: \"10:00\", to: \"11:00\"")),
         ("a freeze of no days", freeze("dates: []")),
+        ("a calendar with a time", freeze("calendar: h.ics, from: \"16:00\"")),
         ("a freeze of half a week", freeze("days: [fri], from: \"16:00\"")),
         ("a zone that is none", freeze("days: [fri], time_zone: Europe/Berlim")),
         ("a word that rollbacks in a freeze do not know", with("rollback: { in_freeze: maybe }")),

@@ -101,7 +101,7 @@ fn the_schema_and_load_judge_alike() {
             "port: 80, networks: [back], constraints: [\"node.role == worker\"], memory: 1GiB, cpus: 2, read_only: true",
         ),
         with("requires_approval: true\napproval: { count: 2, by: [ada, ben, eve], valid_for: 8h }\nrequire_reason: true"),
-        with("freezes: [{ name: a, from: 2026-12-19 18:00, to: 2027-01-04, time_zone: Europe/Berlin }, { name: b, days: [sat] }, { name: c, from: \"09:00\", to: \"10:00\" }, { name: d, dates: [2026-12-24] }]"),
+        with("freezes: [{ name: a, from: 2026-12-19 18:00, to: 2027-01-04, time_zone: Europe/Berlin }, { name: b, days: [sat] }, { name: c, from: \"09:00\", to: \"10:00\" }, { name: d, dates: [2026-12-24] }, { name: e, calendar: holidays.ics, time_zone: Europe/Berlin }]"),
         with("group: shop\ndepends_on: [api-production, db]"),
         with("depends_on: { api-production: \"1.4\" }"),
         with("rollback: { max_back: 5, max_age: 30d, manual_at_most_per_hour: 10, in_freeze: refused }"),
