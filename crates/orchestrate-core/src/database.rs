@@ -8,6 +8,7 @@ mod connection;
 pub(crate) mod deployments;
 #[cfg(test)]
 pub(crate) mod disk;
+pub(crate) mod drills;
 mod duties;
 pub(crate) mod environments;
 pub(crate) mod holds;

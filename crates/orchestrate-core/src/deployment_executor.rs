@@ -13,6 +13,7 @@ use crate::database::{
 use crate::deployment::Deployment;
 use crate::deployment_strategy::StrategyKind;
 use crate::drift;
+use crate::drill::Drill;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
@@ -65,6 +66,7 @@ pub struct Deployed {
 pub enum Resumed {
     Deployment(Box<Deployed>),
     Rollback(Box<RollbackEvent>),
+    Drill(Box<Drill>),
     Stopped,
 }
 
@@ -312,7 +314,15 @@ impl DeploymentExecutor {
         let left = || {
             format!("it was left alone for {}, so it may not be wanted any more", Span::from_millis(left_for))
         };
-        let limits = Limits { unwanted: is_stale.then(left), ..Limits::default() };
+        let unwanted = match record.kind {
+            // Nobody waits for its proof any more, and users are to be where they were.
+            OperationKind::Drill => Some("it was interrupted: nobody carries it out any more".to_owned()),
+            OperationKind::Deploy
+            | OperationKind::Promote
+            | OperationKind::Rollback
+            | OperationKind::Stop => is_stale.then(left),
+        };
+        let limits = Limits { unwanted, ..Limits::default() };
         let mut operation = self.take_over(record, lease.fence, actor).await?;
         let outcome = execute::run(&self.db, &self.ports, &mut operation, &limits).await?;
         self.conclude_resumed(&mut operation, outcome).await
@@ -365,6 +375,11 @@ impl DeploymentExecutor {
                 let event =
                     crate::deployment_rollback::conclude(&self.db, &self.ports, operation, &outcome).await?;
                 Ok(Resumed::Rollback(Box::new(event)))
+            }
+            OperationKind::Drill => {
+                let drill =
+                    crate::deployment_drill::conclude(&self.db, &self.ports, operation, &outcome).await?;
+                Ok(Resumed::Drill(Box::new(drill)))
             }
             OperationKind::Stop => {
                 conclude_stop(&self.db, &self.ports, operation, &outcome).await?;

@@ -14,17 +14,20 @@ pub mod confinement;
 pub mod data_change;
 pub mod deployment;
 pub mod deployment_strategy;
+pub mod drill;
 pub mod environment;
 pub mod evidence;
 pub mod hooks;
 pub mod release;
 pub mod rollback_event;
 pub mod rollout;
+pub mod schedule;
 pub mod secrets;
 pub mod slot;
 pub mod traffic;
 
 mod automatic_rollback;
+pub mod deployment_drill;
 pub mod deployment_executor;
 pub mod deployment_rollback;
 pub mod drift;
@@ -56,6 +59,7 @@ mod stage;
 
 pub use automatic_rollback::Automatic;
 pub use database::Database;
+pub use deployment_drill::{DeploymentDrill, DrillRequest};
 pub use deployment_executor::{DeployRequest, DeploymentExecutor};
 pub use deployment_rollback::{DeploymentRollback, RollbackRequest};
 pub use error::{Error, ErrorKind, Result};

@@ -18,7 +18,7 @@ pub struct Channel {
     pub address: Option<SecretRef>,
     /// The name under which its secret is kept, if it has one: what signs, or what lets us in.
     pub secret: Option<SecretRef>,
-    /// Empty means all that do not only announce.
+    /// Empty means all that neither only announce nor are routine.
     pub on: Vec<NoticeKind>,
     /// Only these outcomes; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,7 +107,8 @@ impl Channel {
         if self.via == Via::Pagerduty && matches!(kind, NoticeKind::Deployment | NoticeKind::Rollback) {
             return true;
         }
-        let all = self.on.is_empty() && (!kind.announces() || !self.outcomes.is_empty());
+        let unasked = !kind.is_routine() && (!kind.announces() || !self.outcomes.is_empty());
+        let all = self.on.is_empty() && unasked;
         (all || self.on.contains(&kind))
             && (self.outcomes.is_empty() || self.outcomes.contains(&kind.outcome()))
     }

@@ -1,0 +1,78 @@
+//! One rehearsal of a rollback, as it is recorded and told.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DrillId, EnvironmentName, ReleaseId, Version};
+use crate::rollback_event::{Phase, RollbackPath, text_enum};
+use crate::time::Timestamp;
+
+text_enum! {
+    DrillStatus {
+        InProgress = "in_progress",
+        /// The target was shown to be able to serve, and what was live is live.
+        Completed = "completed",
+        /// It was not shown; users are served as before.
+        Failed = "failed",
+        /// It could not be put back.
+        NeedsAttention = "needs_attention",
+    }
+}
+
+text_enum! {
+    /// Who or what asked for it.
+    DrillTrigger { Manual = "manual", Scheduled = "scheduled" }
+}
+
+/// A drill as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drill {
+    pub id: DrillId,
+    pub environment: EnvironmentName,
+    /// What was live before it, and is after it.
+    pub live_version: Version,
+    /// Where a rollback would have gone to.
+    pub target_version: Version,
+    pub path: RollbackPath,
+    pub status: DrillStatus,
+    pub error_message: Option<String>,
+    pub started_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub duration_ms: Option<u64>,
+    pub actor: String,
+    pub reason: Option<String>,
+    pub trigger: DrillTrigger,
+    pub phases: Vec<Phase>,
+}
+
+/// What a drill is recorded with before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDrill<'a> {
+    pub environment: &'a EnvironmentName,
+    pub live: (ReleaseId, &'a Version),
+    pub target: (ReleaseId, &'a Version),
+    pub path: RollbackPath,
+    pub started_at: Timestamp,
+    pub actor: &'a str,
+    pub reason: Option<&'a str>,
+    pub trigger: DrillTrigger,
+}
+
+impl Drill {
+    /// Why a rollback is not to be relied on until another drill went well; none after a good one.
+    pub fn problem(&self) -> Option<String> {
+        match self.status {
+            DrillStatus::InProgress | DrillStatus::Completed => None,
+            DrillStatus::Failed | DrillStatus::NeedsAttention => {
+                let why = self.error_message.as_deref().unwrap_or("no reason is recorded");
+                Some(format!(
+                    "drill {} of a rollback to {} failed at {}: {why}",
+                    self.id,
+                    self.target_version,
+                    self.completed_at.unwrap_or(self.started_at)
+                ))
+            }
+        }
+    }
+}
