@@ -82,6 +82,9 @@ pub struct Readiness {
     pub path: Option<RollbackPath>,
     pub estimated_ms: Option<u64>,
     pub blockers: Vec<String>,
+    /// What does not stand in its way, but speaks against relying on it: a drill that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// What to type for it, for people; none where there is nothing to go back to.
     #[serde(skip)]
     pub command: Option<String>,
@@ -203,6 +206,7 @@ impl DeploymentRollback {
                 path: Some(preview.path),
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
+                problems: self.problems(environment).await?,
                 command: Some(format!(
                     "orchestrate deploy rollback --env {environment}{}",
                     if preview.needs_force { " --force" } else { "" }
@@ -215,10 +219,16 @@ impl DeploymentRollback {
                 path: None,
                 estimated_ms: None,
                 blockers: vec![error.to_string()],
+                problems: Vec::new(),
                 command: None,
             }),
             Err(error) => Err(error),
         }
+    }
+
+    async fn problems(&self, environment: &EnvironmentName) -> Result<Vec<String>> {
+        let last = self.db.last_drill(environment).await?;
+        Ok(last.and_then(|drill| drill.problem()).into_iter().collect())
     }
 
     async fn path_to(

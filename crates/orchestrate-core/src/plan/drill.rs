@@ -227,5 +227,3 @@ fn remarks(live: &Release, target: &Release) -> Vec<String> {
     remarks
 }
 
-#[cfg(test)]
-mod tests;
