@@ -1,5 +1,9 @@
 //! The drill, read straight: situation, plan, begin, execute, conclude. Users are served by what is live before and after.
 
+mod scheduled;
+
+pub use scheduled::{Due, due};
+
 use serde::Serialize;
 
 use crate::data_change::{Crossing, crossing};

@@ -51,6 +51,8 @@ pub(crate) fn event(notice: &Notice) -> Option<Value> {
         | NoticeKind::ApprovalWanted
         | NoticeKind::ReadinessLost
         | NoticeKind::ReadinessBack
+        | NoticeKind::DrillCompleted
+        | NoticeKind::DrillFailed
         | NoticeKind::NeedsAttention
         | NoticeKind::Test => return None,
     };

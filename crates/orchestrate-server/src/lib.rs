@@ -2,6 +2,7 @@
 //! finishes what was interrupted. It knows the ports, never the adapters behind them.
 
 mod care;
+mod drills;
 mod hooks;
 mod interrupted;
 mod lanes;
@@ -85,6 +86,7 @@ pub(crate) struct Bell {
     pub prune: Notify,
     pub hooks: Notify,
     pub readiness: Notify,
+    pub drills: Notify,
 }
 
 impl Bell {
@@ -99,6 +101,7 @@ impl Bell {
         self.prune.notify_one();
         self.hooks.notify_one();
         self.readiness.notify_one();
+        self.drills.notify_one();
     }
 }
 

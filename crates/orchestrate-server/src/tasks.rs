@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
 use crate::{
-    Daemon, care, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, verdicts,
+    Daemon, care, drills, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, verdicts,
 };
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
@@ -29,6 +29,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(prune::keep_few(Arc::clone(daemon)));
     tasks.spawn(hooks::forget(Arc::clone(daemon)));
     tasks.spawn(readiness::watch(Arc::clone(daemon)));
+    tasks.spawn(drills::keep(Arc::clone(daemon)));
     tasks.spawn(metrics::serve(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));
     tasks

@@ -14,7 +14,7 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, confinement, engine, hooks, keys, release, strategy, verify};
+use super::{ConfiguredEnvironment, confinement, drill, engine, hooks, keys, release, strategy, verify};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -73,6 +73,8 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("requires_approval", &mut settings.requires_approval, Field::boolean)?;
     section.set("checks", &mut settings.checks, checks)?;
     section.set("windows", &mut settings.windows, windows)?;
+    let kind = settings.kind;
+    section.set("drill", &mut settings.drill, |field| drill::read(field, kind).map(Box::new))?;
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("retention", &mut settings.retention, |field| retention(field).map(Some))?;
     *settings.engine = engine::read(&section, &settings)?;

@@ -76,6 +76,8 @@ pub(super) const KINDS: &[(&str, NoticeKind)] = &[
     named(NoticeKind::ApprovalWanted),
     named(NoticeKind::ReadinessLost),
     named(NoticeKind::ReadinessBack),
+    named(NoticeKind::DrillCompleted),
+    named(NoticeKind::DrillFailed),
     named(NoticeKind::NeedsAttention),
 ];
 

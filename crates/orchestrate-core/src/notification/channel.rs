@@ -107,6 +107,9 @@ impl Channel {
         if self.via == Via::Pagerduty && matches!(kind, NoticeKind::Deployment | NoticeKind::Rollback) {
             return true;
         }
+        if self.via == Via::Pagerduty && kind == NoticeKind::DrillCompleted {
+            return self.wants(NoticeKind::DrillFailed);
+        }
         let unasked = !kind.is_routine() && (!kind.announces() || !self.outcomes.is_empty());
         let all = self.on.is_empty() && unasked;
         (all || self.on.contains(&kind))
@@ -156,6 +159,22 @@ mod tests {
             wanted(&pager),
             [NoticeKind::Deployment, NoticeKind::Rollback, NoticeKind::NeedsAttention, NoticeKind::Test]
         );
+    }
+
+    #[test]
+    fn that_all_is_well_is_told_only_to_who_asks_for_it() {
+        let mut channel = Channel::webhook("x", &[]);
+        assert!(!channel.wants(NoticeKind::DrillCompleted) && channel.wants(NoticeKind::DrillFailed));
+        channel.outcomes = vec![NoticeOutcome::Success];
+        assert!(!channel.wants(NoticeKind::DrillCompleted) && channel.wants(NoticeKind::Rollback));
+        channel.on = vec![NoticeKind::DrillCompleted];
+        assert!(channel.wants(NoticeKind::DrillCompleted));
+        channel.outcomes = vec![NoticeOutcome::Failure];
+        assert!(!channel.wants(NoticeKind::DrillCompleted));
+        // Whose incident is open hears that it is over.
+        let mut pager = Channel::webhook("x", &[NoticeKind::DrillFailed]);
+        pager.via = Via::Pagerduty;
+        assert!(pager.wants(NoticeKind::DrillCompleted));
     }
 
     #[test]

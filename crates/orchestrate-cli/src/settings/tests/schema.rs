@@ -42,6 +42,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("verify/properties/prometheus/properties/queries/items"), keys::VERIFY_QUERY, "queries."),
         (of("rollback"), keys::ROLLBACK, "rollback."),
         (of("checks/items"), keys::CHECK, "checks."),
+        (of("drill"), keys::DRILL, "drill."),
         (of("windows/items"), keys::WINDOW, "windows."),
         (of("hooks"), keys::HOOKS, "hooks."),
         (of("hooks/properties/pre_deploy"), keys::HOOK, "pre_deploy."),
