@@ -60,6 +60,13 @@ pub struct NewDrill<'a> {
 }
 
 impl Drill {
+    /// What a rollback would have taken of it, in milliseconds; none where it did not come that far.
+    pub fn way_there(&self) -> Option<u64> {
+        const BACK: [&str; 4] = ["switch_back", "prove_back", "drain", "stop"];
+        let there = self.phases.iter().filter(|phase| !BACK.contains(&phase.name.as_str()));
+        (self.status == DrillStatus::Completed).then(|| there.map(|phase| phase.ms).sum())
+    }
+
     /// Why a rollback is not to be relied on until another drill went well; none after a good one.
     pub fn problem(&self) -> Option<String> {
         match self.status {

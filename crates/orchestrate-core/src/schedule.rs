@@ -3,6 +3,7 @@
 //! On the night of a change to or from daylight saving time, a time of day that is left out means the first instant after
 //! the gap, and one that comes twice means the first of the two: what is due once a day is due once that day, too.
 
+use croner::errors::CronError;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
@@ -37,11 +38,14 @@ impl Schedule {
 pub fn cron(pattern: &str) -> Result<Cron, String> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(pattern).map_err(|error| {
-        let why = error.to_string();
-        format!(
-            "is not an expression of cron: {}; write for example `0 4 * * SUN`",
-            why.trim_end_matches('.')
-        )
+        let why = match error {
+            CronError::InvalidPattern(why)
+            | CronError::IllegalCharacters(why)
+            | CronError::ComponentError(why) => why,
+            other => other.to_string(),
+        };
+        let why = why.trim_end_matches('.');
+        format!("is not an expression of cron ({why}); write for example `0 4 * * SUN`")
     })
 }
 

@@ -11,7 +11,7 @@ const FUEL: u64 = 20_000;
 const LONGEST: usize = 4_000;
 
 /// What a notice may have; each kind has some of these.
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 38] = [
     "actor",
     "automatic_hold",
     "blockers",
@@ -29,9 +29,11 @@ const FIELDS: [&str; 36] = [
     "hooks",
     "id",
     "kind",
+    "live_version",
     "notification_sent",
     "path",
     "phases",
+    "problems",
     "provider",
     "ready",
     "reason",

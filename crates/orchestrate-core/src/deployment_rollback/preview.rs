@@ -260,6 +260,10 @@ impl DeploymentRollback {
             .filter(|event| event.path == path && event.status == RollbackStatus::Completed)
             .filter_map(|event| event.duration_ms)
             .collect();
+        if times.is_empty() {
+            let last = self.db.last_drill(environment).await?;
+            return Ok(last.filter(|drill| drill.path == path).and_then(|drill| drill.way_there()));
+        }
         times.sort_unstable();
         Ok(times.get(times.len() / 2).copied())
     }
