@@ -16,7 +16,9 @@ CREATE TABLE drills (
     phases TEXT NOT NULL DEFAULT '[]',
     started_at TEXT NOT NULL,
     completed_at TEXT,
-    duration_ms BIGINT
+    duration_ms BIGINT,
+    -- Who wants to act here and waits for its end.
+    wanted_by TEXT
 );
 CREATE INDEX idx_drills_environment ON drills (environment, id);
 CREATE INDEX idx_drills_operation ON drills (operation_id);

@@ -118,7 +118,11 @@ fn production_has_to_allow_it_and_a_place_is_needed() {
         production["windows"] = json!([{ "days": [later], "from": "10:00", "to": "11:00" }]);
     });
     scene.typed("env apply").ok();
-    scene.typed("deploy drill --env production").ends(1).says("ORC-0195").says("no deployment window is open");
+    scene
+        .typed("deploy drill --env production")
+        .ends(1)
+        .says("ORC-0195")
+        .says("no deployment window is open");
     assert_eq!(scene.status()["drill"]["id"], 1);
 }
 
@@ -164,9 +168,8 @@ fn a_drill_that_fails_is_put_back_told_and_a_problem_until_the_next_good_one() {
 fn artifact(scene: &Scene, version: &str) -> PathBuf {
     let artifacts = fs::read_dir(scene.home.join("artifacts")).unwrap().flatten();
     let mut files = artifacts.map(|entry| entry.path().join("tree/serve"));
-    let of = |file: &PathBuf| {
-        fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("# {version}\n")))
-    };
+    let of =
+        |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("# {version}\n")));
     files.find(of).unwrap()
 }
 
@@ -190,6 +193,9 @@ fn the_daemon_drills_by_its_schedule() {
         assert!(std::time::Instant::now() < deadline, "no drill by itself: {}", drills());
         support::pause(std::time::Duration::from_millis(200));
     };
-    assert_eq!([&drill["status"], &drill["trigger"], &drill["actor"]], ["completed", "scheduled", "orchestrate"]);
+    assert_eq!(
+        [&drill["status"], &drill["trigger"], &drill["actor"]],
+        ["completed", "scheduled", "orchestrate"]
+    );
     assert_eq!(scene.answers(), "1.1.0");
 }

@@ -1,7 +1,9 @@
 //! The drill, read straight: situation, plan, begin, execute, conclude. Users are served by what is live before and after.
 
+mod room;
 mod scheduled;
 
+pub(crate) use room::made as room_made;
 pub use scheduled::{Due, due};
 
 use serde::Serialize;
@@ -12,13 +14,14 @@ use crate::drift;
 use crate::drill::{Drill, DrillStatus, DrillTrigger};
 use crate::error::{Error, Result};
 use crate::execute::record::{DrillToBegin, MOVED, begin_drill, busy, conclude_drill};
-use crate::execute::{self, Limits, Operation, Outcome};
+use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Version};
 use crate::plan::drill::{self, DrillPlan};
 use crate::plan::rollback::Wanted;
 use crate::ports::Ports;
 use crate::rollback_event::RollbackPath;
 use crate::situation::{self, Observed, Question};
+use room::Ear;
 
 /// What is asked for, by whom, and why.
 #[derive(Clone, Debug)]
@@ -110,15 +113,30 @@ impl DeploymentDrill {
         };
         let mut operation = begin_drill(&self.db, &self.ports, &new).await?;
         plan.remarks.iter().for_each(|remark| self.ports.progress.remark(remark));
-        let outcome = execute::run(&self.db, &self.ports, &mut operation, &request.limits).await?;
+        let outcome = self.carry_out(&mut operation, &request.limits).await?;
         let detail = match &outcome {
             Outcome::Completed => None,
             Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
                 failure.detail.clone()
             }
         };
-        let drill = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
+        let drill = conclude(&self.db, &self.ports, &mut operation, &outcome, gave_up(&outcome)).await?;
         Ok(Drilled { drill, remarks: plan.remarks, detail })
+    }
+
+    async fn carry_out(&self, operation: &mut Operation, limits: &Limits) -> Result<Outcome> {
+        let (ear, id) = (Ear::new(limits), operation.record.id);
+        let limits = ear.limits();
+        let outcome = tokio::select! {
+            outcome = execute::run(&self.db, &self.ports, operation, &limits) => outcome?,
+            never = ear.listen(&self.db, id) => match never {},
+        };
+        Ok(match (outcome, ear.wanted_by()) {
+            (Outcome::Undone(failure), Some(who)) if failure.kind == FailureKind::Interrupted => {
+                Outcome::Undone(Failure { message: format!("{who} wanted to act here"), ..failure })
+            }
+            (outcome, _) => outcome,
+        })
     }
 
     /// What would be done, and what that rests on.
@@ -140,9 +158,9 @@ impl DeploymentDrill {
 
     async fn not_drifted(&self, observed: &Observed) -> Result<()> {
         let live = observed.situation.live.as_ref().map(|(release, slot)| (release, *slot));
-        drift::refuse(&self.ports, live, false, "").await.map_err(|error| {
-            error.hint("put it back as it was, or deploy what is meant; then drill")
-        })
+        drift::refuse(&self.ports, live, false, "")
+            .await
+            .map_err(|error| error.hint("put it back as it was, or deploy what is meant; then drill"))
     }
 
     /// A drill moves real users, and nobody answers for a release that cannot work with their data.
@@ -180,18 +198,24 @@ fn as_of_a_drill(environment: &EnvironmentName, error: Error) -> Error {
     }
 }
 
+/// By a person, or for one. What was left alone has failed.
+fn gave_up(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Undone(failure) if failure.kind == FailureKind::Interrupted)
+}
+
 /// Concludes while making sure that the traffic stays where it was brought back to.
 pub(crate) async fn conclude(
     db: &Database,
     ports: &Ports,
     operation: &mut Operation,
     outcome: &Outcome,
+    gave_up: bool,
 ) -> Result<Drill> {
     let last = outcome.last_switch(operation);
     if let Err(error) = execute::keep_traffic(ports, last.as_ref()).await {
         ports.progress.remark(&format!("the proxy did not confirm that its state is on disk: {error}"));
     }
-    conclude_drill(db, ports, operation, outcome).await
+    conclude_drill(db, ports, operation, outcome, gave_up).await
 }
 
 /// The error of a drill that was begun and did not complete.
@@ -205,6 +229,10 @@ pub fn failed(drilled: &Drilled) -> Error {
             Error::needs_attention("ORC-0119", format!("{what} needs attention: {why}{detail}")).hint(
                 format!("mend the cause, then finish it: orchestrate deploy resume --env {environment}"),
             )
+        }
+        DrillStatus::GivenUp => {
+            Error::failed("ORC-0197", format!("{what} was given up; users are served as before: {why}"))
+                .hint(format!("drill again: orchestrate deploy drill --env {environment}"))
         }
         DrillStatus::Failed | DrillStatus::InProgress | DrillStatus::Completed => Error::failed(
             "ORC-0197",

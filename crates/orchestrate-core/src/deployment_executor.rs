@@ -11,6 +11,7 @@ use crate::database::{
     Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases, sites,
 };
 use crate::deployment::Deployment;
+use crate::deployment_drill::room_made;
 use crate::deployment_strategy::StrategyKind;
 use crate::drift;
 use crate::drill::Drill;
@@ -113,9 +114,15 @@ impl DeploymentExecutor {
             attempts += 1;
             match Box::pin(self.deploy_once(request, &release)).await {
                 Err(error) if error.code() == MOVED && attempts < 3 => {}
+                // Who waited meant what was live then, and does not plan anew.
+                Err(error) if attempts < 3 && self.gets_room(request, &error).await? => attempts = 2,
                 result => return result,
             }
         }
+    }
+
+    async fn gets_room(&self, request: &DeployRequest, busy: &Error) -> Result<bool> {
+        room_made(&self.db, &self.ports, &request.environment, &request.actor, busy).await
     }
 
     async fn seal(&self, request: &DeployRequest) -> Result<Release> {
@@ -378,7 +385,8 @@ impl DeploymentExecutor {
             }
             OperationKind::Drill => {
                 let drill =
-                    crate::deployment_drill::conclude(&self.db, &self.ports, operation, &outcome).await?;
+                    crate::deployment_drill::conclude(&self.db, &self.ports, operation, &outcome, false)
+                        .await?;
                 Ok(Resumed::Drill(Box::new(drill)))
             }
             OperationKind::Stop => {

@@ -27,6 +27,7 @@ pub use differences::{Difference, differences};
 pub use preview::{Candidate, Depth, Preview, Readiness};
 
 use crate::database::{Asked, Database, sites};
+use crate::deployment_drill::room_made;
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -132,6 +133,14 @@ impl DeploymentRollback {
             attempts += 1;
             match Box::pin(self.rollback_once(request, asking, asked_at)).await {
                 Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
+                Err(error)
+                    if attempts < ATTEMPTS
+                        && room_made(&self.db, &self.ports, &request.environment, &asking.actor, &error)
+                            .await? =>
+                {
+                    // Who waited meant what was live then, and does not plan anew.
+                    attempts = ATTEMPTS - 1;
+                }
                 result => break result,
             }
         };

@@ -15,6 +15,8 @@ text_enum! {
         Completed = "completed",
         /// It was not shown; users are served as before.
         Failed = "failed",
+        /// It was given up before it showed anything, because something else was wanted; users are served as before.
+        GivenUp = "given_up",
         /// It could not be put back.
         NeedsAttention = "needs_attention",
     }
@@ -70,7 +72,7 @@ impl Drill {
     /// Why a rollback is not to be relied on until another drill went well; none after a good one.
     pub fn problem(&self) -> Option<String> {
         match self.status {
-            DrillStatus::InProgress | DrillStatus::Completed => None,
+            DrillStatus::InProgress | DrillStatus::Completed | DrillStatus::GivenUp => None,
             DrillStatus::Failed | DrillStatus::NeedsAttention => {
                 let why = self.error_message.as_deref().unwrap_or("no reason is recorded");
                 Some(format!(

@@ -3,8 +3,8 @@
 //! On the night of a change to or from daylight saving time, a time of day that is left out means the first instant after
 //! the gap, and one that comes twice means the first of the two: what is due once a day is due once that day, too.
 
-use croner::errors::CronError;
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 
@@ -51,8 +51,9 @@ pub fn cron(pattern: &str) -> Result<Cron, String> {
 
 /// A time zone by its IANA name.
 pub fn time_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name)
-        .map_err(|_| "is not a time zone; write an IANA name, for example `Europe/Berlin` or `UTC`".to_owned())
+    TimeZone::get(name).map_err(|_| {
+        "is not a time zone; write an IANA name, for example `Europe/Berlin` or `UTC`".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -101,8 +102,38 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_every_hour_goes_on_by_the_clock() {
+        assert_eq!(
+            times("15 * * * *", "Europe/Berlin", "2026-10-24T23:30:00Z", 3),
+            ["2026-10-25T00:15:00.000Z", "2026-10-25T01:15:00.000Z", "2026-10-25T02:15:00.000Z"],
+            "02:15 comes twice"
+        );
+        assert_eq!(
+            times("15 * * * *", "Europe/Berlin", "2026-03-28T23:30:00Z", 3),
+            ["2026-03-29T00:15:00.000Z", "2026-03-29T01:15:00.000Z", "2026-03-29T02:15:00.000Z"],
+            "02:15 is left out"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_somebody_writes_is_taken_or_refused(
+            pattern in r"[0-9*/,\-?LW#A-Z ]{0,24}|([0-9*/,-]{1,5} ){4}[0-9*/,-]{1,5}|\PC{0,12}",
+            zone in r"[A-Za-z/_+0-9.-]{0,16}",
+        ) {
+            if let Ok(schedule) = Schedule::new(&pattern, None) {
+                let now = Timestamp::from_millis(1_795_316_400_000);
+                proptest::prop_assert!(schedule.after(now).is_none_or(|next| next > now));
+            }
+            let _ = time_zone(&zone);
+        }
+    }
+
+    #[test]
     fn what_is_no_schedule_is_refused() {
-        for pattern in ["", "soon", "0 4 * *", "60 4 * * *", "0 4 * * SUNDAY!", "0 0 4 * * SUN", "0 4 * * * 2027"] {
+        for pattern in
+            ["", "soon", "0 4 * *", "60 4 * * *", "0 4 * * SUNDAY!", "0 0 4 * * SUN", "0 4 * * * 2027"]
+        {
             assert!(cron(pattern).is_err(), "{pattern:?}");
         }
         assert!(Schedule::new("0 4 30 2 *", None).is_err(), "the thirtieth of February");

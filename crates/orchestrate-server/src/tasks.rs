@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
 use crate::{
-    Daemon, care, drills, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, verdicts,
+    Daemon, care, drills, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts,
+    verdicts,
 };
 
 /// However quiet it is, each task looks again after this long: another host may share the database.

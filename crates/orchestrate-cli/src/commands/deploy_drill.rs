@@ -58,8 +58,7 @@ pub async fn list(global: &Global, args: &Listing, printer: &Printer) -> Ended {
         if drills.is_empty() {
             return format!("there were no drills in {environment}");
         }
-        let head =
-            ["ID", "STARTED (UTC)", "LIVE", "TARGET", "PATH", "STATUS", "TOOK", "PHASES", "BY", "WHY"];
+        let head = ["ID", "STARTED (UTC)", "LIVE", "TARGET", "PATH", "STATUS", "TOOK", "PHASES", "BY", "WHY"];
         printer.table(&head, drills.iter().map(|drill| row(printer, drill)).collect())
     });
     Ok(Exit::DONE)
@@ -77,7 +76,8 @@ pub fn text(printer: &Printer, drill: &Drill) -> String {
 }
 
 fn phases(drill: &Drill) -> String {
-    let phase = |phase: &orchestrate_core::rollback_event::Phase| format!("{} {}", phase.name, took(phase.ms));
+    let phase =
+        |phase: &orchestrate_core::rollback_event::Phase| format!("{} {}", phase.name, took(phase.ms));
     drill.phases.iter().map(phase).collect::<Vec<_>>().join(", ")
 }
 
@@ -85,7 +85,7 @@ pub fn status(printer: &Printer, status: DrillStatus) -> String {
     match status {
         DrillStatus::Completed => printer.good(status.as_str()),
         DrillStatus::Failed | DrillStatus::NeedsAttention => printer.bad(status.as_str()),
-        DrillStatus::InProgress => printer.noted(status.as_str()),
+        DrillStatus::InProgress | DrillStatus::GivenUp => printer.noted(status.as_str()),
     }
 }
 

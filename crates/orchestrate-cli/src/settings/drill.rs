@@ -23,8 +23,9 @@ pub(super) fn read(field: &Field<'_>, kind: EnvironmentType) -> Read<DrillPolicy
         };
     };
     if kind == EnvironmentType::Production && !policy.production {
-        return Err(scheduled
-            .bad_key("drills in an environment of type production must be allowed; write `production: true`"));
+        return Err(scheduled.bad_key(
+            "drills in an environment of type production must be allowed; write `production: true`",
+        ));
     }
     if let Some(pattern) = &policy.schedule {
         let recurs = Schedule::new(pattern, policy.time_zone.as_deref());

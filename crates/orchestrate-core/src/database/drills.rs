@@ -20,15 +20,34 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
-    /// The newest one that is not under way.
+    /// The newest one that came to a verdict.
     pub async fn last_drill(&self, environment: &EnvironmentName) -> Result<Option<Drill>> {
         let row = query(
-            "SELECT * FROM drills WHERE environment = $1 AND status <> 'in_progress' ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM drills WHERE environment = $1 AND status NOT IN ('in_progress', 'given_up') ORDER BY id DESC LIMIT 1",
         )
         .bind(environment.to_string())
         .fetch_optional(&mut *self.connection().await?)
         .await?;
         row.as_ref().map(read).transpose()
+    }
+
+    /// Says that somebody waits for the end of a drill.
+    pub(crate) async fn want_end_of_drill(&self, operation: OperationId, actor: &str) -> Result<()> {
+        query("UPDATE drills SET wanted_by = $2 WHERE operation_id = $1 AND wanted_by IS NULL")
+            .bind(operation.0)
+            .bind(actor.to_owned())
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Who waits for its end.
+    pub(crate) async fn end_of_drill_wanted_by(&self, operation: OperationId) -> Result<Option<String>> {
+        let row = query("SELECT wanted_by FROM drills WHERE operation_id = $1")
+            .bind(operation.0)
+            .fetch_optional(&mut *self.connection().await?)
+            .await?;
+        row.map_or(Ok(None), |row| row.opt_text("wanted_by"))
     }
 
     /// Takes up a time of the schedule; false where that was done, here or by another daemon.
@@ -69,7 +88,8 @@ pub(crate) async fn create(tx: &mut Tx, operation: OperationId, new: &NewDrill<'
 
 /// The drill that an operation carries out.
 pub(crate) async fn of_operation(tx: &mut Tx, operation: OperationId) -> Result<Drill> {
-    let row = query("SELECT * FROM drills WHERE operation_id = $1").bind(operation.0).fetch_optional(tx).await?;
+    let row =
+        query("SELECT * FROM drills WHERE operation_id = $1").bind(operation.0).fetch_optional(tx).await?;
     row.as_ref().map_or_else(|| Err(Error::bug("a drill that is not recorded")), read)
 }
 

@@ -193,15 +193,20 @@ async fn a_drill_that_is_left_alone_is_put_back_however_fresh_it_is() {
 
 #[tokio::test]
 async fn a_failed_drill_is_told_and_a_good_one_only_to_who_asks_for_it() {
-    let channels =
-        [hook("http://all", &[]), hook("http://drills", &[NoticeKind::DrillCompleted, NoticeKind::DrillFailed])];
+    let channels = [
+        hook("http://all", &[]),
+        hook("http://drills", &[NoticeKind::DrillCompleted, NoticeKind::DrillFailed]),
+    ];
     let stage = Stage::with(settings(), &channels).await;
     stage.deploy_all(&["1.0", "1.1"]).await;
     stage.drill().await.unwrap();
     assert_eq!(told(&stage).await, [NoticeKind::DrillCompleted], "to one of the two");
     let good = stage.db.list_notices(1).await.unwrap().remove(0);
     let text = good.notice.payload["text"].as_str().unwrap().to_owned();
-    assert!(text.starts_with("shop in production: the drill of a rollback to 1.0 by ada went well in "), "{text}");
+    assert!(
+        text.starts_with("shop in production: the drill of a rollback to 1.0 by ada went well in "),
+        "{text}"
+    );
     assert!(text.ends_with("(warm); 1.1 is live, as before"), "{text}");
     stage.world.answers_wrongly(&v("1.0"));
     stage.drill().await.unwrap();

@@ -136,14 +136,15 @@ pub(super) async fn assert_journaled(
     let returning = operation.plan.kind() == OperationKind::Drill
         && operation.plan.from().is_some_and(|from| from.placement(environment) == *placement)
         && states.contains(&StepState::Undoing);
-    let announced = returning || steps.iter().zip(&states).any(|(step, state)| {
-        let place = step.place();
-        let same = place.slot == placement.slot && place.release == placement.release;
-        // What a router forgot when it was killed is done again.
-        let again = rough && *state == StepState::Done;
-        let begun = *state == StepState::Started && touch.is_by(step);
-        same && (again || begun || *state == StepState::Undoing)
-    });
+    let announced = returning
+        || steps.iter().zip(&states).any(|(step, state)| {
+            let place = step.place();
+            let same = place.slot == placement.slot && place.release == placement.release;
+            // What a router forgot when it was killed is done again.
+            let again = rough && *state == StepState::Done;
+            let begun = *state == StepState::Started && touch.is_by(step);
+            same && (again || begun || *state == StepState::Undoing)
+        });
     assert!(announced, "{} in {} is touched without a journal entry", placement.version, placement.slot);
     true
 }

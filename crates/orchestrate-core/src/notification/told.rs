@@ -153,7 +153,7 @@ fn drill_text(service: &str, drill: &Drill) -> String {
             format!("{what} went well{took} ({path}); {live_version} is live, as before")
         }
         DrillStatus::NeedsAttention => format!("{what} needs attention: {why}"),
-        DrillStatus::Failed | DrillStatus::InProgress => {
+        DrillStatus::Failed | DrillStatus::GivenUp | DrillStatus::InProgress => {
             format!("{what} failed, users are served by {live_version}, as before: {why}")
         }
     }

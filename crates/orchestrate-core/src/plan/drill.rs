@@ -57,8 +57,9 @@ pub fn plan(situation: &Situation, settings: &EnvironmentSettings, now: Timestam
 fn allowed(environment: &EnvironmentName, settings: &EnvironmentSettings, now: Timestamp) -> Result<()> {
     if settings.kind == EnvironmentType::Production && !settings.drill.production {
         let what = format!("{environment} is of type production, where drills must be allowed first");
-        return Err(Error::refused("ORC-0192", what)
-            .hint("write `drill: { production: true }` for it in the config file, then: orchestrate env apply"));
+        return Err(Error::refused("ORC-0192", what).hint(
+            "write `drill: { production: true }` for it in the config file, then: orchestrate env apply",
+        ));
     }
     match freeze(settings, now) {
         None => Ok(()),
@@ -226,4 +227,3 @@ fn remarks(live: &Release, target: &Release) -> Vec<String> {
     }
     remarks
 }
-

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use orchestrate_core::DeploymentExecutor;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::deployment_executor::DeployRequest;
 use orchestrate_core::drill::{Drill, DrillStatus};
@@ -10,7 +11,6 @@ use orchestrate_core::fakes::World;
 use orchestrate_core::name::Version;
 use orchestrate_core::release::{Artifact, Contents, Digest};
 use orchestrate_core::time::Span;
-use orchestrate_core::DeploymentExecutor;
 use tempfile::TempDir;
 
 use super::*;
@@ -117,10 +117,9 @@ impl Night {
 
 #[tokio::test]
 async fn on_the_night_of_a_change_of_the_clocks_one_drill_is_made_by_one_of_two_daemons() {
-    for (evening, at) in [
-        ("2026-03-28T22:00:00Z", "2026-03-29T01:00:00"),
-        ("2026-10-24T22:00:00Z", "2026-10-25T00:30:00"),
-    ] {
+    for (evening, at) in
+        [("2026-03-28T22:00:00Z", "2026-03-29T01:00:00"), ("2026-10-24T22:00:00Z", "2026-10-25T00:30:00")]
+    {
         let night = Night::at(evening).await;
         let daemons = [daemon(night.db.clone(), &night.world), daemon(night.db.clone(), &night.world)];
         night.passes(12, &daemons).await;

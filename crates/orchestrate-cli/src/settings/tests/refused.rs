@@ -71,7 +71,10 @@ fn values() -> Vec<(&'static str, String)> {
         ("a day that never comes", with("drill: { schedule: \"0 4 30 2 *\" }")),
         ("a time zone that is none", with("drill: { schedule: \"0 4 * * SUN\", time_zone: Europe/Berlim }")),
         ("a time zone of nothing", with("drill: { time_zone: Europe/Berlin }")),
-        ("drills in production by themselves", with("type: production\ndrill: { schedule: \"0 4 * * SUN\" }")),
+        (
+            "drills in production by themselves",
+            with("type: production\ndrill: { schedule: \"0 4 * * SUN\" }"),
+        ),
         ("a hook that does not exist", with("hooks: { predeploy: { command: [./migrate] } }")),
         (
             "a hook that may not be ignored",

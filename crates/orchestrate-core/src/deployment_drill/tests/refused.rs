@@ -1,8 +1,10 @@
 //! What keeps a drill out: nothing is touched, and the refusal is on record.
 
 use crate::data_change::{DataChange, Schema};
+use crate::drill::DrillStatus;
 use crate::environment::{ClockTime, DeployWindow, DrillPolicy, EnvironmentSettings, EnvironmentType};
 use crate::error::ErrorKind;
+use crate::execute::Limits;
 use crate::fakes::{Fault, Gate, Kind, When};
 use crate::hooks::Hook;
 use crate::ports::InstanceState;
@@ -82,7 +84,7 @@ async fn during_an_operation() {
     deployed.unwrap();
 }
 
-/// Also the other way round.
+/// What has its traffic back in a moment is waited for.
 #[tokio::test]
 async fn nothing_else_begins_during_a_drill() {
     let stage = deployed(settings(), &["1.0", "1.1"]).await;
@@ -90,12 +92,87 @@ async fn nothing_else_begins_during_a_drill() {
     stage.world.fault(When::Kind(Kind::Prove), 1, Fault::Hold(gate.clone()));
     let (drilled, ()) = tokio::join!(stage.drill(), async {
         gate.reached().await;
-        let error = stage.rollback().rollback(&stage.forced()).await.unwrap_err();
-        assert_eq!(error.code(), "ORC-0110");
-        assert!(error.message().contains("busy: a drill to 1.0 by ada"), "{error}");
-        gate.open();
+        let (rollback, forced) = (stage.rollback(), stage.forced());
+        let (event, ()) = tokio::join!(rollback.rollback(&forced), async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            assert!(
+                stage.db.list_deployment_rollback_events(&stage.environment, 1).await.unwrap().is_empty()
+            );
+            gate.open();
+        });
+        assert_eq!(event.unwrap().target_version, v("1.0"));
+    });
+    assert_eq!(drilled.unwrap().drill.status, DrillStatus::Completed);
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
+async fn a_slow_drill_is_given_up_for_a_rollback_and_for_a_deployment() {
+    for deploys in [false, true] {
+        let stage = deployed(settings(), &["1.0", "1.1"]).await;
+        stage.world.clock.advance(Span::from_secs(3600));
+        tend(&stage.db, &stage.world.ports()).await.unwrap();
+        let gate = Gate::default();
+        stage.world.fault(When::Kind(Kind::AwaitHealthy), 1, Fault::Hold(gate.clone()));
+        let (drilled, ()) = tokio::join!(stage.drill(), async {
+            gate.reached().await;
+            match deploys {
+                true => drop(stage.executor().deploy(&stage.to_deploy("1.2")).await.unwrap()),
+                false => drop(stage.rollback().rollback(&stage.forced()).await.unwrap()),
+            }
+        });
+        let drill = drilled.unwrap().drill;
+        assert_eq!(drill.status, DrillStatus::GivenUp);
+        let who = if deploys { "ada" } else { "api" };
+        assert_eq!(drill.error_message, Some(format!("{who} wanted to act here")));
+        assert_eq!(stage.live().await.as_deref(), Some(if deploys { "1.2" } else { "1.0" }));
+        let ready = stage.rollback().readiness(&stage.environment).await.unwrap();
+        assert!(ready.problems.is_empty(), "it showed nothing: {ready:?}");
+    }
+}
+
+/// Each of them means what is live when they ask; the second one does not go further back than that.
+#[tokio::test]
+async fn of_two_who_wait_for_the_end_of_a_drill_one_rolls_back() {
+    let stage = deployed(settings(), &["0.9", "1.0", "1.1"]).await;
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Prove), 1, Fault::Hold(gate.clone()));
+    let (drilled, ()) = tokio::join!(stage.drill(), async {
+        gate.reached().await;
+        let (rollback, forced) = (stage.rollback(), stage.forced());
+        let (first, second, ()) =
+            tokio::join!(rollback.rollback(&forced), rollback.rollback(&forced), async {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                gate.open();
+            });
+        let refused: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
+        assert!(refused.len() == 1 && ["ORC-0110", "ORC-0115"].contains(&refused[0].code()), "{refused:?}");
     });
     drilled.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
+async fn who_presses_ctrl_c_gives_a_drill_up() {
+    let stage = deployed(settings(), &["1.0", "1.1"]).await;
+    stage.world.clock.advance(Span::from_secs(3600));
+    tend(&stage.db, &stage.world.ports()).await.unwrap();
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::AwaitHealthy), 1, Fault::Hold(gate.clone()));
+    let (press, interrupt) = tokio::sync::watch::channel(false);
+    let mut request = stage.to_drill();
+    request.limits = Limits { interrupt: Some(interrupt), ..Limits::default() };
+    let drill = crate::DeploymentDrill::new(stage.db.clone(), stage.world.ports());
+    let (drilled, ()) = tokio::join!(drill.drill(&request), async {
+        gate.reached().await;
+        press.send_replace(true);
+    });
+    let drilled = drilled.unwrap();
+    assert_eq!(drilled.drill.status, DrillStatus::GivenUp);
+    let error = crate::deployment_drill::failed(&drilled);
+    assert_eq!((error.code(), error.kind()), ("ORC-0197", ErrorKind::Failed));
+    assert!(error.message().contains("was given up; users are served as before"), "{error}");
+    assert_eq!(stage.world.running(&stage.environment).len(), 2);
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! Beginning and concluding a drill: nothing of what is live, held or proven changes by it.
 
-use super::{
-    Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell,
-};
+use super::{Seen, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease, tell};
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{Database, EnvironmentRecord, OperationStatus, Tx, commit, drills, leases, slots};
@@ -58,6 +56,7 @@ pub(crate) async fn conclude_drill(
     ports: &Ports,
     operation: &mut Operation,
     outcome: &Outcome,
+    gave_up: bool,
 ) -> Result<Drill> {
     let (now, name) = (ports.clock.now(), operation.environment().clone());
     let (environment, id) = (db.environment(&name).await?, operation.record.id);
@@ -69,7 +68,8 @@ pub(crate) async fn conclude_drill(
         Outcome::Completed => (OperationStatus::Completed, None),
         Outcome::Undone(failure) => (OperationStatus::Undone, Some(failure.message.as_str())),
         Outcome::Condemned(failure) | Outcome::NeedsAttention(failure) => {
-            (drill.status, drill.error_message) = (DrillStatus::NeedsAttention, Some(failure.message.clone()));
+            (drill.status, drill.error_message) =
+                (DrillStatus::NeedsAttention, Some(failure.message.clone()));
             drills::put(&mut tx, &drill).await?;
             let told = Told::Drill(Box::new(drill.clone()));
             record_needs_attention(&mut tx, operation, &environment, failure, told, now).await?;
@@ -79,7 +79,11 @@ pub(crate) async fn conclude_drill(
     };
     empty_again(&mut tx, operation).await?;
     operations::set_status(&mut tx, id, status, error, now).await?;
-    drill.status = if error.is_none() { DrillStatus::Completed } else { DrillStatus::Failed };
+    drill.status = match error {
+        None => DrillStatus::Completed,
+        Some(_) if gave_up => DrillStatus::GivenUp,
+        Some(_) => DrillStatus::Failed,
+    };
     drill.error_message = error.map(str::to_owned);
     ended(&mut tx, &environment, &mut drill, now).await?;
     leases::release(&mut tx, &name).await?;
@@ -108,6 +112,11 @@ async fn ended(
     drills::put(tx, drill).await?;
     let (kind, action) = match drill.status {
         DrillStatus::Completed => (NoticeKind::DrillCompleted, "drill_completed"),
+        // Whoever wanted something else knows.
+        DrillStatus::GivenUp => {
+            note(tx, drill, "drill_given_up", now);
+            return Ok(());
+        }
         DrillStatus::Failed | DrillStatus::InProgress | DrillStatus::NeedsAttention => {
             (NoticeKind::DrillFailed, "drill_failed")
         }
