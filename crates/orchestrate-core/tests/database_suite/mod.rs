@@ -1,6 +1,7 @@
 //! What the state does, the same on every backend: functions over a fresh database, run by `sqlite.rs` and `postgres.rs`.
 
 mod audit_chain;
+mod drills;
 mod history;
 mod outbox;
 mod readiness;
@@ -28,6 +29,7 @@ pub use audit_chain::{
     any_tampering_with_the_trail_is_found, many_that_write_at_once_make_one_chain,
     what_is_older_than_the_chain_comes_into_it,
 };
+pub use drills::{a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn};
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
 pub use outbox::{
     a_late_word_changes_nothing, a_thread_is_known_by_what_its_first_notice_is_called,
@@ -63,7 +65,8 @@ macro_rules! run_suite {
             an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
             one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
             a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing, notices_of_a_lane_wait_for_one_another,
-            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again);
+            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again,
+            a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]
