@@ -1,6 +1,7 @@
 //! The command line, as INTERFACE promises it.
 
 mod deploy;
+mod drill;
 mod environments;
 mod format;
 mod host;
@@ -18,6 +19,7 @@ use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::name::EnvironmentName;
 
 pub use self::deploy::*;
+pub use self::drill::*;
 pub use self::environments::*;
 pub use self::host::*;
 pub use self::provider::*;

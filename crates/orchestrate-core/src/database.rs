@@ -10,6 +10,7 @@ mod dependencies;
 pub(crate) mod deployments;
 #[cfg(test)]
 pub(crate) mod disk;
+pub(crate) mod drills;
 mod duties;
 pub(crate) mod environments;
 pub(crate) mod groups;

@@ -14,8 +14,10 @@ use crate::database::{
     Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases, sites,
 };
 use crate::deployment::Deployment;
+use crate::deployment_drill::room_made;
 use crate::deployment_strategy::StrategyKind;
 use crate::drift;
+use crate::drill::Drill;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
@@ -70,6 +72,7 @@ pub struct Deployed {
 pub enum Resumed {
     Deployment(Box<Deployed>),
     Rollback(Box<RollbackEvent>),
+    Drill(Box<Drill>),
     Stopped,
 }
 
@@ -116,9 +119,15 @@ impl DeploymentExecutor {
             attempts += 1;
             match Box::pin(self.deploy_once(request, &release)).await {
                 Err(error) if error.code() == MOVED && attempts < 3 => {}
+                // Who waited meant what was live then, and does not plan anew.
+                Err(error) if attempts < 3 && self.gets_room(request, &error).await? => attempts = 2,
                 result => return result,
             }
         }
+    }
+
+    async fn gets_room(&self, request: &DeployRequest, busy: &Error) -> Result<bool> {
+        room_made(&self.db, &self.ports, &request.environment, &request.actor, busy).await
     }
 
     async fn seal(&self, request: &DeployRequest) -> Result<Release> {
@@ -319,7 +328,15 @@ impl DeploymentExecutor {
         let left = || {
             format!("it was left alone for {}, so it may not be wanted any more", Span::from_millis(left_for))
         };
-        let limits = Limits { unwanted: is_stale.then(left), ..Limits::default() };
+        let unwanted = match record.kind {
+            // Nobody waits for its proof any more, and users are to be where they were.
+            OperationKind::Drill => Some("it was interrupted: nobody carries it out any more".to_owned()),
+            OperationKind::Deploy
+            | OperationKind::Promote
+            | OperationKind::Rollback
+            | OperationKind::Stop => is_stale.then(left),
+        };
+        let limits = Limits { unwanted, ..Limits::default() };
         let mut operation = self.take_over(record, lease.fence, actor).await?;
         let outcome = execute::run(&self.db, &self.ports, &mut operation, &limits).await?;
         self.conclude_resumed(&mut operation, outcome).await
@@ -372,6 +389,12 @@ impl DeploymentExecutor {
                 let event =
                     crate::deployment_rollback::conclude(&self.db, &self.ports, operation, &outcome).await?;
                 Ok(Resumed::Rollback(Box::new(event)))
+            }
+            OperationKind::Drill => {
+                let drill =
+                    crate::deployment_drill::conclude(&self.db, &self.ports, operation, &outcome, false)
+                        .await?;
+                Ok(Resumed::Drill(Box::new(drill)))
             }
             OperationKind::Stop => {
                 conclude_stop(&self.db, &self.ports, operation, &outcome).await?;

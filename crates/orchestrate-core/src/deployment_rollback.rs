@@ -30,6 +30,7 @@ pub use groups::{Carried, GroupPreview, GroupRequest};
 pub use preview::{Candidate, Depth, Preview, Readiness};
 
 use crate::database::{Asked, Database, sites};
+use crate::deployment_drill::room_made;
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -146,6 +147,14 @@ impl DeploymentRollback {
             attempts += 1;
             match Box::pin(self.rollback_once(request, asking, asked_at)).await {
                 Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
+                Err(error)
+                    if attempts < ATTEMPTS
+                        && room_made(&self.db, &self.ports, &request.environment, &asking.actor, &error)
+                            .await? =>
+                {
+                    // Who waited meant what was live then, and does not plan anew.
+                    attempts = ATTEMPTS - 1;
+                }
                 result => break result,
             }
         };

@@ -1,8 +1,10 @@
 //! Where a service runs: the settings of one environment, as the config file writes them and a release seals them.
 
+mod drill;
 mod engine;
 mod verify;
 
+pub use drill::DrillPolicy;
 pub use engine::{
     Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources,
     RouterSettings, Static, Swarm,
@@ -281,6 +283,9 @@ pub struct EnvironmentSettings {
     pub checks: Vec<Check>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<DeployWindow>,
+    /// When rollbacks are rehearsed.
+    #[serde(default, skip_serializing_if = "DrillPolicy::is_none")]
+    pub drill: Box<DrillPolicy>,
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
     /// Of what runs once, and of a process type that says nothing else.

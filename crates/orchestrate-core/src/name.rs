@@ -108,6 +108,8 @@ number_id! {
     DeploymentId,
     /// One attempt to go back.
     RollbackId,
+    /// One rehearsal of a rollback.
+    DrillId,
     /// One deployment or rollback being carried out.
     OperationId,
     /// One rollback of several environments together.

@@ -12,10 +12,11 @@ mod tests;
 use serde::Serialize;
 
 pub use dora::Dora;
-pub use figures::{Day, Deployments, Figures, Reason, Rollbacks};
+pub use figures::{Day, Deployments, Drills, Figures, Reason, Rollbacks};
 pub use spread::Spread;
 
 use crate::deployment::DeploymentStatus;
+use crate::drill::DrillStatus;
 use crate::environment::EnvironmentType;
 use crate::name::EnvironmentName;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType, Trigger};
@@ -80,6 +81,15 @@ pub struct RollbackFact {
     pub broke_glass: bool,
 }
 
+/// A drill, as far as a report wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillFact {
+    pub path: RollbackPath,
+    pub status: DrillStatus,
+    pub started_at: Timestamp,
+    pub duration_ms: Option<u64>,
+}
+
 /// What happened in one environment in a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -89,6 +99,7 @@ pub struct Facts {
     pub first: Option<Timestamp>,
     pub deployments: Vec<DeploymentFact>,
     pub rollbacks: Vec<RollbackFact>,
+    pub drills: Vec<DrillFact>,
 }
 
 /// One environment's part.

@@ -34,6 +34,8 @@ macro_rules! text_enum {
     };
 }
 
+pub(crate) use text_enum;
+
 text_enum! {
     /// What kind of going back it is.
     RollbackType {

@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use crate::database::{Database, DatabaseUrl};
 use crate::deployment::Deployment;
+use crate::deployment_drill::{DeploymentDrill, DrillRequest, Drilled};
 use crate::deployment_executor::{DeployRequest, Deployed, DeploymentExecutor};
 use crate::deployment_rollback::{Asking, DeploymentRollback, RollbackRequest, RolledBack};
 use crate::deployment_strategy::StrategyKind;
+use crate::drill::DrillTrigger;
 use crate::environment::{EnvironmentSettings, ProcessType};
 use crate::error::Result;
 use crate::execute::Limits;
@@ -229,6 +231,21 @@ impl Stage {
 
     pub fn back_to(&self, version: &str) -> RollbackRequest {
         RollbackRequest { target_version: Some(v(version)), ..self.forced() }
+    }
+
+    pub fn to_drill(&self) -> DrillRequest {
+        DrillRequest {
+            environment: self.environment.clone(),
+            actor: "ada".into(),
+            reason: Some("it is Sunday".into()),
+            trigger: DrillTrigger::Manual,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Rehearses, whatever comes of it.
+    pub async fn drill(&self) -> Result<Drilled> {
+        DeploymentDrill::new(self.db.clone(), self.world.ports()).drill(&self.to_drill()).await
     }
 
     pub async fn undo(&self) -> Result<RolledBack> {

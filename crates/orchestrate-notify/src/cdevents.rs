@@ -52,6 +52,8 @@ pub(crate) fn event(notice: &Notice) -> Option<Value> {
         | NoticeKind::BreakGlass
         | NoticeKind::ReadinessLost
         | NoticeKind::ReadinessBack
+        | NoticeKind::DrillCompleted
+        | NoticeKind::DrillFailed
         | NoticeKind::NeedsAttention
         | NoticeKind::Test => return None,
     };

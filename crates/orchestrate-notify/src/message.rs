@@ -126,6 +126,8 @@ fn title(kind: NoticeKind) -> &'static str {
         NoticeKind::BreakGlass => "policies were overridden",
         NoticeKind::ReadinessLost => "a rollback would not work now",
         NoticeKind::ReadinessBack => "a rollback would work again",
+        NoticeKind::DrillCompleted => "a rollback was rehearsed",
+        NoticeKind::DrillFailed => "the rehearsal of a rollback failed",
         NoticeKind::NeedsAttention => "needs attention",
         NoticeKind::Test => "a test notice",
     }

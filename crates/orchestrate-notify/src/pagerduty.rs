@@ -32,8 +32,12 @@ fn action(kind: NoticeKind) -> Option<&'static str> {
         | NoticeKind::NeedsAttention
         | NoticeKind::ReadinessLost
         | NoticeKind::BreakGlass
+        | NoticeKind::DrillFailed
         | NoticeKind::Test => Some("trigger"),
-        NoticeKind::Deployment | NoticeKind::Rollback | NoticeKind::ReadinessBack => Some("resolve"),
+        NoticeKind::Deployment
+        | NoticeKind::Rollback
+        | NoticeKind::ReadinessBack
+        | NoticeKind::DrillCompleted => Some("resolve"),
         NoticeKind::DeploymentStarted
         | NoticeKind::RollbackStarted
         | NoticeKind::HoldSet
@@ -47,14 +51,15 @@ fn event(notice: &Notice, action: &str) -> Value {
     let severity = match notice.kind {
         NoticeKind::NeedsAttention => "critical",
         NoticeKind::RollbackFailed | NoticeKind::DeploymentFailed => "error",
-        NoticeKind::ReadinessLost | NoticeKind::BreakGlass => "warning",
+        NoticeKind::ReadinessLost | NoticeKind::DrillFailed | NoticeKind::BreakGlass => "warning",
         _ => "info",
     };
-    // Readiness has an incident of its own: a deployment that completes does not bring it back.
+    // Readiness and drills have incidents of their own: a deployment that completes does not bring them back.
     let about = match notice.kind {
         NoticeKind::ReadinessLost | NoticeKind::ReadinessBack => "/readiness",
         // What was done on purpose is no failure of the service, and nothing that completes resolves it.
         NoticeKind::BreakGlass => "/policy",
+        NoticeKind::DrillFailed | NoticeKind::DrillCompleted => "/drill",
         NoticeKind::Test => "/test",
         _ => "",
     };

@@ -11,7 +11,7 @@ const FUEL: u64 = 20_000;
 const LONGEST: usize = 4_000;
 
 /// What a notice may have; each kind has some of these.
-const FIELDS: [&str; 45] = [
+const FIELDS: [&str; 47] = [
     "actor",
     "automatic_hold",
     "blockers",
@@ -31,11 +31,13 @@ const FIELDS: [&str; 45] = [
     "hooks",
     "id",
     "kind",
+    "live_version",
     "needed",
     "notification_sent",
     "overrode",
     "path",
     "phases",
+    "problems",
     "provider",
     "ready",
     "reason",

@@ -2,6 +2,7 @@
 //! finishes what was interrupted. It knows the ports, never the adapters behind them.
 
 mod care;
+mod drills;
 mod groups;
 mod hooks;
 mod interrupted;
@@ -87,6 +88,7 @@ pub(crate) struct Bell {
     pub hooks: Notify,
     pub readiness: Notify,
     pub groups: Notify,
+    pub drills: Notify,
 }
 
 impl Bell {
@@ -102,6 +104,7 @@ impl Bell {
         self.hooks.notify_one();
         self.readiness.notify_one();
         self.groups.notify_one();
+        self.drills.notify_one();
     }
 }
 

@@ -166,4 +166,4 @@ fn jitter(id: i64, attempt: u32) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
 use crate::{
-    Daemon, care, groups, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts,
+    Daemon, care, drills, groups, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts,
     verdicts,
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(prune::keep_few(Arc::clone(daemon)));
     tasks.spawn(hooks::forget(Arc::clone(daemon)));
     tasks.spawn(readiness::watch(Arc::clone(daemon)));
+    tasks.spawn(drills::keep(Arc::clone(daemon)));
     tasks.spawn(metrics::serve(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));
     tasks

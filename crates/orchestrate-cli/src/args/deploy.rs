@@ -7,7 +7,7 @@ use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::time::Span;
 
-use super::{InEnvironment, Output, Rollback, Rollbacks, parse_strategy};
+use super::{DrillArgs, InEnvironment, Output, Rollback, Rollbacks, parse_strategy};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -86,6 +86,10 @@ pub enum DeployCommand {
     Rollback(Rollback),
     /// Recorded rollbacks, newest first.
     Rollbacks(Rollbacks),
+    /// Rehearses a rollback, and comes back at once.
+    Drill(DrillArgs),
+    /// Recorded drills, newest first.
+    Drills(Listing),
     /// Finishes or undoes an interrupted operation.
     Resume(InEnvironment),
     /// Forbids a version here.

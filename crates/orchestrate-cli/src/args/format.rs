@@ -64,13 +64,16 @@ impl DeployCommand {
         match self {
             Self::Status(args) => &args.output,
             Self::Resume(args) => &args.output,
-            Self::History(args) | Self::Candidates(args) | Self::Approvals(args) => &args.output,
+            Self::History(args) | Self::Candidates(args) | Self::Approvals(args) | Self::Drills(args) => {
+                &args.output
+            }
             Self::Approve(args) | Self::Reject(args) => &args.output,
             Self::Validate(args) => &args.output,
             Self::Diff(args) => &args.output,
             Self::Promote(args) => &args.output,
             Self::Pause(args) => &args.output,
             Self::Rollback(args) => &args.output,
+            Self::Drill(args) => &args.output,
             Self::Rollbacks(Rollbacks { command: Some(RollbacksCommand::Show { output, .. }), .. }) => output,
             Self::Rollbacks(args) => &args.output,
             Self::Hold(args) | Self::Unhold(args) => &args.output,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use orchestrate_core::access::Right;
 use orchestrate_core::database::Asked;
+use orchestrate_core::deployment_drill::{self, Drilled};
 use orchestrate_core::deployment_executor::{Resumed, failed};
 use orchestrate_core::deployment_rollback::{self, RolledBack};
+use orchestrate_core::drill::DrillStatus;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::rollback_event::RollbackStatus;
 
@@ -53,6 +55,20 @@ pub async fn run(global: &Global, environment: &EnvironmentName, printer: &Print
                     "{} the rollback of {environment} to {}",
                     printer.good("finished"),
                     event.target_version
+                )
+            });
+        }
+        Resumed::Drill(drill) => {
+            if drill.status == DrillStatus::NeedsAttention {
+                let drilled = Drilled { drill: *drill, remarks: Vec::new(), detail: None };
+                return Err(deployment_drill::failed(&drilled).into());
+            }
+            // To put it back is what was asked for.
+            printer.result(&drill, || {
+                format!(
+                    "{} the drill of {environment}: {} is live, as before",
+                    printer.good("put back:"),
+                    drill.live_version
                 )
             });
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use orchestrate_core::database::{Site, SiteRecord};
 use orchestrate_core::deployment::{Deployment, DeploymentStatus};
 use orchestrate_core::deployment_rollback::Readiness;
+use orchestrate_core::drill::Drill;
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
@@ -41,6 +42,9 @@ struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     bake: Option<Bake>,
     rollback: Readiness,
+    /// The newest rehearsal of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drill: Option<Drill>,
     holds: Vec<orchestrate_core::database::HoldRecord>,
     /// While nothing new is deployed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,6 +199,7 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
         rollout,
         bake,
         rollback,
+        drill: db.list_drills(environment, 1).await?.pop(),
         holds: db.list_holds(environment).await?,
         frozen: policies::frozen(&record),
         approvals: policies::waiting(wiring, &record).await?,
@@ -231,6 +236,7 @@ fn unknown_from_here(there: &SiteRecord) -> Readiness {
         rollback_type: None,
         path: None,
         estimated_ms: None,
+        problems: Vec::new(),
         blockers: vec![format!("it runs on {host}, in {home}, and goes back only from there")],
         command: None,
     }

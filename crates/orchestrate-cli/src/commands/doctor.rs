@@ -49,6 +49,10 @@ async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
     let before = findings.len();
     for record in &seen {
         let (name, readiness) = (&record.environment, &record.readiness);
+        for problem in &readiness.problems {
+            let hint = format!("mend the cause, then see it work: orchestrate deploy drill --env {name}");
+            findings.push(failed("drill", format!("{name}: {problem}"), Some(hint)));
+        }
         let Some(target) = readiness.target_version.as_ref().filter(|_| !readiness.ready) else { continue };
         let why = readiness.blockers.join("; ");
         let message = format!("{name} cannot go back to {target}, since {}: {why}", moment(record.since));

@@ -79,7 +79,8 @@ fn readiness(seen: &ReadinessRecord) -> serde_json::Value {
     let readiness = &seen.readiness;
     serde_json::json!({
         "ready": readiness.ready, "target_version": readiness.target_version, "path": readiness.path,
-        "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers, "since": seen.since,
+        "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers,
+        "problems": readiness.problems, "since": seen.since,
         "checked_at": seen.checked_at,
     })
 }
@@ -87,6 +88,9 @@ fn readiness(seen: &ReadinessRecord) -> serde_json::Value {
 fn rollback(seen: &serde_json::Value, printer: &Printer) -> String {
     let (target, path) = (&seen["target_version"], &seen["path"]);
     match (seen["ready"].as_bool(), target.as_str()) {
+        (Some(true), Some(target)) if seen["problems"].as_array().is_some_and(|found| !found.is_empty()) => {
+            printer.bad(&format!("DRILL FAILED: {target}"))
+        }
         (Some(true), Some(target)) => format!("ready: {target}, {}", path.as_str().unwrap_or_default()),
         (Some(false), Some(target)) => printer.bad(&format!("NOT READY: {target}")),
         (Some(_), None) => "nothing older".to_owned(),

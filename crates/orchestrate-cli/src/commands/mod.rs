@@ -13,6 +13,7 @@ mod deploy;
 mod deploy_approve;
 mod deploy_candidates;
 mod deploy_diff;
+mod deploy_drill;
 mod deploy_history;
 mod deploy_hold;
 mod deploy_promote;
@@ -134,6 +135,8 @@ async fn deploy_command(global: &Global, command: DeployCommand, printer: &Print
         DeployCommand::Approvals(args) => deploy_approve::list(global, &args, printer).await,
         DeployCommand::Rollback(args) => deploy_rollback::run(global, args, printer).await,
         DeployCommand::Rollbacks(args) => deploy_rollbacks::run(global, args, printer).await,
+        DeployCommand::Drill(args) => deploy_drill::run(global, args, printer).await,
+        DeployCommand::Drills(args) => deploy_drill::list(global, &args, printer).await,
         DeployCommand::Resume(args) => deploy_resume::run(global, &args.env, printer).await,
         DeployCommand::Hold(args) => deploy_hold::hold(global, args, printer).await,
         DeployCommand::Unhold(args) => deploy_hold::unhold(global, args, printer).await,

@@ -15,7 +15,9 @@ use orchestrate_core::secrets::SecretText;
 use super::error::{ConfigError, code, shown};
 use super::reader::{Field, Read, Section};
 use super::values::{command, listen, path, span, span_above_zero, variables, web_address};
-use super::{ConfiguredEnvironment, confinement, engine, hooks, keys, policy, release, strategy, verify};
+use super::{
+    ConfiguredEnvironment, confinement, drill, engine, hooks, keys, policy, release, strategy, verify,
+};
 
 pub(super) const TYPES: &[(&str, EnvironmentType)] = &[
     ("development", EnvironmentType::Development),
@@ -80,6 +82,8 @@ pub(super) fn read<'a>(field: &Field<'a>, listeners: &mut Listeners<'a>) -> Read
     section.set("windows", &mut settings.windows, |field| {
         field.items("a list of windows")?.iter().map(policy::deploy_window).collect()
     })?;
+    let kind = settings.kind;
+    section.set("drill", &mut settings.drill, |field| drill::read(field, kind).map(Box::new))?;
     section.set("hooks", &mut settings.hooks, hooks::hooks)?;
     section.set("group", &mut settings.group, |field| group(field).map(Some))?;
     section.set("depends_on", &mut settings.depends_on, depends_on)?;

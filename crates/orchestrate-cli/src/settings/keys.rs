@@ -30,6 +30,7 @@ pub(super) const ENVIRONMENT: &[&str] = &[
     "freezes",
     "checks",
     "windows",
+    "drill",
     "hooks",
     "retention",
     "user",
@@ -87,6 +88,7 @@ pub(super) const HOOKS: &[&str] =
 pub(super) const HOOK: &[&str] = &["command", "timeout"];
 pub(super) const HOOK_POST_DEPLOY: &[&str] = &["command", "timeout", "on_failure"];
 pub(super) const RETENTION: &[&str] = &["keep", "max_age"];
+pub(super) const DRILL: &[&str] = &["production", "schedule", "time_zone"];
 pub(super) const WINDOW: &[&str] = &["days", "from", "to", "time_zone"];
 pub(super) const WEBHOOK: &[&str] = &["type", "url", "secret", "on", "outcome", "environments", "template"];
 pub(super) const SLACK: &[&str] =

@@ -5,6 +5,7 @@
 //! password of production.
 
 mod confinement;
+mod drill;
 mod engine;
 mod environment;
 mod error;

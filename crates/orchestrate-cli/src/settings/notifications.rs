@@ -77,6 +77,8 @@ pub(super) const KINDS: &[(&str, NoticeKind)] = &[
     named(NoticeKind::BreakGlass),
     named(NoticeKind::ReadinessLost),
     named(NoticeKind::ReadinessBack),
+    named(NoticeKind::DrillCompleted),
+    named(NoticeKind::DrillFailed),
     named(NoticeKind::NeedsAttention),
 ];
 

@@ -142,6 +142,11 @@ fn common() -> Value {
                 "keep": number("The newest proven ones, kept however old they are.", 1, environment::MOST_KEPT),
                 "max_age": text("How long the others are kept.", SPAN),
             })),
+            "drill": mapping("When rollbacks are rehearsed.", &[], json!({
+                "production": boolean("Whether drills are allowed in an environment of type production."),
+                "schedule": text("When the daemon drills by itself: minute, hour, day, month and day of the week, as cron has them.", r"\S+(?:\s+\S+){4}"),
+                "time_zone": text("The time zone of the schedule by its IANA name; UTC without it.", "[A-Za-z0-9_+/-]+"),
+            })),
             "windows": list("When deployments are allowed.", mapping("One window.", &["from", "to"], json!({
                 "days": list("Its days; every day, if there is none.", word("A day.", &names(environment::DAYS))),
                 "from": text("Its first minute, HH:MM.", "[0-9]{1,2}:[0-9]{1,2}"),

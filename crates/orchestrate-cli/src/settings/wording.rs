@@ -121,6 +121,8 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "dates" => "dates: [\"2026-12-24\", \"2026-12-25\"]",
         "time_zone" => "time_zone: Europe/Berlin",
         "by" => "by: [ada, ben]",
+        "drill" => "drill: { schedule: \"0 4 * * SUN\", time_zone: Europe/Berlin }",
+        "schedule" => "schedule: \"0 4 * * SUN\"",
         "windows" => "windows: [{ days: [mon, tue], from: \"09:00\", to: \"16:00\" }]",
         "from" => "from: \"09:00\"",
         "to" => "to: \"16:00\"",

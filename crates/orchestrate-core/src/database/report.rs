@@ -6,10 +6,11 @@ use super::Database;
 use super::row::{Row, damaged};
 use super::sql::query;
 use crate::deployment::DeploymentStatus;
+use crate::drill::DrillStatus;
 use crate::environment::EnvironmentSettings;
 use crate::error::Result;
 use crate::name::EnvironmentName;
-use crate::report::{DeploymentFact, Facts, Period, Report, RollbackFact};
+use crate::report::{DeploymentFact, DrillFact, Facts, Period, Report, RollbackFact};
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType, Trigger};
 
 /// A deployment counts where it began or went live in the period.
@@ -24,6 +25,9 @@ const ROLLBACKS: &str = "SELECT e.environment, e.rollback_type, e.triggered_by, 
      e.completed_at, e.undoes_id, e.break_glass, d.went_live_at FROM deployment_rollback_events e \
      JOIN deployments d ON d.id = e.deployment_id WHERE e.started_at >= $1 AND e.started_at < $2 \
      AND ($3 = '' OR e.environment = $3) ORDER BY e.id";
+
+const DRILLS: &str = "SELECT environment, path, status, started_at, duration_ms FROM drills \
+     WHERE started_at >= $1 AND started_at < $2 AND ($3 = '' OR environment = $3) ORDER BY id";
 
 /// Deleted environments had their history, too.
 const ENVIRONMENTS: &str = "SELECT n.name, n.settings, \
@@ -51,6 +55,9 @@ impl Database {
         for row in read(ROLLBACKS).fetch_all(&mut connection).await? {
             of(&mut facts, &row)?.rollbacks.push(rollback(&row)?);
         }
+        for row in read(DRILLS).fetch_all(&mut connection).await? {
+            of(&mut facts, &row)?.drills.push(drill(&row)?);
+        }
         drop(connection);
         let facts: Vec<Facts> = facts.into_values().collect();
         Ok(Report::of(period, &facts))
@@ -65,6 +72,7 @@ fn none_yet(row: &Row) -> Result<Facts> {
         first: row.opt_time("first")?,
         deployments: Vec::new(),
         rollbacks: Vec::new(),
+        drills: Vec::new(),
     })
 }
 
@@ -82,6 +90,15 @@ fn deployment(row: &Row) -> Result<DeploymentFact> {
         committed_at: row.opt_time("committed_at")?,
         rolled_back_at: row.opt_time("rolled_back_at")?,
         broke_glass: row.opt_text("break_glass")?.is_some(),
+    })
+}
+
+fn drill(row: &Row) -> Result<DrillFact> {
+    Ok(DrillFact {
+        path: row.parsed("path", RollbackPath::parse)?,
+        status: row.parsed("status", DrillStatus::parse)?,
+        started_at: row.time("started_at")?,
+        duration_ms: row.opt_int("duration_ms")?.map(|ms| u64::try_from(ms).unwrap_or(0)),
     })
 }
 

@@ -83,6 +83,9 @@ pub struct Readiness {
     pub path: Option<RollbackPath>,
     pub estimated_ms: Option<u64>,
     pub blockers: Vec<String>,
+    /// What does not stand in its way, but speaks against relying on it: a drill that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     /// What to type for it, for people; none where there is nothing to go back to.
     #[serde(skip)]
     pub command: Option<String>,
@@ -216,6 +219,7 @@ impl DeploymentRollback {
                 path: Some(preview.path),
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
+                problems: self.problems(environment).await?,
                 command: Some(format!(
                     "orchestrate deploy rollback --env {environment}{}{}",
                     if preview.needs_force { " --force" } else { "" },
@@ -229,10 +233,16 @@ impl DeploymentRollback {
                 path: None,
                 estimated_ms: None,
                 blockers: vec![error.to_string()],
+                problems: Vec::new(),
                 command: None,
             }),
             Err(error) => Err(error),
         }
+    }
+
+    async fn problems(&self, environment: &EnvironmentName) -> Result<Vec<String>> {
+        let last = self.db.last_drill(environment).await?;
+        Ok(last.and_then(|drill| drill.problem()).into_iter().collect())
     }
 
     async fn path_to(
@@ -264,6 +274,10 @@ impl DeploymentRollback {
             .filter(|event| event.path == path && event.status == RollbackStatus::Completed)
             .filter_map(|event| event.duration_ms)
             .collect();
+        if times.is_empty() {
+            let last = self.db.last_drill(environment).await?;
+            return Ok(last.filter(|drill| drill.path == path).and_then(|drill| drill.way_there()));
+        }
         times.sort_unstable();
         Ok(times.get(times.len() / 2).copied())
     }

@@ -79,7 +79,11 @@ pub(super) async fn after_failure(
         return Box::pin(undo::undo(db, ports, operation, failure)).await.map(Some);
     }
     let failed_step = steps[index].clone();
-    let target = operation.record.plan.target().clone();
+    // Of a step that moves traffic it is asked whether that came about; of the others, where the target stands.
+    let target = match &failed_step {
+        Step::SwitchTraffic(place) => place.clone(),
+        _ => operation.record.plan.target().clone(),
+    };
     let moved = match share_of(ports, operation.environment(), &target).await {
         Ok(share) => share == 100,
         Err(error) => {
@@ -95,6 +99,9 @@ pub(super) async fn after_failure(
             operation.note(index, StepEvent::Started, None, ports.clock.now())?;
             operation.note(index, StepEvent::Done, failed_step.milestone(), ports.clock.now())?;
             Ok(None)
+        }
+        (true, _, OperationKind::Drill) => {
+            Box::pin(undo::undo(db, ports, operation, failure)).await.map(Some)
         }
         (true, _, OperationKind::Deploy | OperationKind::Promote) => {
             hook::on_failure(ports, operation, false).await;

@@ -56,7 +56,9 @@ pub(super) async fn on_failure(ports: &Ports, operation: &mut Operation, undone:
     match operation.record.kind {
         OperationKind::Deploy => {}
         OperationKind::Promote if !undone => {}
-        OperationKind::Promote | OperationKind::Rollback | OperationKind::Stop => return,
+        OperationKind::Promote | OperationKind::Rollback | OperationKind::Drill | OperationKind::Stop => {
+            return;
+        }
     }
     let (release, place, mut ran) = (&operation.target, operation.record.plan.target(), None);
     match run(ports, operation, (release, place), Hook::OnFailure, &mut ran).await {

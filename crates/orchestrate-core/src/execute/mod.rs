@@ -203,6 +203,15 @@ impl Operation {
         self.hooks[first..].to_vec()
     }
 
+    /// Whether it can still come to nothing: its traffic has not moved, or goes back where it was.
+    async fn may_be_left(&self, ports: &Ports) -> bool {
+        let plan = &self.record.plan;
+        match plan.returns_to() {
+            Some(_) => self.states.iter().any(|state| *state != StepState::Done),
+            None => matches!(share_of(ports, self.environment(), plan.target()).await, Ok(0)),
+        }
+    }
+
     /// Until the switch begins, an operation can be given up; from then on it is finished.
     fn may_stop_at(&self, index: usize) -> bool {
         !self.record.plan.steps()[..=index].iter().any(|step| matches!(step, Step::SwitchTraffic(_)))
@@ -280,7 +289,7 @@ async fn drive(db: &Database, ports: &Ports, operation: &mut Operation, limits: 
         return Box::pin(undo::undo(db, ports, operation, because)).await;
     }
     if let Some(message) = &limits.unwanted
-        && matches!(share_of(ports, operation.environment(), operation.record.plan.target()).await, Ok(0))
+        && operation.may_be_left(ports).await
     {
         let because = Failure { kind: FailureKind::Interrupted, message: message.clone(), detail: None };
         return Box::pin(undo::undo(db, ports, operation, because)).await;
@@ -328,7 +337,8 @@ async fn run_step(
     }
     ran.into_iter().for_each(|ran| operation.note_hook(ran));
     let took = Span::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-    operation.phases.push(Phase { name: step.name().into(), ms: ports.clock.now().millis_since(began) });
+    let name = operation.record.plan.phase(&step).into();
+    operation.phases.push(Phase { name, ms: ports.clock.now().millis_since(began) });
     match result {
         Ok(said) => {
             let said = said.or_else(|| step.milestone());

@@ -2,6 +2,7 @@
 
 mod bake;
 mod deploy;
+mod drill;
 mod glass;
 mod prune;
 mod rollback;
@@ -10,6 +11,7 @@ mod stop;
 
 pub(crate) use bake::{end_bake, hold_automatic, tell_of_evidence};
 pub(crate) use deploy::{NewDeploy, begin_deploy, conclude_deploy};
+pub(crate) use drill::{DrillToBegin, begin_drill, conclude_drill};
 pub(crate) use prune::record_pruning;
 pub(crate) use rollback::{NewRollback, begin_rollback, conclude_rollback, record_no_move, replan_rollback};
 pub(crate) use rollout::{

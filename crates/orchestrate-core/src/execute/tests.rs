@@ -12,8 +12,10 @@ use std::collections::BTreeSet;
 
 use crate::database::{Database, OperationStatus};
 use crate::deployment::DeploymentStatus;
+use crate::deployment_drill::DeploymentDrill;
 use crate::deployment_executor::{DeployRequest, DeploymentExecutor};
 use crate::deployment_rollback::{Asking, DeploymentRollback};
+use crate::drill::DrillStatus;
 use crate::environment::EnvironmentSettings;
 use crate::error::Error;
 use crate::fakes::{Fault, Kind, When};
@@ -155,7 +157,7 @@ impl Scene {
             | Self::BadLive
             | Self::Plain(_, Act::Rollback | Act::Automatic) => (Some("1.1"), "1.0"),
             Self::ColdRollback => (Some("1.2"), "1.0"),
-            Self::SickLive => (Some("1.1"), "1.1"),
+            Self::SickLive | Self::Plain(_, Act::Drill) => (Some("1.1"), "1.1"),
             Self::Undo | Self::Plain(_, Act::Deploy | Act::Undo) => (Some("1.0"), "1.1"),
         }
     }
@@ -170,6 +172,10 @@ impl Scene {
                 | Self::HookedDeploy
                 | Self::Plain(_, Act::Deploy)
         )
+    }
+
+    const fn is_drill(self) -> bool {
+        matches!(self, Self::Plain(_, Act::Drill))
     }
 
     const fn is_undo(self) -> bool {
@@ -231,6 +237,9 @@ impl Scene {
                 let asking = Asking { undo: true, ..Asking::by("ada") };
                 rollback.rollback_as(&stage.back(), &asking).await.map(drop)
             }
+            Self::Plain(_, Act::Drill) => {
+                DeploymentDrill::new(db, ports).drill(&stage.to_drill()).await.map(drop)
+            }
         }
     }
 
@@ -289,7 +298,9 @@ impl Scene {
             "{what}: {events:?}"
         );
         let (_, to) = self.versions();
-        let done = if self.is_deploy() {
+        let done = if self.is_drill() {
+            recorded_drill(stage, what).await
+        } else if self.is_deploy() {
             deployments
                 .first()
                 .is_some_and(|newest| newest.version == v(to) && newest.status == DeploymentStatus::Completed)
@@ -302,6 +313,26 @@ impl Scene {
             assert_eq!(stage.current().await.version, v(to), "{what}: current");
         }
         if done { End::Done } else { End::Before }
+    }
+}
+
+/// Whether it went well; however it went, nothing else is on record.
+async fn recorded_drill(stage: &Stage, what: &str) -> bool {
+    let environment = &stage.environment;
+    let drills = stage.db.list_drills(environment, 100).await.unwrap();
+    assert!(drills.len() <= 1, "{what}: {drills:?}");
+    let events = stage.db.list_deployment_rollback_events(environment, 100).await.unwrap();
+    assert_eq!(events, [], "{what}: a drill is no rollback");
+    assert!(stage.db.list_holds(environment).await.unwrap().is_empty(), "{what}: a drill holds nothing");
+    let deployments = stage.db.list_deployments(environment, 100).await.unwrap();
+    assert!(deployments.iter().all(|one| one.status == DeploymentStatus::Completed), "{what}");
+    match drills.first() {
+        None => false,
+        Some(drill) => {
+            let ended = matches!(drill.status, DrillStatus::Completed | DrillStatus::Failed);
+            assert!(ended && drill.completed_at.is_some(), "{what}: {drill:?}");
+            drill.status == DrillStatus::Completed
+        }
     }
 }
 

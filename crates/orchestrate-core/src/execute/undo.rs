@@ -33,7 +33,7 @@ pub(super) async fn undo(
         }
         let step = operation.record.plan.steps()[index].clone();
         operation.note(index, StepEvent::UndoStarted, None, ports.clock.now())?;
-        if changes_something(&step) {
+        if changes_something(operation, &step) {
             operation.flush(db).await?;
         }
         match undo_step_patiently(ports, operation, &step).await {
@@ -57,8 +57,9 @@ pub(super) async fn undo(
     Ok(Outcome::Undone(because))
 }
 
-fn changes_something(step: &Step) -> bool {
+fn changes_something(operation: &Operation, step: &Step) -> bool {
     match step {
+        Step::SwitchTraffic(_) => operation.record.plan.returns_to().is_some(),
         Step::Start(..)
         | Step::Grow(..)
         | Step::Shrink(..)
@@ -69,7 +70,6 @@ fn changes_something(step: &Step) -> bool {
         | Step::AwaitHealthy(..)
         | Step::Wait(..)
         | Step::ProveShare(_)
-        | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
         | Step::Hook(..)
         | Step::Drain(_) => false,
@@ -129,15 +129,29 @@ async fn undo_step(ports: &Ports, operation: &Operation, step: &Step) -> PortRes
             }
             stays(ports, environment, place, 100).await
         }
+        Step::SwitchTraffic(_) => match operation.record.plan.returns_to() {
+            Some(before) => return_to(ports, operation, before).await,
+            None => Ok(()),
+        },
         Step::Fetch(_)
         | Step::AwaitHealthy(..)
         | Step::Wait(..)
         | Step::ProveShare(_)
-        | Step::SwitchTraffic(_)
         | Step::ProveLive(_)
         | Step::Hook(..)
         | Step::Drain(_) => Ok(()),
     }
+}
+
+/// All of the traffic is where it was before a drill. What cannot serve it does not get it: then it stays where it is
+/// served, and a person is needed.
+async fn return_to(ports: &Ports, operation: &Operation, before: &Place) -> PortResult<()> {
+    let (environment, fence) = (operation.environment(), operation.record.fence);
+    if share_of(ports, environment, before).await? < 100 {
+        let again = Step::SwitchTraffic(before.clone());
+        perform(ports, environment, fence, operation.release_of(&again), &again).await?;
+    }
+    stays(ports, environment, before, 100).await
 }
 
 /// Leaves what there was before a batch, if that much is ready to carry the share that it had then. If it is not, all of it

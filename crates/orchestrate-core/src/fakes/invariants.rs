@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Kind, Routed, Site, State, World};
 use crate::execute::journal::{StepState, fold};
 use crate::name::{EnvironmentName, Fence};
-use crate::plan::Step;
+use crate::plan::{OperationKind, Step};
 use crate::ports::{Placement, Switch};
 use crate::release::Release;
 use crate::slot::SlotState;
@@ -132,14 +132,19 @@ pub(super) async fn assert_journaled(
     let entries = db.journal(operation.id).await.unwrap_or_else(|error| panic!("{error:?}"));
     let steps = operation.plan.steps();
     let states = fold(steps.len(), &entries).unwrap_or_else(|error| panic!("{error}"));
-    let announced = steps.iter().zip(&states).any(|(step, state)| {
-        let place = step.place();
-        let same = place.slot == placement.slot && place.release == placement.release;
-        // What a router forgot when it was killed is done again.
-        let again = rough && *state == StepState::Done;
-        let begun = *state == StepState::Started && touch.is_by(step);
-        same && (again || begun || *state == StepState::Undoing)
-    });
+    // That a drill is undone announces that the traffic goes back.
+    let returning = operation.plan.kind() == OperationKind::Drill
+        && operation.plan.from().is_some_and(|from| from.placement(environment) == *placement)
+        && states.contains(&StepState::Undoing);
+    let announced = returning
+        || steps.iter().zip(&states).any(|(step, state)| {
+            let place = step.place();
+            let same = place.slot == placement.slot && place.release == placement.release;
+            // What a router forgot when it was killed is done again.
+            let again = rough && *state == StepState::Done;
+            let begun = *state == StepState::Started && touch.is_by(step);
+            same && (again || begun || *state == StepState::Undoing)
+        });
     assert!(announced, "{} in {} is touched without a journal entry", placement.version, placement.slot);
     true
 }

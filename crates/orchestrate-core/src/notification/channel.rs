@@ -18,7 +18,7 @@ pub struct Channel {
     pub address: Option<SecretRef>,
     /// The name under which its secret is kept, if it has one: what signs, or what lets us in.
     pub secret: Option<SecretRef>,
-    /// Empty means all that do not only announce.
+    /// Empty means all that neither only announce nor are routine.
     pub on: Vec<NoticeKind>,
     /// Only these outcomes; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,7 +108,11 @@ impl Channel {
         if self.via == Via::Pagerduty && matches!(kind, NoticeKind::Deployment | NoticeKind::Rollback) {
             return true;
         }
-        let all = self.on.is_empty() && (!kind.announces() || !self.outcomes.is_empty());
+        if self.via == Via::Pagerduty && kind == NoticeKind::DrillCompleted {
+            return self.wants(NoticeKind::DrillFailed);
+        }
+        let unasked = !kind.is_routine() && (!kind.announces() || !self.outcomes.is_empty());
+        let all = self.on.is_empty() && unasked;
         (all || self.on.contains(&kind))
             && (self.outcomes.is_empty() || self.outcomes.contains(&kind.outcome()))
     }
@@ -156,6 +160,22 @@ mod tests {
         pager.outcomes = vec![NoticeOutcome::Attention];
         use NoticeKind::{BreakGlass, Deployment, NeedsAttention, Rollback, Test};
         assert_eq!(wanted(&pager), [Deployment, Rollback, BreakGlass, NeedsAttention, Test]);
+    }
+
+    #[test]
+    fn that_all_is_well_is_told_only_to_who_asks_for_it() {
+        let mut channel = Channel::webhook("x", &[]);
+        assert!(!channel.wants(NoticeKind::DrillCompleted) && channel.wants(NoticeKind::DrillFailed));
+        channel.outcomes = vec![NoticeOutcome::Success];
+        assert!(!channel.wants(NoticeKind::DrillCompleted) && channel.wants(NoticeKind::Rollback));
+        channel.on = vec![NoticeKind::DrillCompleted];
+        assert!(channel.wants(NoticeKind::DrillCompleted));
+        channel.outcomes = vec![NoticeOutcome::Failure];
+        assert!(!channel.wants(NoticeKind::DrillCompleted));
+        // Whose incident is open hears that it is over.
+        let mut pager = Channel::webhook("x", &[NoticeKind::DrillFailed]);
+        pager.via = Via::Pagerduty;
+        assert!(pager.wants(NoticeKind::DrillCompleted));
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub enum NoticeKind {
     ReadinessLost,
     /// It would again.
     ReadinessBack,
+    /// A rehearsal of a rollback went well.
+    DrillCompleted,
+    /// It did not; users are served as before.
+    DrillFailed,
     NeedsAttention,
     /// Sent by `orchestrate notify test`.
     Test,
@@ -56,7 +60,7 @@ impl NoticeOutcome {
 }
 
 impl NoticeKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::DeploymentStarted,
         Self::Deployment,
         Self::DeploymentFailed,
@@ -69,6 +73,8 @@ impl NoticeKind {
         Self::BreakGlass,
         Self::ReadinessLost,
         Self::ReadinessBack,
+        Self::DrillCompleted,
+        Self::DrillFailed,
         Self::NeedsAttention,
         Self::Test,
     ];
@@ -87,6 +93,8 @@ impl NoticeKind {
             Self::BreakGlass => "break_glass",
             Self::ReadinessLost => "readiness_lost",
             Self::ReadinessBack => "readiness_back",
+            Self::DrillCompleted => "drill_completed",
+            Self::DrillFailed => "drill_failed",
             Self::NeedsAttention => "needs_attention",
             Self::Test => "test",
         }
@@ -111,6 +119,8 @@ impl NoticeKind {
             Self::BreakGlass => "policy.overridden",
             Self::ReadinessLost => "readiness.lost",
             Self::ReadinessBack => "readiness.back",
+            Self::DrillCompleted => "drill.completed",
+            Self::DrillFailed => "drill.failed",
             Self::NeedsAttention => "operation.needs_attention",
             Self::Test => "notification.test",
         }
@@ -123,8 +133,12 @@ impl NoticeKind {
             | Self::HoldSet
             | Self::HoldLifted
             | Self::Test => NoticeOutcome::Info,
-            Self::Deployment | Self::Rollback | Self::ReadinessBack => NoticeOutcome::Success,
-            Self::DeploymentFailed | Self::RollbackFailed | Self::ReadinessLost => NoticeOutcome::Failure,
+            Self::Deployment | Self::Rollback | Self::ReadinessBack | Self::DrillCompleted => {
+                NoticeOutcome::Success
+            }
+            Self::DeploymentFailed | Self::RollbackFailed | Self::ReadinessLost | Self::DrillFailed => {
+                NoticeOutcome::Failure
+            }
             Self::ApprovalWanted | Self::BreakGlass | Self::NeedsAttention => NoticeOutcome::Attention,
         }
     }
@@ -132,6 +146,11 @@ impl NoticeKind {
     /// Whether it only announces what another notice tells the end of.
     pub const fn announces(self) -> bool {
         matches!(self, Self::DeploymentStarted | Self::RollbackStarted)
+    }
+
+    /// Whether only a channel whose `on:` names it is told: that all is as it should be, week after week.
+    pub const fn is_routine(self) -> bool {
+        matches!(self, Self::DrillCompleted)
     }
 }
 

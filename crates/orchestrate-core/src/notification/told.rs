@@ -7,6 +7,7 @@ use crate::approval::ApprovalRequest;
 use crate::database::EnvironmentRecord;
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_rollback::Readiness;
+use crate::drill::{Drill, DrillStatus};
 use crate::error::{Error, Result};
 use crate::evidence::Consequence;
 use crate::name::{EnvironmentName, Version};
@@ -22,6 +23,8 @@ pub(crate) enum Told {
         first: bool,
     },
     Rollback(Box<RollbackEvent>),
+    /// A rehearsal of one.
+    Drill(Box<Drill>),
     /// Whether a rollback would work.
     Readiness(Box<Readiness>),
     /// A deployment that waits for somebody's word.
@@ -71,6 +74,7 @@ impl Told {
                 format!("{kind}-d{}", deployment.id)
             }
             Self::Rollback(event) => format!("{kind}-r{}", event.id),
+            Self::Drill(drill) => format!("{kind}-drill{}", drill.id),
             Self::Readiness(_) => kind.to_string(),
             Self::Approval(request) => format!("{kind}-a{}", request.id),
             Self::Override(about) => format!("{kind}-{}", about.subject),
@@ -87,6 +91,7 @@ impl Told {
             Self::Rollback(event) => Some(format!("rollback-{}", event.id)),
             Self::Approval(request) => Some(format!("approval-{}", request.id)),
             Self::Override(about) => Some(about.subject.clone()),
+            Self::Drill(drill) => Some(format!("drill-{}", drill.id)),
             Self::Readiness(_) | Self::Hold { .. } => None,
         }
     }
@@ -114,6 +119,12 @@ impl Told {
                     value
                 })
             }
+            Self::Drill(drill) => serde_json::to_value(drill).map(|mut value| {
+                value["text"] = drill_text(&service, drill).into();
+                value["service"] = service.into();
+                value["url"] = url.into();
+                value
+            }),
             Self::Readiness(readiness) => {
                 let text = readiness_text(&service, &environment.environment.name, readiness);
                 about(readiness, text, environment)
@@ -187,6 +198,22 @@ fn rollback_text(kind: NoticeKind, service: &str, event: &RollbackEvent) -> Stri
             format!(
                 "{service} in {environment} was rolled back from {from_version} to {target_version} by {actor}{why}"
             )
+        }
+    }
+}
+
+fn drill_text(service: &str, drill: &Drill) -> String {
+    let Drill { environment, live_version, target_version, actor, path, .. } = drill;
+    let why = drill.error_message.as_deref().unwrap_or("no reason is known");
+    let what = format!("{service} in {environment}: the drill of a rollback to {target_version} by {actor}");
+    match drill.status {
+        DrillStatus::Completed => {
+            let took = drill.duration_ms.map_or_else(String::new, |ms| format!(" in {ms} ms"));
+            format!("{what} went well{took} ({path}); {live_version} is live, as before")
+        }
+        DrillStatus::NeedsAttention => format!("{what} needs attention: {why}"),
+        DrillStatus::Failed | DrillStatus::GivenUp | DrillStatus::InProgress => {
+            format!("{what} failed, users are served by {live_version}, as before: {why}")
         }
     }
 }

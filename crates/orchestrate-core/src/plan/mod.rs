@@ -3,6 +3,7 @@
 pub mod brakes;
 pub mod canary;
 pub mod deploy;
+pub mod drill;
 mod hooks;
 pub mod previous;
 pub mod retention;
@@ -31,6 +32,8 @@ pub enum OperationKind {
     /// Takes a release that is being rolled out on, to its next share or to all of the traffic.
     Promote,
     Rollback,
+    /// Rehearses a rollback, and ends where it began.
+    Drill,
     /// Takes an environment down (`env stop`).
     Stop,
 }
@@ -41,12 +44,13 @@ impl OperationKind {
             Self::Deploy => "deploy",
             Self::Promote => "promote",
             Self::Rollback => "rollback",
+            Self::Drill => "drill",
             Self::Stop => "stop",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Deploy, Self::Promote, Self::Rollback, Self::Stop]
+        [Self::Deploy, Self::Promote, Self::Rollback, Self::Drill, Self::Stop]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }
@@ -191,6 +195,29 @@ impl Plan {
     pub fn is_warm(&self) -> bool {
         let first = self.steps.iter().find(|step| !matches!(step, Step::Hook(..)));
         matches!(first, Some(Step::SwitchTraffic(_)))
+    }
+
+    /// Where traffic has to be again if the operation comes to nothing after it moved; none where it is finished then.
+    pub(crate) const fn returns_to(&self) -> Option<&Place> {
+        match self.kind {
+            OperationKind::Drill => self.from.as_ref(),
+            OperationKind::Deploy
+            | OperationKind::Promote
+            | OperationKind::Rollback
+            | OperationKind::Stop => None,
+        }
+    }
+
+    /// What a record calls the time that a step took.
+    pub(crate) fn phase(&self, step: &Step) -> &'static str {
+        let back = self.returns_to() == Some(step.place());
+        match (self.kind, step) {
+            (OperationKind::Drill, Step::SwitchTraffic(_)) if back => "switch_back",
+            (OperationKind::Drill, Step::SwitchTraffic(_)) => "switch_there",
+            (OperationKind::Drill, Step::ProveLive(_)) if back => "prove_back",
+            (OperationKind::Drill, Step::ProveLive(_)) => "prove_there",
+            _ => step.name(),
+        }
     }
 
     /// Takes everything of an environment down, in the order given.

@@ -408,7 +408,7 @@ fn after(situation: &Situation, left: Option<&Place>, terms: &Terms) -> Afterwar
 }
 
 /// Whether the router sees as many ready instances of each routed process type as the release wants.
-fn ready(
+pub(super) fn ready(
     situation: &Situation,
     place: Option<&Place>,
     release: &Release,

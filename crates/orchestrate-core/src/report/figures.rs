@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::dora::Dora;
 use super::spread::Spread;
-use super::{DAY_MS, DeploymentFact, Facts, Period, RollbackFact};
+use super::{DAY_MS, DeploymentFact, DrillFact, Facts, Period, RollbackFact};
 use crate::deployment::DeploymentStatus;
+use crate::drill::DrillStatus;
 use crate::rollback_event::{RollbackPath, RollbackStatus};
 use crate::time::Timestamp;
 
@@ -16,6 +17,7 @@ use crate::time::Timestamp;
 pub struct Figures {
     pub deployments: Deployments,
     pub rollbacks: Rollbacks,
+    pub drills: Drills,
     pub dora: Dora,
     /// One for each day in UTC, the first and the last of which may be cut short.
     pub days: Vec<Day>,
@@ -59,6 +61,20 @@ pub struct Rollbacks {
     pub time_to_restore: Option<Spread>,
 }
 
+/// Rehearsals. They count for nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Drills {
+    pub total: usize,
+    pub completed: usize,
+    pub failed: usize,
+    pub given_up: usize,
+    pub needs_attention: usize,
+    /// Completed ones of those that came to a verdict, from 0 to 1. None if none did.
+    pub success_rate: Option<f64>,
+    /// How long completed ones took, the way back included.
+    pub by_path: BTreeMap<&'static str, Spread>,
+}
+
 /// Why rollbacks were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
@@ -94,6 +110,7 @@ impl Figures {
             days: days(period, &deployments, &rollbacks),
             deployments: Deployments::of(&deployments),
             rollbacks: Rollbacks::of(&rollbacks),
+            drills: Drills::of(period, facts),
             dora: Dora::of(period, &matter),
         }
     }
@@ -149,6 +166,30 @@ impl Rollbacks {
     }
 }
 
+impl Drills {
+    fn of(period: Period, facts: &[Facts]) -> Self {
+        let begun = facts.iter().flat_map(|facts| &facts.drills);
+        let begun: Vec<&DrillFact> = begun.filter(|fact| period.contains(fact.started_at)).collect();
+        let with = |status| begun.iter().filter(|fact| fact.status == status).count();
+        let [completed, failed, needs_attention] =
+            [DrillStatus::Completed, DrillStatus::Failed, DrillStatus::NeedsAttention].map(with);
+        let done = begun.iter().filter(|fact| fact.status == DrillStatus::Completed);
+        let mut times: BTreeMap<&'static str, Vec<u64>> = BTreeMap::new();
+        for (fact, ms) in done.filter_map(|fact| Some((fact, fact.duration_ms?))) {
+            times.entry(fact.path.as_str()).or_default().push(ms);
+        }
+        Self {
+            total: begun.len(),
+            completed,
+            failed,
+            given_up: with(DrillStatus::GivenUp),
+            needs_attention,
+            success_rate: share(completed, completed + failed + needs_attention),
+            by_path: spreads(times),
+        }
+    }
+}
+
 fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
@@ -180,6 +221,10 @@ fn by_path(done: &[&RollbackFact]) -> BTreeMap<&'static str, Spread> {
             times.entry(fact.path.as_str()).or_default().push(end.millis_since(fact.started_at));
         }
     }
+    spreads(times)
+}
+
+fn spreads(times: BTreeMap<&'static str, Vec<u64>>) -> BTreeMap<&'static str, Spread> {
     times.into_iter().filter_map(|(path, times)| Some((path, Spread::of(times)?))).collect()
 }
 

@@ -43,7 +43,7 @@ fn rolled_back(minutes: i64, millis: i64) -> RollbackFact {
 fn facts(deployments: Vec<DeploymentFact>, rollbacks: Vec<RollbackFact>) -> Facts {
     let first = deployments.first().map(|fact| fact.started_at);
     let environment = EnvironmentName::new("production").unwrap();
-    Facts { environment, kind: EnvironmentType::Production, first, deployments, rollbacks }
+    Facts { environment, kind: EnvironmentType::Production, first, deployments, rollbacks, drills: vec![] }
 }
 
 fn figures(facts: Facts) -> Figures {
@@ -153,4 +153,29 @@ fn the_total_takes_the_figures_of_dora_from_production_only() {
     let report = Report::of(ten_days(), &[production, staging]);
     assert_eq!((report.total.deployments.total, report.total.dora.deployments), (3, 1));
     assert_eq!(report.environments[1].figures.dora.deployments, 2);
+}
+
+#[test]
+fn drills_are_counted_apart_and_change_no_other_figure() {
+    let drilled = |status, ms| DrillFact {
+        path: RollbackPath::Warm,
+        status,
+        started_at: at(30),
+        duration_ms: Some(ms),
+    };
+    let without = facts(vec![deployed(5)], vec![rolled_back(20, 100)]);
+    let mut with = without.clone();
+    with.drills = vec![
+        drilled(DrillStatus::Completed, 20),
+        drilled(DrillStatus::Completed, 40),
+        drilled(DrillStatus::Completed, 30),
+        drilled(DrillStatus::Failed, 9_000),
+        DrillFact { started_at: at(-5), ..drilled(DrillStatus::Failed, 1) },
+    ];
+    let (before, figures) = (figures(without), figures(with));
+    let drills = figures.drills;
+    assert_eq!((drills.total, drills.completed, drills.failed), (4, 3, 1));
+    assert_eq!((drills.success_rate, drills.by_path["warm"].p50_ms), (Some(0.75), 30));
+    assert_eq!((figures.dora, figures.rollbacks, figures.days), (before.dora, before.rollbacks, before.days));
+    assert_eq!(before.drills, Drills::default());
 }

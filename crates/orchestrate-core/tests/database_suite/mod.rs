@@ -1,6 +1,7 @@
 //! What the state does, the same on every backend: functions over a fresh database, run by `sqlite.rs` and `postgres.rs`.
 
 mod audit_chain;
+mod drills;
 mod history;
 mod outbox;
 mod policies;
@@ -30,6 +31,7 @@ pub use audit_chain::{
     any_tampering_with_the_trail_is_found, many_that_write_at_once_make_one_chain,
     what_is_older_than_the_chain_comes_into_it,
 };
+pub use drills::{a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn};
 pub use history::{a_whole_life, deployments_and_releases, operations_and_journals, slots};
 pub use outbox::{
     a_late_word_changes_nothing, a_thread_is_known_by_what_its_first_notice_is_called,
@@ -74,7 +76,8 @@ macro_rules! run_suite {
             one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again,
             a_deployment_waits_until_somebody_else_approves_it, what_was_rejected_stays_so_and_what_expired_is_asked_anew,
             two_approvals_in_the_same_instant_are_two, in_a_freeze_nothing_new_comes_and_a_rollback_says_why,
-            a_rollback_goes_as_far_and_as_often_as_was_agreed, a_token_is_kept_as_a_digest_and_ends);
+            a_rollback_goes_as_far_and_as_often_as_was_agreed, a_token_is_kept_as_a_digest_and_ends,
+            a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]

@@ -43,7 +43,7 @@ impl Drop for Post {
     }
 }
 
-fn daemon(db: Database, world: &World) -> Arc<Daemon> {
+pub(crate) fn daemon(db: Database, world: &World) -> Arc<Daemon> {
     let options = DaemonOptions {
         socket: "unused".into(),
         wake: "unused".into(),

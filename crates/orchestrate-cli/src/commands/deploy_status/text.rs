@@ -3,6 +3,7 @@
 use orchestrate_core::approval::ApprovalStatus;
 use orchestrate_core::database::{Site, SiteRecord};
 use orchestrate_core::deployment_rollback::Readiness;
+use orchestrate_core::drill::Drill;
 use orchestrate_core::evidence::{Evidence, Finding};
 use orchestrate_core::hooks::HookStatus;
 use orchestrate_core::rollout::Rollout;
@@ -10,7 +11,7 @@ use orchestrate_core::rollout::Rollout;
 use super::policies::Waiting;
 use super::{Latest, LiveStatus, OperationStatus, Status, Traffic};
 use crate::commands::deploy_promote::standing;
-use crate::commands::{deploy_history, evidence};
+use crate::commands::{deploy_drill, deploy_history, evidence};
 use crate::printer::{Printer, harmless, moment, took};
 
 pub(super) fn text(printer: &Printer, status: &Status) -> String {
@@ -34,6 +35,7 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
         printer.noted(&format!("frozen until {}: {}", frozen.until_there, harmless(&frozen.name)))
     }));
     lines.extend(status.approvals.iter().map(|one| waiting_line(printer, one)));
+    lines.extend(status.drill.as_ref().map(|drill| drill_line(printer, drill)));
     for hold in &status.holds {
         let (version, since, reason) = (&hold.version, moment(hold.since), harmless(&hold.reason));
         lines.push(format!("held: {version} since {since} UTC: {reason}"));
@@ -133,6 +135,14 @@ fn rollout_line(rollout: &Rollout, traffic: &[Traffic]) -> String {
         addresses => format!("; ask it alone at {}", addresses.join(" ")),
     };
     format!("rollout: {}{asked}", standing(rollout))
+}
+
+fn drill_line(printer: &Printer, drill: &Drill) -> String {
+    let Drill { id, target_version, path, started_at, trigger, .. } = drill;
+    let status = deploy_drill::status(printer, drill.status);
+    let (at, error) = (moment(*started_at), because(drill.error_message.as_deref()));
+    let took = drill.duration_ms.map_or_else(String::new, |ms| format!(" in {}", took(ms)));
+    format!("latest drill: {id} to {target_version} ({path}, {trigger}) at {at} UTC, {status}{took}{error}")
 }
 
 fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {

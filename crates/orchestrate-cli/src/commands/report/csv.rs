@@ -35,6 +35,12 @@ struct Row {
     lead_time_p50_ms: Option<u64>,
     change_failure_rate: Option<f64>,
     recovery_time_p50_ms: Option<u64>,
+    drills: usize,
+    drills_completed: usize,
+    drills_failed: usize,
+    drill_success_rate: Option<f64>,
+    drill_warm_p50_ms: Option<u64>,
+    drill_cold_p50_ms: Option<u64>,
 }
 
 pub fn of(report: &Report) -> Result<String> {
@@ -53,7 +59,7 @@ fn unwritten(error: impl std::fmt::Display) -> Error {
 }
 
 fn row(report: &Report, environment: String, kind: String, figures: &Figures) -> Row {
-    let Figures { deployments, rollbacks, dora, .. } = figures;
+    let Figures { deployments, rollbacks, drills, dora, .. } = figures;
     let (warm, cold) = (rollbacks.by_path.get("warm"), rollbacks.by_path.get("cold"));
     let p50 = |spread: Option<Spread>| spread.map(|spread| spread.p50_ms);
     Row {
@@ -86,5 +92,11 @@ fn row(report: &Report, environment: String, kind: String, figures: &Figures) ->
         lead_time_p50_ms: p50(dora.lead_time),
         change_failure_rate: dora.change_failure_rate,
         recovery_time_p50_ms: p50(dora.recovery_time),
+        drills: drills.total,
+        drills_completed: drills.completed,
+        drills_failed: drills.failed,
+        drill_success_rate: drills.success_rate,
+        drill_warm_p50_ms: p50(drills.by_path.get("warm").copied()),
+        drill_cold_p50_ms: p50(drills.by_path.get("cold").copied()),
     }
 }

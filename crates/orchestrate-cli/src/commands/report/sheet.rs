@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orchestrate_core::report::{Deployments, Dora, Figures, Reason, Rollbacks, Spread};
+use orchestrate_core::report::{Deployments, Dora, Drills, Figures, Reason, Rollbacks, Spread};
 
 use crate::printer::{harmless, took};
 
@@ -24,11 +24,15 @@ pub struct Line {
 }
 
 pub fn sections(figures: &Figures) -> Vec<Section> {
-    vec![
+    let mut sections = vec![
         Section { title: "Deployments", lines: deployments(&figures.deployments) },
         Section { title: "Rollbacks", lines: rollbacks(&figures.rollbacks) },
-        Section { title: "DORA", lines: dora(&figures.dora) },
-    ]
+    ];
+    if figures.drills.total > 0 {
+        sections.push(Section { title: "Drills", lines: drills(&figures.drills) });
+    }
+    sections.push(Section { title: "DORA", lines: dora(&figures.dora) });
+    sections
 }
 
 fn line(name: &str, value: impl Into<String>, note: impl Into<String>) -> Line {
@@ -73,6 +77,22 @@ fn rollbacks(counts: &Rollbacks) -> Vec<Line> {
     lines.push(line("by type", "", named(&counts.by_type)));
     lines.push(line("by trigger", "", named(&counts.by_trigger)));
     lines.push(line("by reason", "", reasons(&counts.by_reason)));
+    lines
+}
+
+fn drills(counts: &Drills) -> Vec<Line> {
+    let ways = [
+        ("completed", counts.completed),
+        ("failed", counts.failed),
+        ("given up", counts.given_up),
+        ("need attention", counts.needs_attention),
+    ];
+    let mut lines = vec![
+        line("began", counts.total.to_string(), listed(ways)),
+        line("succeeded", percent(counts.success_rate), "of those that came to a verdict"),
+    ];
+    let took = counts.by_path.iter();
+    lines.extend(took.map(|(path, spread)| spread_line(&format!("took, {path}"), Some(*spread))));
     lines
 }
 

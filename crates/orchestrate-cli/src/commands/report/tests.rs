@@ -1,9 +1,10 @@
 use std::str::FromStr as _;
 
 use orchestrate_core::deployment::DeploymentStatus;
+use orchestrate_core::drill::DrillStatus;
 use orchestrate_core::environment::EnvironmentType;
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::report::{DeploymentFact, Facts, RollbackFact};
+use orchestrate_core::report::{DeploymentFact, DrillFact, Facts, RollbackFact};
 use orchestrate_core::rollback_event::{RollbackPath, RollbackStatus, RollbackType, Trigger};
 
 use super::*;
@@ -43,15 +44,18 @@ fn report() -> Report {
         first: Some(at("2026-01-01T00:00:00Z")),
         deployments,
         rollbacks,
+        drills: vec![],
     };
     let period = Period { since: at("2026-11-01T00:00:00Z"), until: at("2026-11-11T00:00:00Z") };
-    Report::of(
-        period,
-        &[
-            facts("production", EnvironmentType::Production, vec![deployment], vec![rollback]),
-            facts("quiet", EnvironmentType::Staging, vec![], vec![]),
-        ],
-    )
+    let drill = DrillFact {
+        path: RollbackPath::Warm,
+        status: DrillStatus::Completed,
+        started_at: at("2026-11-03T10:00:00Z"),
+        duration_ms: Some(21),
+    };
+    let mut production = facts("production", EnvironmentType::Production, vec![deployment], vec![rollback]);
+    production.drills.push(drill);
+    Report::of(period, &[production, facts("quiet", EnvironmentType::Staging, vec![], vec![])])
 }
 
 fn printer() -> Printer {

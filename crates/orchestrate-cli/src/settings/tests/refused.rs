@@ -66,6 +66,16 @@ fn values() -> Vec<(&'static str, String)> {
         ("a bad url", with("url: shop.example")),
         ("a bad day", with("windows: [{ days: [monday], from: \"09:00\", to: \"10:00\" }]")),
         ("a bad time of day", with("windows: [{ from: \"25:00\", to: \"10:00\" }]")),
+        ("a schedule that is none", with("drill: { schedule: \"0 25 * * SUN\" }")),
+        ("a schedule of words", with("drill: { schedule: every sunday at four }")),
+        ("a schedule with seconds", with("drill: { schedule: \"0 0 4 * * SUN\" }")),
+        ("a day that never comes", with("drill: { schedule: \"0 4 30 2 *\" }")),
+        ("a time zone that is none", with("drill: { schedule: \"0 4 * * SUN\", time_zone: Europe/Berlim }")),
+        ("a time zone of nothing", with("drill: { time_zone: Europe/Berlin }")),
+        (
+            "drills in production by themselves",
+            with("type: production\ndrill: { schedule: \"0 4 * * SUN\" }"),
+        ),
         ("a hook that does not exist", with("hooks: { predeploy: { command: [./migrate] } }")),
         (
             "a hook that may not be ignored",

@@ -38,6 +38,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("rollback"), keys::ROLLBACK),
         (of("checks/items"), keys::CHECK),
         (of("windows/items"), keys::WINDOW),
+        (of("drill"), keys::DRILL),
         (of("freezes/items"), keys::FREEZE),
         (of("approval"), keys::APPROVAL),
         (of("hooks"), keys::HOOKS),

@@ -197,4 +197,8 @@ sweep! {
     a_rollback_of_a_promoted_canary: Scene::Plain(Way::Canary, Act::Rollback),
     an_undo_of_a_canarys_rollback: Scene::Plain(Way::Canary, Act::Undo),
     a_promoted_canary_that_goes_back_by_itself: Scene::Plain(Way::Canary, Act::Automatic),
+    a_drill_there_and_back: Scene::Plain(Way::Warm, Act::Drill),
+    a_drill_beside_what_is_live: Scene::Plain(Way::Cold, Act::Drill),
+    a_drill_beside_what_was_rolled_out: Scene::Plain(Way::Rolling, Act::Drill),
+    a_drill_after_a_promoted_canary: Scene::Plain(Way::Canary, Act::Drill),
 }

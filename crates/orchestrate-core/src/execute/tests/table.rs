@@ -27,6 +27,8 @@ pub(super) enum Act {
     Undo,
     /// The rollback that nobody asked for.
     Automatic,
+    /// There and back.
+    Drill,
 }
 
 impl Way {
@@ -55,7 +57,7 @@ impl Way {
 }
 
 impl Act {
-    const ALL: [Self; 4] = [Self::Deploy, Self::Rollback, Self::Undo, Self::Automatic];
+    const ALL: [Self; 5] = [Self::Deploy, Self::Rollback, Self::Undo, Self::Automatic, Self::Drill];
 
     /// What has to have happened before it.
     pub async fn prepare(self, stage: &Stage, way: Way) {
@@ -78,6 +80,9 @@ impl Act {
 fn scenes(way: Way, act: Act) -> Vec<Scene> {
     let plain = Scene::Plain(way, act);
     match (way, act) {
+        // There is no place beside what is live, so a drill is refused.
+        (Way::Recreate, Act::Drill) => vec![],
+        (Way::Warm | Way::Cold | Way::Rolling | Way::Canary, Act::Drill) => vec![plain],
         (Way::Warm, Act::Deploy) => vec![Scene::FirstDeploy, Scene::Deploy, Scene::HookedDeploy],
         (Way::Warm, Act::Rollback) => {
             vec![Scene::WarmRollback, Scene::SickRollback, Scene::SickLive, Scene::HookedRollback]
