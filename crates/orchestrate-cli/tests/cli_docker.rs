@@ -226,3 +226,32 @@ fn without_an_engine_a_deployment_is_refused_and_everything_else_works() {
     assert!(status.is_object());
     harbour.scene.typed("deploy history --env production").ends(1).says("ORC-0101");
 }
+
+/// Warm there and back; then cold, in containers beside those that serve.
+#[test]
+fn a_drill_leaves_the_containers_as_they_were() {
+    let mut harbour = Harbour::new("drilled");
+    harbour.scene.configure(|production| production["drill"] = json!({ "production": true }));
+    for version in ["1.0.0", "1.1.0"] {
+        harbour.build(version, "");
+        harbour.deploy(version).ok();
+    }
+    let load = Load::start(harbour.scene.address, "/version", 4);
+    let mut before = harbour.containers();
+    let warm = harbour.scene.json("deploy drill --env production").ok().json();
+    let mut after = harbour.containers();
+    before.sort();
+    after.sort();
+    assert_eq!((&warm["path"], after), (&json!("warm"), before));
+    harbour.scene.configure(|production| production["strategy"]["warm_for"] = json!("0s"));
+    harbour.build("1.2.0", "");
+    harbour.deploy("1.2.0").ok();
+    harbour.await_alone(2);
+    let serving = harbour.containers();
+    let cold = harbour.scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&cold["path"], &cold["target_version"]), (&json!("cold"), &json!("1.1.0")));
+    assert_eq!(harbour.containers(), serving);
+    let report = load.end();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(harbour.scene.answers(), "1.2.0");
+}

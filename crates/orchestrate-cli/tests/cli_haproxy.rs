@@ -180,3 +180,22 @@ fn what_is_missing_is_said_before_anything_is_done() {
     scene.deploy("1.0.0").ends(1).says("ORC-0521").says("systemctl status haproxy");
     scene.typed(line).ends(1).prints("HAProxy does not listen on");
 }
+
+#[test]
+fn a_drill_goes_there_and_back_behind_it_and_no_request_is_lost() {
+    let mut scene = Scene::new();
+    scene.configure(|production| production["drill"] = json!({ "production": true }));
+    let _haproxy = Haproxy::before(&mut scene, true);
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    let load = Load::start(scene.address, "/version", 4);
+    for _ in 0..3 {
+        let drill = scene.json("deploy drill --env production").ok().json();
+        assert_eq!((&drill["path"], &drill["status"]), (&json!("warm"), &json!("completed")));
+        load.await_more(20);
+    }
+    let report = load.end();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(scene.answers(), "1.1.0");
+    assert_eq!(shares(&scene.status()), is(&[("1.0.0", 0, 2), ("1.1.0", 100, 2)]));
+}

@@ -58,6 +58,16 @@ fn going_forth_again_survives_whatever_happens_at_an_effect() {
 }
 
 #[test]
+fn a_drill_there_and_back_survives_whatever_happens_at_an_effect() {
+    sweep(Deed::WarmDrill);
+}
+
+#[test]
+fn a_drill_beside_what_is_live_survives_whatever_happens_at_an_effect() {
+    sweep(Deed::ColdDrill);
+}
+
+#[test]
 fn a_command_that_falls_asleep_before_an_effect_has_none_once_others_went_on() {
     failpoints::zombie::fall_asleep_everywhere();
 }

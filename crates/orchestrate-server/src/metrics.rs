@@ -71,6 +71,7 @@ struct Metrics {
     ready: Gauges,
     estimated: Gauges,
     lost: Gauges,
+    drill_failed: Gauges,
     operations: Gauges,
     deployments: Gauges,
     rollbacks: Counters,
@@ -95,6 +96,8 @@ async fn gathered(daemon: &Daemon) -> Result<String> {
         let labels = || vec![("environment", seen.environment.to_string())];
         set(&metrics.ready, labels(), f64::from(u8::from(seen.readiness.ready)));
         set(&metrics.lost, labels(), f64::from(u8::from(seen.lost)));
+        let failed = !seen.readiness.problems.is_empty();
+        set(&metrics.drill_failed, labels(), f64::from(u8::from(failed)));
         if let Some(ms) = seen.readiness.estimated_ms {
             set(&metrics.estimated, labels(), ms as f64 / 1_000.0);
         }
@@ -182,6 +185,11 @@ impl Metrics {
             "rollback_readiness_lost",
             "1 if a rollback would not work although there is a release to go back to.",
             self.lost,
+        );
+        registry.register(
+            "rollback_drill_failed",
+            "1 if the last rehearsal of a rollback failed.",
+            self.drill_failed,
         );
         registry.register(
             "rollback_estimated_seconds",

@@ -13,6 +13,8 @@ pub enum Deed {
     WarmRollback,
     ColdRollback,
     Undo,
+    WarmDrill,
+    ColdDrill,
 }
 
 /// The versions that are live before a deed, and after it.
@@ -23,15 +25,16 @@ pub struct Way {
 }
 
 const BACK: [&str; 5] = ["deploy", "rollback", "--env", "production", "--force"];
+const THERE_AND_BACK: [&str; 4] = ["deploy", "drill", "--env", "production"];
 const FORTH: [&str; 5] = ["deploy", "rollback", "--env", "production", "--undo"];
 
 impl Deed {
     pub fn strategy(self) -> Value {
         match self {
-            Self::BlueGreen | Self::WarmRollback | Self::Undo => {
+            Self::BlueGreen | Self::WarmRollback | Self::Undo | Self::WarmDrill => {
                 json!({ "type": "blue_green", "warm_for": "15m" })
             }
-            Self::ColdRollback => json!({ "type": "blue_green", "warm_for": "0s" }),
+            Self::ColdRollback | Self::ColdDrill => json!({ "type": "blue_green", "warm_for": "0s" }),
             Self::Rolling => json!({ "type": "rolling", "batch": 1 }),
             Self::Canary => {
                 json!({ "type": "canary", "steps": [50], "wait": "50ms", "warm_for": "15m" })
@@ -49,6 +52,15 @@ impl Deed {
                 stage.deploys(&newest);
                 Way { from: newest, to: live }
             }
+            Self::WarmDrill | Self::ColdDrill => {
+                if live == "1.0.0" {
+                    let newest = stage.next_version();
+                    stage.deploys(&newest);
+                }
+                let slots = if self == Self::WarmDrill { 2 } else { 1 };
+                stage.awaits_slots(slots);
+                Way { from: stage.live(), to: stage.live() }
+            }
             Self::Undo => {
                 let newest = stage.next_version();
                 stage.deploys(&newest);
@@ -64,6 +76,7 @@ impl Deed {
             Self::BlueGreen | Self::Rolling | Self::Canary => stage.scene.deploy_args(&way.to),
             Self::WarmRollback | Self::ColdRollback => BACK.to_vec(),
             Self::Undo => FORTH.to_vec(),
+            Self::WarmDrill | Self::ColdDrill => THERE_AND_BACK.to_vec(),
         };
         words.into_iter().map(str::to_owned).collect()
     }

@@ -25,7 +25,10 @@ impl Stage {
     pub fn new(deed: Deed) -> Self {
         let mut scene = Scene::new();
         let panel = Panel::new(&mut scene);
-        scene.configure(|settings| settings["strategy"] = deed.strategy());
+        scene.configure(|settings| {
+            settings["strategy"] = deed.strategy();
+            settings["drill"] = serde_json::json!({ "production": true });
+        });
         scene.deploy("1.0.0").ok();
         let load = Load::at_pace(scene.address, USERS, PAUSE);
         Self { scene, panel, load, versions: 0 }
@@ -45,6 +48,12 @@ impl Stage {
     pub fn deploys(&self, version: &str) {
         self.scene.deploy(version).ok();
         assert_eq!(self.settled(), version);
+    }
+
+    /// Returns once so many releases have a place.
+    pub fn awaits_slots(&self, count: usize) {
+        let taken = || self.scene.status()["traffic"].as_array().unwrap().len();
+        until("the slots are as they shall be", || (taken() == count).then_some(()));
     }
 
     /// What is live once everything has ended, without anybody's help but that of whoever starts the daemon at boot.
@@ -71,6 +80,9 @@ impl Stage {
         assert!(ran.code != 0 || live == way.to, "it was said to be done, and {live} is live: {ran:?}");
         self.scene.run(&["env", "check", "production"]).ok();
         self.history_has_ended();
+        if way.from == way.to {
+            self.nothing_counts();
+        }
         self.load.await_answers(USERS as usize);
         let lost: Vec<_> = self.load.take().into_iter().filter(|seen| seen.answer.is_err()).collect();
         let excused = if proxy_died { USERS as usize } else { 0 };
@@ -83,6 +95,14 @@ impl Stage {
         self.load.await_answers(USERS as usize);
         let version = |seen: &Seen| seen.version().unwrap_or_else(|| panic!("lost: {seen:?}")).to_owned();
         self.load.take().iter().map(version).collect()
+    }
+
+    /// A drill is no rollback, and holds nothing.
+    #[track_caller]
+    fn nothing_counts(&self) {
+        let rollbacks = self.scene.run(&["deploy", "rollbacks", "--env", "production", "--format", "json"]);
+        assert_eq!(rollbacks.ok().json(), serde_json::json!([]));
+        assert_eq!(self.scene.status()["holds"], serde_json::json!([]));
     }
 
     #[track_caller]

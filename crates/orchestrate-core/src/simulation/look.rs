@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Scene;
 use crate::deployment::DeploymentStatus;
+use crate::drill::DrillStatus;
 use crate::execute::tests::check_instances;
 use crate::rollback_event::RollbackStatus;
 
@@ -34,6 +35,10 @@ pub(super) async fn look(scene: &Scene) {
     for event in &events {
         assert!(matches!(event.status, RollbackStatus::Completed | RollbackStatus::Failed), "{event:?}");
     }
+    let drills = db.list_drills(environment, 1000).await.unwrap();
+    for drill in &drills {
+        assert!(!matches!(drill.status, DrillStatus::InProgress | DrillStatus::NeedsAttention), "{drill:?}");
+    }
     let went_live = deployments
         .iter()
         .any(|one| matches!(one.status, DeploymentStatus::Completed | DeploymentStatus::RolledBack));
@@ -43,7 +48,7 @@ pub(super) async fn look(scene: &Scene) {
         assert_eq!(recorded.status, RollbackStatus::Completed, "a person was told: {claim:?}");
         assert_eq!(recorded.target_version, claim.target_version);
     }
-    audited(scene, deployments.len() + events.len()).await;
+    audited(scene, deployments.len() + events.len() + drills.len()).await;
 }
 
 /// Every operation has its record.

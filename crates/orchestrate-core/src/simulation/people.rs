@@ -1,8 +1,10 @@
 //! What people type, one command after another, knowing nothing of one another.
 
 use super::{Program, Scene};
+use crate::deployment_drill::{DeploymentDrill, DrillRequest};
 use crate::deployment_executor::{DeployRequest, DeploymentExecutor};
 use crate::deployment_rollback::{Asking, DeploymentRollback, RollbackRequest};
+use crate::drill::DrillTrigger;
 use crate::error::{Error, ErrorKind};
 use crate::execute::Limits;
 use crate::name::Version;
@@ -16,6 +18,7 @@ pub(super) enum Command {
     Back { force: bool },
     BackTo(Version),
     Undo,
+    Drill,
     Promote { all: bool },
     Pause,
     Resume,
@@ -27,7 +30,7 @@ impl Command {
     /// Something that a person might type now.
     pub fn draw(scene: &mut Scene) -> Self {
         let known = |scene: &Scene| v(&format!("1.{}", scene.fate.below(scene.versions.max(1))));
-        match scene.fate.below(20) {
+        match scene.fate.below(23) {
             0..7 => Self::Deploy(scene.next_version()),
             7 => Self::Deploy(known(scene)),
             8 => Self::Stage(scene.next_version()),
@@ -39,6 +42,7 @@ impl Command {
             16 => Self::Pause,
             17 => Self::Resume,
             18 => Self::Hold(known(scene)),
+            19..22 => Self::Drill,
             _ => Self::Unhold(known(scene)),
         }
     }
@@ -68,6 +72,13 @@ impl Command {
             Self::Deploy(_) | Self::Stage(_) => {
                 let deployed = executor.deploy(&to_deploy).await?;
                 return Ok(super::brief(&deployed.outcome));
+            }
+            Self::Drill => {
+                let (actor, reason, limits) = ("ada".to_owned(), None, Limits::default());
+                let request =
+                    DrillRequest { environment, actor, reason, trigger: DrillTrigger::Manual, limits };
+                let drilled = DeploymentDrill::new(db.clone(), ports.clone()).drill(&request).await?;
+                return Ok(super::brief(&drilled.drill));
             }
             Self::Promote { all } => {
                 let promotion = crate::deployment_executor::Promotion {
