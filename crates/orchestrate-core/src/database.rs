@@ -31,6 +31,7 @@ pub(crate) mod slots;
 mod sql;
 mod sqlite;
 mod tally;
+mod traces;
 mod url;
 
 pub use audit::{AuditFinding, AuditRecord, Verified};
@@ -48,6 +49,7 @@ pub use refusals::Asked;
 pub use secrets::{Resealed, SecretRecord};
 pub use sites::{Adopted, Site, SiteRecord};
 pub use tally::{DeploymentCount, RollbackCount};
+pub use traces::{TraceCount, TraceState};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use row::Cause;

@@ -95,6 +95,13 @@ pub trait Notifier: Send + Sync {
     ) -> Result<Option<Receipt>, DeliveryError>;
 }
 
+/// Takes the traces of operations that have ended. What it takes twice is the same.
+#[async_trait]
+pub trait Tracer: Send + Sync {
+    /// Makes one attempt.
+    async fn export(&self, trace: &crate::trace::Trace) -> Result<(), DeliveryError>;
+}
+
 /// Time, as an argument.
 #[async_trait]
 pub trait Clock: Send + Sync {
@@ -123,7 +130,7 @@ pub struct Notice {
     pub thread: Option<Receipt>,
 }
 
-/// Why a notice was not accepted.
+/// Why a notice or a trace was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryError {
     pub message: String,
@@ -148,6 +155,10 @@ pub trait Host: Send + Sync {
     fn runs(&self, holder: &crate::database::Holder) -> Option<bool>;
     /// The home of this program, where several share a database; environments of one home are left alone by the others.
     fn site(&self) -> Option<crate::database::Site> {
+        None
+    }
+    /// The span that this program works for, if whoever started it is traced.
+    fn traceparent(&self) -> Option<crate::trace::Traceparent> {
         None
     }
 }
