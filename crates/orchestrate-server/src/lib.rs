@@ -14,9 +14,11 @@ mod rollouts;
 mod routes;
 mod socket;
 mod tasks;
+mod traces;
 mod verdicts;
 
 pub use socket::{SocketPath, connect};
+pub use traces::Traces;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub struct DaemonOptions {
     pub version: &'static str,
     /// Where Prometheus finds the metrics; nowhere without it.
     pub metrics: Option<std::net::SocketAddr>,
+    /// Where operations are told as traces.
+    pub traces: Traces,
 }
 
 /// Why the daemon ends.
@@ -69,6 +73,7 @@ pub(crate) struct Daemon {
     /// Rung when something may have to be done at once.
     pub bell: Bell,
     pub verdicts: verdicts::Verdicts,
+    pub telling: traces::Telling,
     pub farewell: watch::Sender<Option<Farewell>>,
 }
 
@@ -85,6 +90,7 @@ pub(crate) struct Bell {
     pub prune: Notify,
     pub hooks: Notify,
     pub readiness: Notify,
+    pub traces: Notify,
 }
 
 impl Bell {
@@ -99,6 +105,7 @@ impl Bell {
         self.prune.notify_one();
         self.hooks.notify_one();
         self.readiness.notify_one();
+        self.traces.notify_one();
     }
 }
 
@@ -111,6 +118,7 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
         started_at: options.ports.clock.now(),
         bell: Bell::default(),
         verdicts: verdicts::Verdicts::default(),
+        telling: traces::Telling::default(),
         farewell,
         options,
     });

@@ -110,6 +110,7 @@ async fn status(State(daemon): Shared) -> Json<serde_json::Value> {
         },
         "proxy": (daemon.options.router_status)(),
         "notices": notices,
+        "traces": crate::traces::status(&daemon).await,
     }))
 }
 

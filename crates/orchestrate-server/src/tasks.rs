@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::lanes::Lanes;
 use crate::{
-    Daemon, care, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, verdicts,
+    Daemon, care, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts, traces,
+    verdicts,
 };
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
@@ -31,6 +32,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(readiness::watch(Arc::clone(daemon)));
     tasks.spawn(metrics::serve(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));
+    tasks.spawn(traces::tell(Arc::clone(daemon)));
     tasks
 }
 

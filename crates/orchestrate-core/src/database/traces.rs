@@ -1,6 +1,5 @@
 //! Which operations are still to be told as traces, what each is made of, and what became of it.
 
-use super::row::Row;
 use super::sql::query;
 use super::{Database, OperationRecord, operations};
 use crate::error::Result;
@@ -122,10 +121,10 @@ impl Database {
         let rows = query("SELECT id, trace, trace_error FROM operations ORDER BY id")
             .fetch_all(&mut *self.connection().await?)
             .await?;
-        let read = |row: &Row| {
+        let states = rows.iter().map(|row| {
             Ok((OperationId(row.int("id")?), row.opt_text("trace")?, row.opt_text("trace_error")?))
-        };
-        rows.iter().map(read).collect()
+        });
+        states.collect()
     }
 }
 
