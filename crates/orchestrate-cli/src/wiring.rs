@@ -26,6 +26,7 @@ use orchestrate_core::ports::{
 };
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
+use orchestrate_core::trace::Traceparent;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::custom::CustomRouter;
@@ -112,7 +113,7 @@ impl Wiring {
             router: Arc::new(self.by_router(router)),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
-            host: Arc::new(ThisHost { site: self.site.clone() }),
+            host: Arc::new(ThisHost { site: self.site.clone(), traceparent: traceparent() }),
             progress,
             lease_ttl: lease_ttl(),
         }
@@ -278,6 +279,11 @@ fn sqlite(path: &std::path::Path) -> (DatabaseUrl, Vec<String>) {
 pub fn lease_ttl() -> Span {
     let named = std::env::var("ORCHESTRATE_LEASE_TTL").ok().and_then(|text| text.parse::<Span>().ok());
     named.filter(|span| *span >= Span::from_secs(1)).unwrap_or(LEASE_TTL)
+}
+
+/// Whoever types is a step of a pipeline that is traced itself.
+fn traceparent() -> Option<Traceparent> {
+    std::env::var("TRACEPARENT").ok().and_then(|text| Traceparent::parse(&text))
 }
 
 /// Under which name an environment's secrets are kept.

@@ -111,7 +111,7 @@ fn root(traced: &Traced, identity: &Identity) -> TraceSpan {
     let undone = operation.status != OperationStatus::Completed;
     let error = (undone || failed.is_some()).then(|| {
         let known = operation.error_message.as_deref();
-        let said = known.or(failed.as_ref().and_then(|failed| failed.message.as_deref()));
+        let said = known.or(failed.as_ref().and_then(|failed| failed.message));
         first_line(said.unwrap_or("it did not come about"))
     });
     let mut attributes = attributes(traced, error.is_none());

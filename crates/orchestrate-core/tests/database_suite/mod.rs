@@ -14,6 +14,7 @@ mod schema;
 mod secrets;
 mod sites;
 mod together;
+mod traces;
 mod upgrade;
 
 pub use scene::Fresh;
@@ -48,6 +49,7 @@ pub use sites::{
     what_an_older_program_deployed_gets_an_owner, who_is_alive_is_not_taken_over_from,
 };
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
+pub use traces::an_operation_that_ended_waits_until_it_is_told;
 pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_to_date_under_load};
 
 macro_rules! run_suite {
@@ -63,7 +65,8 @@ macro_rules! run_suite {
             an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
             one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
             a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing, notices_of_a_lane_wait_for_one_another,
-            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again);
+            one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again,
+            an_operation_that_ended_waits_until_it_is_told);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]
