@@ -2,6 +2,7 @@
 
 mod crossing;
 mod differences;
+mod memory;
 mod preview;
 /// What cannot be had, and what could not be asked about just now: the latter may be well a moment later.
 fn unfetched(plan: &RollbackPlan, error: &PortError) -> Error {

@@ -14,7 +14,8 @@ pub use counts::{Bucket, ReleaseCounts, Tally};
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use request::{
     AwaitHealthy, Backend, Close, Counts, Deregister, Drain, Drained, Fetch, ForgetHooks, HookRequest,
-    Instance, InstanceState, Placement, Processes, Proof, Prove, Register, StartRequest, StopRequest, Switch,
+    Instance, InstanceState, Memory, Placement, Processes, Proof, Prove, Register, StartRequest, StopRequest,
+    Switch,
 };
 pub use view::{BackendView, RouterView, SlotView};
 pub use witness::{Answer, CountLines, Elsewhere, Ended, Lines, Metric, OneOff, Probe, Witness};
@@ -55,6 +56,10 @@ pub trait Provider: Send + Sync {
     /// What somebody else changed of what runs for the release, in words for people; where only we can change it, nothing.
     async fn drift(&self, _placement: &Placement) -> PortResult<Vec<String>> {
         Ok(Vec::new())
+    }
+    /// The memory where instances of the release would be started; nothing where an engine elsewhere finds a place for them.
+    async fn memory(&self, _placement: &Placement) -> PortResult<Option<Memory>> {
+        Ok(None)
     }
 }
 

@@ -164,6 +164,7 @@ mod tests {
             path: None,
             estimated_ms: None,
             blockers: vec!["its artifact is gone".into()],
+            warnings: Vec::new(),
             command: None,
         };
         assert!(is_doubtful(None, Fence(3), &blocked));

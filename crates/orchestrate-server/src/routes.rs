@@ -28,6 +28,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/provider/stop", post(stop))
         .route("/provider/instances", post(instances))
         .route("/provider/drift", post(drift))
+        .route("/provider/memory", post(memory))
         .route("/poke", post(poke))
         .route("/settle/{deployment}", post(settle))
         .route("/shutdown", post(shutdown))
@@ -82,6 +83,10 @@ async fn instances(State(daemon): Shared, Json(environment): Json<EnvironmentNam
 
 async fn drift(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {
     answer(daemon.options.ports.provider.drift(&placement).await)
+}
+
+async fn memory(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {
+    answer(daemon.options.ports.provider.memory(&placement).await)
 }
 
 async fn poke(State(daemon): Shared) -> StatusCode {

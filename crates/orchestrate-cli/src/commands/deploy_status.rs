@@ -223,6 +223,7 @@ fn unknown_from_here(there: &SiteRecord) -> Readiness {
         path: None,
         estimated_ms: None,
         blockers: vec![format!("it runs on {host}, in {home}, and goes back only from there")],
+        warnings: Vec::new(),
         command: None,
     }
 }

@@ -49,6 +49,9 @@ async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
     let before = findings.len();
     for record in &seen {
         let (name, readiness) = (&record.environment, &record.readiness);
+        for warning in &readiness.warnings {
+            findings.push(passed("rollback", format!("{name} may not be able to go back: {warning}")));
+        }
         let Some(target) = readiness.target_version.as_ref().filter(|_| !readiness.ready) else { continue };
         let why = readiness.blockers.join("; ");
         let message = format!("{name} cannot go back to {target}, since {}: {why}", moment(record.since));

@@ -78,15 +78,19 @@ fn readiness(seen: &ReadinessRecord) -> serde_json::Value {
     let readiness = &seen.readiness;
     serde_json::json!({
         "ready": readiness.ready, "target_version": readiness.target_version, "path": readiness.path,
-        "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers, "since": seen.since,
-        "checked_at": seen.checked_at,
+        "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers, "warnings": readiness.warnings,
+        "since": seen.since, "checked_at": seen.checked_at,
     })
 }
 
 fn rollback(seen: &serde_json::Value, printer: &Printer) -> String {
     let (target, path) = (&seen["target_version"], &seen["path"]);
     match (seen["ready"].as_bool(), target.as_str()) {
-        (Some(true), Some(target)) => format!("ready: {target}, {}", path.as_str().unwrap_or_default()),
+        (Some(true), Some(target)) => {
+            let warned = seen["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
+            let but = if warned { ", with a warning" } else { "" };
+            format!("ready: {target}, {}{but}", path.as_str().unwrap_or_default())
+        }
         (Some(false), Some(target)) => printer.bad(&format!("NOT READY: {target}")),
         (Some(_), None) => "nothing older".to_owned(),
         (None, _) => "-".to_owned(),

@@ -162,6 +162,7 @@ mod tests {
             path: None,
             estimated_ms: None,
             blockers: Vec::new(),
+            warnings: Vec::new(),
             command: None,
         }
     }

@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use super::crossing::CROSSES;
 use super::differences::{Difference, differences};
-use super::{Asking, DeploymentRollback, RollbackRequest};
+use super::{Asking, DeploymentRollback, RollbackRequest, memory};
 use crate::database::sites;
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
-use crate::plan::rollback::{self, Terms, Wanted};
+use crate::plan::rollback::{self, RollbackPlan, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{Afterwards, Plan};
 use crate::ports::Fetch;
 use crate::release::Release;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
-use crate::situation::{self, Question};
+use crate::situation::{self, Observed, Question};
 use crate::slot::SlotState;
 use crate::time::Timestamp;
 
@@ -40,6 +40,8 @@ pub struct Preview {
     /// Whether it must also be said why, because it crosses a change of data.
     pub needs_reason: bool,
     pub remarks: Vec<String>,
+    /// What may go wrong with it, as far as that can be known.
+    pub warnings: Vec<String>,
     /// What `--plan` wants, to run exactly this.
     pub plan_token: PlanToken,
     /// Median of earlier ones on the same path here, in milliseconds; none without history.
@@ -82,6 +84,9 @@ pub struct Readiness {
     pub path: Option<RollbackPath>,
     pub estimated_ms: Option<u64>,
     pub blockers: Vec<String>,
+    /// What may go wrong with it all the same.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What to type for it, for people; none where there is nothing to go back to.
     #[serde(skip)]
     pub command: Option<String>,
@@ -130,6 +135,7 @@ impl DeploymentRollback {
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
         }
+        let warnings = self.warnings(&plan, &observed).await;
         let plan_token = PlanToken::of(&observed.situation, observed.seen.fence, &plan);
         Ok(Preview {
             environment: request.environment.clone(),
@@ -145,9 +151,21 @@ impl DeploymentRollback {
             needs_force: needs_force || crosses,
             needs_reason: crosses,
             plan_token,
+            warnings,
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
         })
+    }
+
+    /// What cannot be asked about now is no warning.
+    async fn warnings(&self, plan: &RollbackPlan, observed: &Observed) -> Vec<String> {
+        let Some(steps) = plan.plan.as_ref().filter(|_| plan.path == RollbackPath::Cold) else {
+            return Vec::new();
+        };
+        let placement = steps.target().placement(&plan.deployment.environment);
+        let Ok(Some(memory)) = self.ports.provider.memory(&placement).await else { return Vec::new() };
+        let live = observed.situation.live.as_ref().map(|(live, _)| live);
+        memory::shortage(plan, live, &memory).into_iter().collect()
     }
 
     /// The releases that were live, newest first, with what a rollback would make of each.
@@ -203,6 +221,7 @@ impl DeploymentRollback {
                 path: Some(preview.path),
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
+                warnings: preview.warnings,
                 command: Some(format!(
                     "orchestrate deploy rollback --env {environment}{}",
                     if preview.needs_force { " --force" } else { "" }
@@ -215,6 +234,7 @@ impl DeploymentRollback {
                 path: None,
                 estimated_ms: None,
                 blockers: vec![error.to_string()],
+                warnings: Vec::new(),
                 command: None,
             }),
             Err(error) => Err(error),
