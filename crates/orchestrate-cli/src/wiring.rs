@@ -3,6 +3,7 @@
 mod by_provider;
 mod by_router;
 mod cluster_places;
+mod ringing;
 mod routed_by;
 mod sealed_specs;
 mod starting;
@@ -42,6 +43,7 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
+use ringing::Ringing;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -55,13 +57,15 @@ pub struct Wiring {
     pub daemon: DaemonClient,
     /// This home, where others share its database.
     pub site: Option<Site>,
+    /// Of a command; the daemon hears of its own notices anyway.
+    ringing: Option<Ringing>,
 }
 
 impl Wiring {
     /// Opens the home and the database that the command line names.
     pub async fn open(global: &Global) -> Result<Self> {
-        let wiring = Self::open_with(global, 1).await?;
-        tokio::spawn(ring_for_notices(wiring.daemon.clone(), wiring.db.notices_written()));
+        let mut wiring = Self::open_with(global, 1).await?;
+        wiring.ringing = Some(Ringing::start(wiring.daemon.clone(), wiring.db.notices_written()));
         Ok(wiring)
     }
 
@@ -74,7 +78,7 @@ impl Wiring {
         let keys = Arc::new(HomeKeys::new(home.clone()));
         keys.remember(&db).await?;
         let site = if db.is_shared() { Some(crate::site::of(&home)?) } else { None };
-        Ok(Self { site, daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home })
+        Ok(Self { site, daemon: DaemonClient::new(home.clone(), passed_on), db, keys, home, ringing: None })
     }
 
     /// The ports of a command: the provider is in the daemon, which is started where it is needed.
@@ -173,16 +177,10 @@ impl Wiring {
     /// Tells the daemon that there is work, and starts it if there is nobody to hear it.
     pub async fn hand_over(&self) -> Result<()> {
         if self.daemon.ring() {
+            self.ringing.iter().for_each(Ringing::is_done);
             return Ok(());
         }
         self.daemon.ensure().await.map(drop)
-    }
-}
-
-/// The daemon hears of a notice once it is written, not when the command that wrote it ends.
-async fn ring_for_notices(daemon: DaemonClient, mut written: tokio::sync::watch::Receiver<u64>) {
-    while written.changed().await.is_ok() {
-        daemon.ring();
     }
 }
 
