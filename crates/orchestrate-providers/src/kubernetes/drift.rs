@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::api::Kind;
 use super::live::Deployed;
-use super::names::{PROCESS, US};
+use super::names::PROCESS;
 use super::object::Object;
 use super::objects::Release;
+use super::owners;
 use super::provider::Shared;
 use super::router::selected_otherwise;
 use super::site::Site;
@@ -63,7 +64,7 @@ async fn of_deployment(
     changes.truncate(MOST);
     let mut found: Vec<String> =
         changes.into_iter().map(|change| format!("the Deployment {name} was changed: {change}")).collect();
-    found.extend(others(live).map(|who| format!("the Deployment {name} was written by {who}")));
+    found.extend(owners::others(live).map(|who| format!("the Deployment {name} was written by {who}")));
     Ok(found)
 }
 
@@ -89,15 +90,4 @@ fn differences(path: &str, sealed: &Value, live: &Value, found: &mut Vec<String>
             found.push(format!("{path} is {live}, and {sealed} was applied"));
         }
     }
-}
-
-/// Who else set fields of its spec: not its status, and not what the cluster itself does.
-fn others(live: &Object) -> impl Iterator<Item = String> + '_ {
-    live.items("/metadata/managedFields").filter_map(|entry| {
-        let who = entry.text("/manager")?;
-        let of_spec = entry.0.pointer("/fieldsV1/f:spec").is_some();
-        let ours = who == US || entry.text("/subresource") == Some("status");
-        let when = entry.text("/time").map(|time| format!(" at {time}")).unwrap_or_default();
-        (of_spec && !ours).then(|| format!("{who}{when}"))
-    })
 }

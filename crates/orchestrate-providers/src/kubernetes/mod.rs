@@ -17,6 +17,7 @@ mod live;
 mod names;
 mod object;
 mod objects;
+mod owners;
 mod provider;
 mod router;
 mod send;

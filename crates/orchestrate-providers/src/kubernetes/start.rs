@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::anchor;
-use super::api::Kind;
+use super::api::{ApiResult, Kind};
 use super::fault::Fault;
 use super::follow;
 use super::live::{Deployed, Previous};
 use super::names::{PROCESS, Track};
+use super::object::Object;
 use super::objects::{PREVIOUS, Release};
+use super::owners;
 use super::provider::{Shared, deployed, instances};
 use super::site::Site;
 use super::stop::{await_gone, remove};
@@ -79,7 +81,13 @@ pub(super) async fn apply_contents(site: &Site, release: &Release<'_>, fence: i6
                 &contents.name,
             ));
         }
-        site.cluster.apply(kind, &contents.object(&site.names, fence)).await?;
+        let wanted = contents.object(&site.names, fence);
+        let mut applied = site.cluster.apply(kind, &wanted).await?;
+        // What somebody else added stays with an apply, and an instance would get it.
+        if applied.0["data"] != wanted["data"] {
+            applied.0["data"] = wanted["data"].clone();
+            site.cluster.replace(kind, &applied).await?;
+        }
     }
     Ok(())
 }
@@ -117,22 +125,28 @@ pub(super) async fn apply(
         if let Some(previous) = previous {
             object["metadata"]["annotations"][PREVIOUS] = json!(previous).to_string().into();
         }
-        if let Some(there) = &there {
-            object["metadata"]["resourceVersion"] = there.object.version().into();
-        }
         round += 1;
-        match site.cluster.apply(Kind::Deployment, &object).await {
+        match apply_over(site, there.as_ref(), object).await {
             Ok(applied) => {
                 return Ok(Applied { name, generation: applied.number("/metadata/generation").unwrap_or(0) });
             }
-            Err(Fault::Refused(refusal)) if refusal.is_conflict() && round < ROUNDS => {}
+            Err(Fault::Refused(refusal))
+                if (refusal.is_conflict() || refusal.is_missing()) && round < ROUNDS => {}
             Err(fault) => return Err(fault.into()),
         }
     }
 }
 
+/// Whatever somebody else added to the spec of what was read is gone after it.
+async fn apply_over(site: &Site, there: Option<&Deployed>, mut object: Value) -> ApiResult<Object> {
+    if let Some(there) = there {
+        object["metadata"]["resourceVersion"] = owners::take_over(site, &there.object).await?.into();
+    }
+    site.cluster.apply(Kind::Deployment, &object).await
+}
+
 /// A Deployment of the wanted name must be ours, for this very process type.
-fn owned(site: &Site, name: &str, process: &str, object: super::object::Object) -> PortResult<Deployed> {
+fn owned(site: &Site, name: &str, process: &str, object: Object) -> PortResult<Deployed> {
     if object.is_leaving() {
         return Err(PortError::unreachable(format!("the Deployment {name} is being deleted")));
     }

@@ -6,6 +6,7 @@
 mod contract;
 mod fake;
 mod faults;
+mod owners;
 mod real;
 mod rolling;
 mod stage;

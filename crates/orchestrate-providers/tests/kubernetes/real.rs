@@ -1,5 +1,5 @@
-//! The same suites on a real cluster, where `ORCHESTRATE_TEST_KUBECONFIG` names one. There is none where this was written, so
-//! that is the one thing here that is left out where it cannot be had; it says so.
+//! The same suites on a real cluster, where `ORCHESTRATE_TEST_KUBECONFIG` names one. Not everybody has one, so that is the one
+//! thing here that is left out where it cannot be had; it says so. What it was run on is in docs/kubernetes.md.
 //!
 //! `ORCHESTRATE_TEST_IMAGE` is an image that every node has. It listens on `PORT`, answers any path with its
 //! `ORCHESTRATE_VERSION`; with `HEALTH=sick` it answers 503, with `CRASH=1` it prints `address in use` and ends with status 3,

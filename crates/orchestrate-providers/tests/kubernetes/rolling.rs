@@ -85,7 +85,7 @@ async fn shares(scene: &Scene) -> Vec<(i64, u8)> {
     shares
 }
 
-async fn goes_live(scene: &Scene, number: i64, sample: Sample) -> Placement {
+pub async fn goes_live(scene: &Scene, number: i64, sample: Sample) -> Placement {
     let placement = placement(scene, number);
     let instances = scene.run(&placement, spec(scene, &placement, sample)).await;
     register(scene, &placement, &instances).await.unwrap();

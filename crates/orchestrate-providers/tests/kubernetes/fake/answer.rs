@@ -176,9 +176,7 @@ fn replace(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
 fn patch(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
     let there = world.get(&asked.plural, name).cloned();
     if asked.merges {
-        let Some(mut object) = there else { return missing(asked) };
-        merge::merge(&mut object, &asked.body);
-        return Reply::Json(200, world.put(&asked.plural, object));
+        return merged(world, asked, there);
     }
     let key = (asked.plural.clone(), name.to_owned());
     let on_top = &asked.body["metadata"]["resourceVersion"];
@@ -201,6 +199,31 @@ fn patch(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
         return Reply::Json(200, object);
     }
     world.applied.insert(key, asked.body.clone());
+    owned(&mut object);
+    Reply::Json(200, world.put(&asked.plural, object))
+}
+
+/// Who applied it is one of its owners from then on.
+fn owned(object: &mut Value) {
+    let owners = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let applied = json!({ "manager": "orchestrate", "operation": "Apply", "fieldsV1": { "f:spec": {} } });
+    let others = owners.into_iter().filter(|one| one["operation"] != "Apply");
+    object["metadata"]["managedFields"] = std::iter::once(applied).chain(others).collect();
+}
+
+fn merged(world: &mut World, asked: &Asked<'_>, there: Option<Value>) -> Reply {
+    let Some(mut object) = there else { return missing(asked) };
+    let on_top = &asked.body["metadata"]["resourceVersion"];
+    if !on_top.is_null() && *on_top != object["metadata"]["resourceVersion"] {
+        return conflict(asked);
+    }
+    merge::merge(&mut object, &asked.body);
+    let owners = asked.body["metadata"]["managedFields"].as_array();
+    if owners.is_some_and(|owners| owners.iter().all(|one| one["manager"] == "orchestrate")) {
+        // Whoever applies next says of all of it how it is to be.
+        let all = json!({ "spec": object["spec"] });
+        world.applied.insert((asked.plural.clone(), asked.name.clone()), all);
+    }
     Reply::Json(200, world.put(&asked.plural, object))
 }
 

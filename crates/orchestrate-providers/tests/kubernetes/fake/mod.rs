@@ -109,9 +109,12 @@ impl Fake {
             let mut world = self.shared.world();
             let mut object = world.get(plural, name).unwrap_or_else(|| panic!("no {plural}/{name}")).clone();
             change(&mut object);
-            object["metadata"]["managedFields"] = serde_json::json!([
+            let mut owners = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+            owners.retain(|one| one["manager"] != "kubectl-edit");
+            owners.push(serde_json::json!(
                 { "manager": "kubectl-edit", "operation": "Update", "fieldsV1": { "f:spec": {} } }
-            ]);
+            ));
+            object["metadata"]["managedFields"] = owners.into();
             world.put(plural, object);
         }
         self.shared.tell();
