@@ -15,7 +15,7 @@ use super::access::{Access, Way};
 use super::fault::{Fault, Refusal};
 use super::names::US;
 use super::object::Object;
-use super::send::{Ask, collect, in_time};
+use super::send::{Ask, collect, in_time, wished_pause};
 
 pub(super) type ApiResult<T> = Result<T, Fault>;
 
@@ -230,7 +230,8 @@ impl Cluster {
             return Ok(response);
         }
         let (code, asked) = (response.status().as_u16(), self.asked("watch", kind, ""));
-        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, &asked)))
+        let pause = wished_pause(response.headers());
+        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, &asked).after(pause)))
     }
 
     async fn json(&self, method: Method, path: &str, body: Option<&Value>, asked: &str) -> ApiResult<Object> {

@@ -1,5 +1,7 @@
 //! What the cluster refused, and what that means to who asked.
 
+use std::time::Duration;
+
 use orchestrate_core::ports::{PortError, PortErrorKind};
 
 use super::object::Object;
@@ -20,9 +22,20 @@ pub(super) struct Refusal {
     pub code: u16,
     /// The API server's own words.
     pub message: String,
+    /// How long the API server asks to be left alone.
+    pub pause: Option<Duration>,
     /// What was asked, e.g. `patch deployments/shop-production-blue-web in shop`.
     asked: String,
     namespace: Option<String>,
+}
+
+impl Fault {
+    pub fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.pause,
+            Self::Unreachable(_) | Self::Unasked(_) => None,
+        }
+    }
 }
 
 impl Refusal {
@@ -38,7 +51,12 @@ impl Refusal {
         let of_namespace = |status: &&Object| status.text("/details/kind") == Some("namespaces");
         let named = status.as_ref().filter(of_namespace).and_then(|status| status.text("/details/name"));
         let namespace = named.map(str::to_owned).or_else(|| missing_namespace(code, &message));
-        Self { code, message, asked: asked.to_owned(), namespace }
+        Self { code, message, pause: None, asked: asked.to_owned(), namespace }
+    }
+
+    #[must_use]
+    pub fn after(self, pause: Option<Duration>) -> Self {
+        Self { pause, ..self }
     }
 
     /// The object was changed meanwhile, or is there already.
@@ -51,8 +69,14 @@ impl Refusal {
         self.code == 404 && self.namespace.is_none()
     }
 
-    pub const fn is_gone(&self) -> bool {
-        self.code == 410
+    /// The version that a watch began at is too old, or credentials expired, which a list renews.
+    pub const fn needs_a_list(&self) -> bool {
+        matches!(self.code, 410 | 401)
+    }
+
+    /// There is too much to do, or the server is not well: the same may be asked again.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.code, 429 | 500 | 502..=504)
     }
 }
 
@@ -73,7 +97,7 @@ impl From<Fault> for PortError {
 }
 
 fn told(refusal: &Refusal) -> PortError {
-    let Refusal { code, message, asked, namespace } = refusal;
+    let Refusal { code, message, asked, namespace, .. } = refusal;
     match (*code, namespace) {
         (404, Some(namespace)) => {
             PortError::new(PortErrorKind::Missing, format!("the namespace {namespace} is not in the cluster"))

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use orchestrate_core::name::Fence;
 use orchestrate_core::ports::{Instance, Placement, PortError, PortErrorKind, PortResult, StartRequest};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -39,7 +40,7 @@ pub(super) async fn start(shared: &Shared, request: &StartRequest) -> PortResult
         let wanted = kind.instances.min(most);
         if request.processes.includes(kind.listen) && wanted > 0 {
             anchor::claim(&site, request.fence).await?;
-            applied.push(apply(&site, &release, process, wanted, None).await?);
+            applied.push(apply(&site, &release, process, wanted, None, request.fence).await?);
         }
     }
     await_seen(&site, &applied).await;
@@ -87,13 +88,15 @@ pub(super) async fn apply_contents(site: &Site, release: &Release<'_>, fence: i6
 /// What is to be remembered as rolled over, beside what is there.
 pub(super) type Over = Option<Option<Previous>>;
 
-/// Applies one process type, on top of what was read: if somebody else changed that meanwhile, it is read anew.
+/// Applies one process type, on top of what was read: if somebody else changed that meanwhile, it is read anew, unless that
+/// was a newer operation.
 pub(super) async fn apply(
     site: &Site,
     release: &Release<'_>,
     process: &str,
     wanted: u32,
     over: Over,
+    fence: Fence,
 ) -> PortResult<Applied> {
     const ROUNDS: u32 = 10;
     let kind = release.spec.processes.get(process).ok_or_else(|| {
@@ -125,7 +128,9 @@ pub(super) async fn apply(
             Ok(applied) => {
                 return Ok(Applied { name, generation: applied.number("/metadata/generation").unwrap_or(0) });
             }
-            Err(Fault::Refused(refusal)) if refusal.is_conflict() && round < ROUNDS => {}
+            Err(Fault::Refused(refusal)) if refusal.is_conflict() && round < ROUNDS => {
+                anchor::claim(site, fence).await?;
+            }
             Err(fault) => return Err(fault.into()),
         }
     }

@@ -125,7 +125,7 @@ async fn give_back(
     };
     apply_contents(site, &release, request.fence.0).await?;
     // Nothing is behind what was put back: it is as it was before.
-    let applied = apply(site, &release, &one.process, kind.instances, Some(None)).await?;
+    let applied = apply(site, &release, &one.process, kind.instances, Some(None), request.fence).await?;
     await_seen(site, &[applied]).await;
     Ok(spec.health_check.deadline.duration())
 }

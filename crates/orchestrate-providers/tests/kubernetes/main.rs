@@ -10,3 +10,4 @@ mod real;
 mod rolling;
 mod stage;
 mod told;
+mod watching;

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::kubelet::variables;
-use super::world::{World, selects};
+use super::world::{Look, World, selects};
 use super::{NAMESPACE, merge, valid};
 
 /// A status and a body; or a watch, which goes on.
@@ -85,6 +85,18 @@ impl<'a> Asked<'a> {
                 }),
             )),
         }
+    }
+
+    /// What is to be noted of it, if it is a list or a watch.
+    pub fn look(&self, world: &World, is_met: bool) -> Option<Look> {
+        if *self.method != Method::GET || !self.name.is_empty() {
+            return None;
+        }
+        let watch = self.query("watch") == Some("true");
+        let from = self.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        let version = if watch { from } else { world.version };
+        let refused = is_met || (watch && from < world.oldest);
+        Some(Look { plural: self.plural.clone(), watch, version, refused })
     }
 
     fn query(&self, key: &str) -> Option<&str> {

@@ -14,6 +14,7 @@ mod world;
 pub use controllers::is_ready;
 pub use faults::{Answer, Fault};
 pub use kubelet::variables;
+pub use world::Look;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};

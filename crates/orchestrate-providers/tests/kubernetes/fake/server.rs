@@ -56,6 +56,9 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         let met = faults::met(&mut world.faults, &head.method, &format!("{path}?{query}"));
         world.met += usize::from(met.is_some());
         let asked = Asked::read(&head.method, &path, &query, merges, &body);
+        if let Some(look) = asked.as_ref().ok().and_then(|asked| asked.look(&world, met.is_some())) {
+            world.looks.push(look);
+        }
         let reply = |world: &mut _| match &asked {
             Ok(asked) => answer(world, asked),
             Err(Reply::Json(code, body)) => Reply::Json(*code, body.clone()),
@@ -72,6 +75,8 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             Some(Answer::Status { code, reason, message, retry_after }) => {
                 return Ok(whole(refused(code, reason, message), retry_after));
             }
+            Some(Answer::Event(code)) => return Ok(only_told(code)),
+            Some(Answer::Half) => return Ok(half()),
             Some(Answer::Raced) => {
                 race(&mut world, asked.as_ref().ok());
                 reply(&mut world)
@@ -108,6 +113,23 @@ fn whole(reply: Reply, retry_after: Option<u32>) -> Response<Sent> {
         response = response.header("retry-after", seconds.to_string());
     }
     response.body(Full::new(Bytes::from(text)).boxed()).unwrap()
+}
+
+/// A watch that tells nothing but an error, and does not end.
+fn only_told(code: u16) -> Response<Sent> {
+    let status = json!({ "kind": "Status", "status": "Failure", "code": code, "reason": "Expired", "message": "too old resource version" });
+    let (sender, receiver) = mpsc::channel::<Bytes>(1);
+    let line = format!("{}\n", json!({ "type": "ERROR", "object": status }));
+    tokio::spawn(async move {
+        let _ = sender.send(Bytes::from(line)).await;
+        sender.closed().await;
+    });
+    Response::builder().header("content-type", "application/json").body(Stream(receiver).boxed()).unwrap()
+}
+
+fn half() -> Response<Sent> {
+    let line = "{\"type\":\"MODIFIED\",\"object\":{\"metadata\":{\"name\":";
+    Response::new(Full::new(Bytes::from(line)).boxed())
 }
 
 /// Events as they come, until all watches are cut.

@@ -30,7 +30,19 @@ pub struct World {
     pub turns: usize,
     /// How often the API server was asked, by verb and plural.
     pub asked: BTreeMap<String, usize>,
+    /// Every list and every watch that was asked for, in order.
+    pub looks: Vec<Look>,
     counter: u64,
+}
+
+/// A list with the version that it told, or a watch with the version that it was to begin at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub plural: String,
+    pub watch: bool,
+    pub version: u64,
+    /// A fault was its answer, or the server did not have the version any more.
+    pub refused: bool,
 }
 
 pub struct Event {
@@ -57,6 +69,7 @@ impl World {
             logs: BTreeMap::new(),
             turns: 0,
             asked: BTreeMap::new(),
+            looks: Vec::new(),
             counter: 0,
         }
     }
