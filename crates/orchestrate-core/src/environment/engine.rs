@@ -9,7 +9,7 @@ mod swarm;
 
 pub use custom::{Custom, CustomTimeouts};
 pub use docker::{Docker, DockerHealth};
-pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources};
+pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources, Seccomp, Security};
 pub use router::RouterSettings;
 pub use r#static::Static;
 pub use swarm::Swarm;

@@ -12,6 +12,7 @@ use super::names::PROCESS;
 use super::object::{Object, Objects};
 use super::objects::{CONTAINER, Release};
 use super::provider::Shared;
+use super::security::{self, Denial};
 use super::site::Site;
 use crate::spec::RunSpec;
 
@@ -97,6 +98,10 @@ impl Hopeless {
         Self { error: PortError::failed(message), pod: None }
     }
 
+    fn advised(self, advice: &str) -> Self {
+        Self { error: self.error.detail(advice.to_owned()), ..self }
+    }
+
     async fn told(self, site: &Site) -> PortError {
         let Some((pod, previous)) = self.pod else { return self.error };
         let query = format!("container={CONTAINER}&tailLines={LINES_OF_OUTPUT}&previous={previous}");
@@ -161,10 +166,9 @@ fn judge(
 
 /// Whether the controller took notice, and has so many of this very template available and nothing of another one.
 fn settled(deployment: &Object, count: u32) -> Result<(), String> {
-    let seen = deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation");
     let updated = deployment.count("/status/updatedReplicas");
     let (all, ready) = (deployment.count("/status/replicas"), deployment.count("/status/availableReplicas"));
-    if !seen {
+    if !is_seen(deployment) {
         Err("was not yet taken notice of by the cluster".into())
     } else if updated < count || ready < count {
         Err(format!("is not ready: {} of {count} are", ready.min(updated)))
@@ -173,6 +177,10 @@ fn settled(deployment: &Object, count: u32) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+fn is_seen(deployment: &Object) -> bool {
+    deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation")
 }
 
 fn not_there(placement: &Placement, one: &Wanted) -> Hopeless {
@@ -188,12 +196,13 @@ fn not_there(placement: &Placement, one: &Wanted) -> Hopeless {
 
 fn hopeless(placement: &Placement, one: &Wanted, deployed: &Deployed, pods: &[Object]) -> Option<Hopeless> {
     let version = &placement.version;
-    if let Some((true, failure)) = deployed.object.condition("ReplicaFailure") {
+    // Before the controller took notice, what it says is about what was there before.
+    if is_seen(&deployed.object)
+        && let Some((true, failure)) = deployed.object.condition("ReplicaFailure")
+    {
         let why = failure.text("/message").unwrap_or("no reason was given");
-        return Some(Hopeless::of(format!(
-            "the cluster makes no pod of {} of {version}: {why}",
-            one.process
-        )));
+        let message = format!("the cluster makes no pod of {} of {version}: {why}", one.process);
+        return Some(Hopeless::of(message).advised(Denial::read(why).advice()));
     }
     let ours = |pod: &&Object| {
         live::counts(pod)
@@ -241,7 +250,11 @@ fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
             return Some(Hopeless::of(format!("{id} cannot get its image {image} ({reason}): {said}")));
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            return Some(Hopeless::of(format!("{id} cannot be started ({reason}): {said}")));
+            let hopeless = Hopeless::of(format!("{id} cannot be started ({reason}): {said}"));
+            return Some(match security::is_root(said) {
+                true => hopeless.advised("name a user: `kubernetes: { security: { run_as_user: 1001 } }`"),
+                false => hopeless,
+            });
         }
         _ => {}
     }

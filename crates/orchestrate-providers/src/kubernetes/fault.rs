@@ -5,6 +5,7 @@ use std::time::Duration;
 use orchestrate_core::ports::{PortError, PortErrorKind};
 
 use super::object::Object;
+use super::security::Denial;
 
 /// Why a request did not come about.
 #[derive(Clone, Debug)]
@@ -107,11 +108,17 @@ fn told(refusal: &Refusal) -> PortError {
             "the cluster does not accept the credentials of the kubeconfig; they may have expired: {message}"
         ))
         .detail("log in again, then try: kubectl auth whoami"),
-        (403, _) if message.contains("exceeded quota") => {
-            PortError::failed(format!("a quota does not allow to {asked}: {message}"))
+        (403, _) => {
+            let denial = Denial::read(message);
+            let told = match denial {
+                Denial::Rights => format!("it is not allowed to {asked}: {message}"),
+                Denial::Quota => format!("a quota does not allow to {asked}: {message}"),
+                Denial::PodSecurity | Denial::Policy => {
+                    format!("the cluster's admission does not allow to {asked}: {message}")
+                }
+            };
+            PortError::failed(told).detail(denial.advice())
         }
-        (403, _) => PortError::failed(format!("it is not allowed to {asked}: {message}"))
-            .detail("what rights are needed: deploy/kubernetes/rbac.yaml"),
         (404, None) => PortError::new(PortErrorKind::Missing, format!("nothing to {asked}: {message}")),
         (429 | 500..=599, _) => {
             PortError::unreachable(format!("the cluster could not {asked} (status {code}): {message}"))

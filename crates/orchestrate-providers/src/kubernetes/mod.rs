@@ -19,6 +19,7 @@ mod object;
 mod objects;
 mod provider;
 mod router;
+mod security;
 mod send;
 mod site;
 mod start;

@@ -11,6 +11,7 @@ use orchestrate_core::time::Span;
 use serde_json::{Map, Value, json};
 
 use super::names::{self, Names, PROCESS, TRACK, Track, VERSION};
+use super::security;
 use crate::spec::RunSpec;
 
 /// How many instances are wanted, as an annotation of a Deployment: its replicas may be changed by hand.
@@ -135,7 +136,7 @@ impl Release<'_> {
             }
         }
         let confinement = process.map_or(&spec.confinement, |(_, kind)| &kind.confinement);
-        if let Some(context) = security(confinement)? {
+        if let Some(context) = security::context(settings.security.as_ref(), confinement)? {
             container["securityContext"] = context;
         }
         let grace = seconds(spec.stop_timeout).max(1)
@@ -249,24 +250,6 @@ fn image(spec: &RunSpec, settings: &Kubernetes) -> PortResult<String> {
         (_, Some(PullPolicy::Never)) | (None, _) => image.reference.clone(),
         (Some(pinned), _) => pinned.clone(),
     })
-}
-
-fn security(confinement: &orchestrate_core::confinement::Confinement) -> PortResult<Option<Value>> {
-    let mut context = Map::new();
-    if let Some(user) = &confinement.user {
-        let numbers = user
-            .split_once(':')
-            .and_then(|(user, group)| Some((user.parse::<i64>().ok()?, group.parse::<i64>().ok()?)));
-        let (user, group) = numbers.ok_or_else(|| {
-            PortError::failed(format!("a cluster does not know the user {user}; write UID:GID"))
-        })?;
-        context.insert("runAsUser".into(), user.into());
-        context.insert("runAsGroup".into(), group.into());
-    }
-    if confinement.forbids_new_privileges() {
-        context.insert("allowPrivilegeEscalation".into(), false.into());
-    }
-    Ok(Some(context).filter(|context| !context.is_empty()).map(Value::Object))
 }
 
 fn quantities(amounts: &Amounts) -> Value {

@@ -1,5 +1,7 @@
 //! `kubernetes:` of an environment.
 
+pub mod security;
+
 use std::collections::BTreeMap;
 
 use orchestrate_core::environment::{Amounts, EnvironmentSettings, Kubernetes, PullPolicy, Resources};
@@ -21,6 +23,7 @@ pub const KEYS: &[&str] = &[
     "labels",
     "annotations",
     "route",
+    "security",
 ];
 pub const RESOURCES: &[&str] = &["requests", "limits"];
 pub const AMOUNTS: &[&str] = &["cpu", "memory"];
@@ -52,6 +55,7 @@ pub fn read(field: &Field<'_>) -> Read<Kubernetes> {
     section.set("labels", &mut settings.labels, |field| texts(field, true))?;
     section.set("annotations", &mut settings.annotations, |field| texts(field, false))?;
     section.set("route", &mut settings.route, |field| name(field).map(Some))?;
+    section.set("security", &mut settings.security, |field| security::read(field).map(Some))?;
     Ok(settings)
 }
 
@@ -78,6 +82,9 @@ pub fn refuse(section: &Section<'_>, settings: &EnvironmentSettings, cluster: &K
     }
     if let Some(field) = section.get("limits") {
         return Err(field.bad_key("in a cluster, write `kubernetes: { resources: { limits: … } }` instead"));
+    }
+    if let (Some(field), Some(security)) = (section.get("kubernetes"), &cluster.security) {
+        security::refuse(field, settings, security)?;
     }
     let users = settings.processes.values().map(|process| &process.confinement.user);
     let named = |user: &&String| !user.contains(':');
@@ -206,6 +213,7 @@ pub fn schema() -> Value {
             "labels": texts("More labels of Deployments and pods."),
             "annotations": texts("More annotations of Deployments and pods."),
             "route": text("An HTTPRoute whose weights share the traffic of a canary.", NAME),
+            "security": security::schema(),
         }),
     )
 }

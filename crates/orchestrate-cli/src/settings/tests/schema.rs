@@ -56,6 +56,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("kubernetes"), kubernetes::KEYS, "kubernetes."),
         (of("kubernetes/properties/resources"), kubernetes::RESOURCES, "resources."),
         (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS, "limits."),
+        (of("kubernetes/properties/security"), kubernetes::security::KEYS, "security."),
         ("/properties/notifications/items/oneOf/0".into(), keys::WEBHOOK, "notifications."),
         ("/properties/notifications/items/oneOf/1".into(), keys::SLACK, "notifications."),
         ("/properties/notifications/items/oneOf/4".into(), keys::EMAIL, "notifications."),
@@ -123,6 +124,10 @@ fn the_schema_and_load_judge_alike() {
             .replace("artifact: dist", "image: x"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: Never, labels: { a: b }, image_pull_secrets: [r] }")
             .replace("artifact: dist", "image: x").replace("command: [./shop]", "listen: \"0.0.0.0:80\""),
+        on_kubernetes("security: {}"),
+        on_kubernetes("security: { run_as_user: 1001, run_as_group: 0, seccomp_profile: Unconfined }"),
+        on_kubernetes("security: { run_as_user: 0, run_as_non_root: false, drop_capabilities: [] }"),
+        on_kubernetes("security: { add_capabilities: [NET_BIND_SERVICE], read_only_root_filesystem: true }"),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
@@ -152,7 +157,10 @@ fn the_schema_and_load_judge_alike() {
         with("requires_approval: true"),
         with("provider: kubernetes\nkubernetes: { port: 0 }"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
-        with("provider: kubernetes\nkubernetes: { manifests: k8s }"),
+        on_kubernetes("security: restricted"),
+        on_kubernetes("security: { run_as_user: shop }"),
+        on_kubernetes("security: { seccomp_profile: runtime/default }"),
+        on_kubernetes("security: { drop_capabilities: all }"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
         with("verify: { bake: 1s, on_bad: ignore }"),
@@ -297,4 +305,8 @@ fn has_type(rule: &Value, found: &Value) -> bool {
             other => panic!("the test does not know the type `{other}`"),
         },
     }
+}
+
+fn on_kubernetes(settings: &str) -> String {
+    with(&format!("provider: kubernetes\nkubernetes: {{ {settings} }}")).replace("artifact: dist", "image: x")
 }

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::kubelet::variables;
-use super::world::{Look, World, selects};
+use super::world::{Look, World, has_fields, selects};
 use super::{NAMESPACE, merge, valid};
 
 /// A status and a body; or a watch, which goes on.
@@ -55,6 +55,7 @@ impl<'a> Asked<'a> {
             "endpointslices",
             "jobs",
             "httproutes",
+            "events",
         ];
         let plural = parts[at + 1];
         if !known.contains(&plural) {
@@ -153,7 +154,9 @@ fn conflict(asked: &Asked<'_>) -> Reply {
 }
 
 fn list(world: &World, asked: &Asked<'_>) -> Reply {
-    let selector = asked.query("labelSelector").unwrap_or_default().to_owned();
+    let of_events = asked.plural == "events";
+    let key = if of_events { "fieldSelector" } else { "labelSelector" };
+    let selector = asked.query(key).unwrap_or_default().to_owned();
     if asked.query("watch") == Some("true") {
         let from = asked.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
         if from < world.oldest {
@@ -162,11 +165,16 @@ fn list(world: &World, asked: &Asked<'_>) -> Reply {
         return Reply::Watch { plural: asked.plural.clone(), selector, from };
     }
     let items: Vec<Value> =
-        world.all(&asked.plural).into_iter().filter(|one| selects(&selector, one)).collect();
+        world.all(&asked.plural).into_iter().filter(|one| is_meant(&asked.plural, &selector, one)).collect();
     Reply::Json(
         200,
         json!({ "kind": "List", "metadata": { "resourceVersion": world.version.to_string() }, "items": items }),
     )
+}
+
+/// Events are picked by their fields, everything else by labels.
+pub fn is_meant(plural: &str, selector: &str, object: &Value) -> bool {
+    if plural == "events" { has_fields(selector, object) } else { selects(selector, object) }
 }
 
 fn create(world: &mut World, asked: &Asked<'_>) -> Reply {

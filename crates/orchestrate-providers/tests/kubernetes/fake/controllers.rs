@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::admission;
 use super::world::{World, matches};
 
 pub fn step(world: &mut World) {
@@ -43,12 +44,9 @@ fn keep(world: &mut World, mut deployment: Value) {
     let surge = if old.is_empty() { 0 } else { wanted.div_ceil(4) };
     let mut failure = None;
     if new.len() < wanted && new.len() + old.len() < wanted + surge {
-        if world.quota.is_some_and(|most| world.all("pods").len() >= most) {
-            failure = Some(
-                "pods \"x\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1",
-            );
-        } else {
-            create_pod(world, &deployment, &template, &hash);
+        match admission::denies(world, &template) {
+            Some(message) => failure = Some(message),
+            None => create_pod(world, &deployment, &template, &hash),
         }
     } else if new.len() > wanted {
         world.delete("pods", first_to_go(&new));
@@ -107,7 +105,10 @@ fn run(world: &mut World, mut job: Value) {
     let pods = world.all("pods");
     let Some(pod) = pods.iter().find(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == uid) else {
         let mut template = job["spec"]["template"].clone();
-        template["metadata"]["labels"]["batch.kubernetes.io/job-name"] = name;
+        template["metadata"]["labels"]["batch.kubernetes.io/job-name"] = name.clone();
+        if let Some(message) = admission::denies(world, &template) {
+            return admission::note(world, &job, &message);
+        }
         create_pod(world, &job, &template, "job");
         return;
     };

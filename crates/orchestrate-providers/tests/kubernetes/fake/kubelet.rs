@@ -58,6 +58,11 @@ fn go_on(world: &mut World, mut pod: Value) -> Option<Value> {
         Ok(all) => all,
         Err(missing) => return Some(waiting(pod, &before, &image, "CreateContainerConfigError", &missing)),
     };
+    let context = &pod["spec"]["containers"][0]["securityContext"];
+    if world.run_as_root && context["runAsNonRoot"] == true && context["runAsUser"].is_null() {
+        let why = "container has runAsNonRoot and image will run as root";
+        return Some(waiting(pod, &before, &image, "CreateContainerConfigError", why));
+    }
     if pod["spec"]["restartPolicy"] == "Never" {
         return once(world, pod, &image, &all);
     }

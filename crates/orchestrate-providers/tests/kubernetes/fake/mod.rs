@@ -2,6 +2,7 @@
 //! that make pods of Deployments and endpoints of Services. It knows what the provider and the router ask, and nothing else:
 //! what it does not know it answers with 501, and the test fails.
 
+mod admission;
 mod answer;
 mod controllers;
 mod faults;

@@ -15,9 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Shared;
-use super::answer::{Asked, Reply, answer, refused};
+use super::answer::{Asked, Reply, answer, is_meant, refused};
 use super::faults::{self, Answer};
-use super::world::selects;
 
 type Sent = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 /// The connection ends without an answer.
@@ -163,7 +162,7 @@ fn watch(shared: Arc<Shared>, plural: String, selector: String, mut from: u64) -
 fn since(shared: &Shared, plural: &str, selector: &str, from: u64) -> (Vec<Value>, u64) {
     let world = shared.world();
     let events = world.events.iter().filter(|event| event.version > from && event.plural == plural);
-    let events = events.filter(|event| selects(selector, &event.object));
+    let events = events.filter(|event| is_meant(plural, selector, &event.object));
     let told = events.map(|event| json!({ "type": event.kind, "object": event.object }));
     (told.collect(), world.version)
 }

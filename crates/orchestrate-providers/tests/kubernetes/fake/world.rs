@@ -21,6 +21,10 @@ pub struct World {
     pub images: BTreeSet<String>,
     /// No more pods than this.
     pub quota: Option<usize>,
+    /// The namespace enforces the pod security standard `restricted`.
+    pub restricted: bool,
+    /// Images do not name a user who is not root.
+    pub run_as_root: bool,
     /// The node takes no pod.
     pub full: bool,
     /// When pods that are told to go are gone, by uid.
@@ -64,6 +68,8 @@ impl World {
             met: 0,
             images: BTreeSet::new(),
             quota: None,
+            restricted: false,
+            run_as_root: false,
             full: false,
             ends: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -163,6 +169,14 @@ impl World {
 
 pub fn now() -> String {
     orchestrate_core::time::Timestamp::system_now().to_string()
+}
+
+/// `a.b=c,d=e`: whether the fields are so.
+pub fn has_fields(selector: &str, object: &Value) -> bool {
+    selector
+        .split(',')
+        .filter_map(|one| one.split_once('='))
+        .all(|(path, value)| object.pointer(&format!("/{}", path.replace('.', "/"))) == Some(&json!(value)))
 }
 
 /// `a=b,c=d,e`: whether the labels are so.
