@@ -58,8 +58,8 @@ impl Cluster {
         versions
     }
 
-    /// The version of the pods that users are sent to.
-    fn answers(&self) -> String {
+    /// The version of each pod that users are sent to.
+    fn behind(&self) -> Vec<String> {
         let world = self.fake.world();
         let slice = world.get("endpointslices", "sample-production-web-slice").unwrap();
         let ready =
@@ -68,6 +68,12 @@ impl Cluster {
             .map(|one| world.get("pods", one["targetRef"]["name"].as_str().unwrap()).unwrap().clone())
             .map(|pod| pod["metadata"]["annotations"]["orchestrate.dev/version"].as_str().unwrap().to_owned())
             .collect();
+        versions.sort();
+        versions
+    }
+
+    fn answers(&self) -> String {
+        let mut versions = self.behind();
         versions.dedup();
         versions.join(" and ")
     }
@@ -200,6 +206,27 @@ fn a_canary_gets_its_shares_by_the_weights_of_a_route() {
     assert_eq!(cluster.weights(), is(&[(FRONT, 90), (blue, 10)]));
     cluster.scene.rollback().ok();
     assert_eq!((cluster.weights(), cluster.answers()), (is(&[(FRONT, 1)]), "1.1.0".to_owned()));
+}
+
+#[test]
+fn a_canary_without_a_route_gets_its_shares_by_numbers_of_pods() {
+    let strategy = json!({ "type": "canary", "steps": [10, 50], "wait": "10m", "warm_for": "15m" });
+    let cluster = Cluster::new(&strategy);
+    let told = "with 2 instances of each release 10% becomes 33%, 50% is 50%";
+    cluster.deploy("1.0.0").ok();
+    cluster.deploy("1.1.0").ok().says(told);
+    assert_eq!((cluster.share("1.0.0"), cluster.share("1.1.0")), (Some(json!(90)), Some(json!(10))));
+    until("two of one and one of the other get requests", || {
+        (cluster.behind() == ["1.0.0", "1.0.0", "1.1.0"]).then_some(())
+    });
+    cluster.scene.typed("deploy promote --env production").ok();
+    until("two of each get requests", || (cluster.behind().len() == 4).then_some(()));
+    cluster.scene.typed("deploy promote --env production").ok();
+    assert_eq!(cluster.behind(), ["1.1.0", "1.1.0"]);
+    // A canary that is given up goes back in one write.
+    cluster.deploy("1.2.0").ok();
+    cluster.scene.rollback().ok();
+    until("one release has all", || (cluster.behind() == ["1.1.0", "1.1.0"]).then_some(()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
+use orchestrate_core::ports::Progress as _;
 use orchestrate_core::rollback_event::RollbackEvent;
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::time::{Span, Timestamp};
@@ -22,7 +23,7 @@ use crate::args::{DeployRun, Global};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, took};
 use crate::progress::StepProgress;
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, shares_told};
 
 /// What `deploy --format json` prints.
 #[derive(Serialize)]
@@ -69,6 +70,9 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     let intended = Intended::read(global, &wiring, &environment, args.artifact.as_deref()).await?;
     let progress = Arc::new(StepProgress::new(printer));
     printer.progress(&format!("deploying {version} to {environment}"));
+    if let Some(told) = shares_told(&intended.settings, args.strategy) {
+        progress.remark(&told);
+    }
     if !args.skip_validation {
         let passed =
             super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await;

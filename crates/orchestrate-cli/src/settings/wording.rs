@@ -89,6 +89,8 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "labels" => "labels: { team: checkout }",
         "annotations" => "annotations: { example.com/owner: checkout }",
         "route" => "route: shop",
+        "manifests" => "manifests: [k8s/shop.yaml]",
+        "container" => "container: shop",
         "security" => "security: { run_as_user: 1001 }",
         "drop_capabilities" => "drop_capabilities: [ALL]",
         "add_capabilities" => "add_capabilities: [NET_BIND_SERVICE]",

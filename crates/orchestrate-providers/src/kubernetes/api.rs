@@ -232,14 +232,23 @@ impl Cluster {
             kind.selected_by(),
             uri::component(selector)
         );
-        let request = Ask { method: Method::GET, path: &path, body: None, merge: false };
+        self.endless(&path, &self.asked("watch", kind, "")).await
+    }
+
+    /// What a container prints from now on, as it comes.
+    pub async fn follow_log(&self, pod: &str, query: &str) -> ApiResult<Response<Body>> {
+        let path = format!("{}/log?{query}", self.path(Kind::Pod, pod));
+        self.endless(&path, &self.asked("get the log of", Kind::Pod, pod)).await
+    }
+
+    async fn endless(&self, path: &str, asked: &str) -> ApiResult<Response<Body>> {
+        let request = Ask { method: Method::GET, path, body: None, merge: false };
         let response = in_time(self.send(&request)).await?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let (code, asked) = (response.status().as_u16(), self.asked("watch", kind, ""));
-        let pause = wished_pause(response.headers());
-        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, &asked).after(pause)))
+        let (code, pause) = (response.status().as_u16(), wished_pause(response.headers()));
+        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, asked).after(pause)))
     }
 
     async fn json(&self, method: Method, path: &str, body: Option<&Value>, asked: &str) -> ApiResult<Object> {

@@ -142,7 +142,7 @@ async fn keep_up(
         let mut wished = None;
         match cluster.watch(kind, selector, &version).await {
             Ok(response) => {
-                let mut lines = Lines { body: response.into_body(), buffer: Vec::new() };
+                let mut lines = Lines::of(response.into_body());
                 while let Some(line) = lines.next().await {
                     match event(&line, &mut objects) {
                         Event::Changed(newer) => {
@@ -189,13 +189,17 @@ fn event(line: &[u8], objects: &mut Objects) -> Event {
 }
 
 /// The lines of a body, as they come.
-struct Lines {
+pub(super) struct Lines {
     body: Body,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    async fn next(&mut self) -> Option<Vec<u8>> {
+    pub const fn of(body: Body) -> Self {
+        Self { body, buffer: Vec::new() }
+    }
+
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();

@@ -18,7 +18,7 @@ use super::follow;
 use super::live;
 use super::names::OF;
 use super::object::Object;
-use super::objects::{CONTAINER, Release};
+use super::objects::Release;
 use super::provider::Shared;
 use super::security::Denial;
 use super::site::Site;
@@ -164,7 +164,7 @@ async fn output(site: &Site, name: &str) -> (Option<Object>, String) {
         return (None, String::new());
     };
     let Some(pod) = pods.into_iter().next() else { return (None, String::new()) };
-    let query = format!("container={CONTAINER}&tailLines={LINES}");
+    let query = format!("container={}&tailLines={LINES}", live::container_of(&pod));
     let log = site.cluster.log(pod.name(), &query).await.unwrap_or_default();
     (Some(pod), log.trim_end().to_owned())
 }

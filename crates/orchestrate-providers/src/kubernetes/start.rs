@@ -70,7 +70,7 @@ async fn make_room(site: &Site, placement: &Placement) -> PortResult<()> {
 }
 
 pub(super) async fn apply_contents(site: &Site, release: &Release<'_>, fence: i64) -> PortResult<()> {
-    for contents in release.contents() {
+    for contents in release.contents()? {
         let kind = if contents.secret { Kind::Secret } else { Kind::ConfigMap };
         if let Some(there) = site.cluster.get(kind, &contents.name).await?
             && !site.names.is_ours(&there)

@@ -128,7 +128,11 @@ impl Scene {
             stop_timeout: sample.stop_timeout,
             variables: manner.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             secrets: BTreeMap::new(),
-            engine: Engine { kubernetes: Some(self.records.place.settings.clone()), ..Engine::default() },
+            engine: Engine {
+                kubernetes: Some(self.records.place.settings.clone()),
+                shares: true,
+                ..Engine::default()
+            },
         }
     }
 

@@ -125,6 +125,7 @@ fn the_schema_and_load_judge_alike() {
         with("provider: kubernetes\nkubernetes: { image_pull_policy: Never, labels: { a: b }, image_pull_secrets: [r] }")
             .replace("artifact: dist", "image: x").replace("command: [./shop]", "listen: \"0.0.0.0:80\""),
         on_kubernetes("security: {}"),
+        on_kubernetes("manifests: [k8s/shop.yaml, k8s/more], container: shop"),
         on_kubernetes("security: { run_as_user: 1001, run_as_group: 0, seccomp_profile: Unconfined }"),
         on_kubernetes("security: { run_as_user: 0, run_as_non_root: false, drop_capabilities: [] }"),
         on_kubernetes("security: { add_capabilities: [NET_BIND_SERVICE], read_only_root_filesystem: true }"),
@@ -158,6 +159,7 @@ fn the_schema_and_load_judge_alike() {
         with("provider: kubernetes\nkubernetes: { port: 0 }"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
         on_kubernetes("security: restricted"),
+        on_kubernetes("manifests: k8s"),
         on_kubernetes("security: { run_as_user: shop }"),
         on_kubernetes("security: { seccomp_profile: runtime/default }"),
         on_kubernetes("security: { drop_capabilities: all }"),

@@ -44,6 +44,25 @@ pub struct Kubernetes {
     /// What containers may do; as the cluster makes them, where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
+    /// Files of the user's, read at each deployment; what was in them is sealed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<String>,
+    /// Which container of their Deployment the image is put into; its only one, where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+}
+
+/// An object of the user's, as it was read at a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// For people: the file, and which of its documents.
+    pub from: String,
+    /// Of a Secret, without what is secret.
+    pub object: serde_json::Value,
+    /// Under this name the secrets of the release have what is in a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl Default for Kubernetes {
@@ -61,6 +80,8 @@ impl Default for Kubernetes {
             annotations: BTreeMap::new(),
             route: None,
             security: None,
+            manifests: Vec::new(),
+            container: None,
         }
     }
 }

@@ -11,7 +11,16 @@ use super::{NAMESPACE, merge, valid};
 pub enum Reply {
     Json(u16, Value),
     Text(u16, String),
-    Watch { plural: String, selector: String, from: u64 },
+    Watch {
+        plural: String,
+        selector: String,
+        from: u64,
+    },
+    /// What a pod prints from this line on, for as long as it runs.
+    Log {
+        pod: String,
+        from: usize,
+    },
 }
 
 /// A request, taken apart.
@@ -236,11 +245,29 @@ fn delete(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
     Reply::Json(200, json!({ "kind": "Status", "status": "Success" }))
 }
 
-fn log(world: &World, asked: &Asked<'_>, pod: &str) -> Reply {
-    if world.get("pods", pod).is_none() {
-        return missing(asked);
+fn log(world: &World, asked: &Asked<'_>, name: &str) -> Reply {
+    let Some(pod) = world.get("pods", name) else { return missing(asked) };
+    let containers = pod["spec"]["containers"].as_array().unwrap();
+    let container = asked.query("container").unwrap_or_default();
+    if !containers.iter().any(|one| one["name"] == container) {
+        return refused(400, "BadRequest", &format!("container {container} is not valid for pod {name}"));
     }
-    Reply::Text(200, world.logs.get(pod).cloned().unwrap_or_default())
+    let text = world.logs.get(name).cloned().unwrap_or_default();
+    let count = text.lines().count();
+    let most = asked.query("tailLines").and_then(|most| most.parse().ok()).unwrap_or(usize::MAX);
+    let since = asked
+        .query("sinceTime")
+        .map_or(0, |time| (0..count).take_while(|at| stamp(*at).as_str() < time).count());
+    let from = count.saturating_sub(most).max(since);
+    if asked.query("follow") == Some("true") {
+        return Reply::Log { pod: name.to_owned(), from };
+    }
+    Reply::Text(200, text.lines().skip(from).map(|line| format!("{line}\n")).collect())
+}
+
+/// When a line was printed.
+pub fn stamp(line: usize) -> String {
+    format!("2026-01-01T00:00:00.{line:09}Z")
 }
 
 /// The API server asks one of those behind a Service, or a pod, in place of a user.

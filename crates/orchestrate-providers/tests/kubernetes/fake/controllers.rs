@@ -107,7 +107,8 @@ fn run(world: &mut World, mut job: Value) {
         let mut template = job["spec"]["template"].clone();
         template["metadata"]["labels"]["batch.kubernetes.io/job-name"] = name.clone();
         if let Some(message) = admission::denies(world, &template) {
-            return admission::note(world, &job, &message);
+            admission::note(world, &job, &message);
+            return late(world, job);
         }
         create_pod(world, &job, &template, "job");
         return;
@@ -117,16 +118,21 @@ fn run(world: &mut World, mut job: Value) {
         json!({ "type": "Complete", "status": "True" })
     } else if !code.is_null() {
         json!({ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit" })
-    } else if super::kubelet::older_than(
-        &job,
-        job["spec"]["activeDeadlineSeconds"].as_u64().unwrap_or(u64::MAX),
-    ) {
-        json!({ "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline" })
     } else {
-        return;
+        return late(world, job);
     };
     job["status"] = json!({ "conditions": [condition] });
     world.put("jobs", job);
+}
+
+/// A Job whose time is over has failed.
+fn late(world: &mut World, mut job: Value) {
+    let most = job["spec"]["activeDeadlineSeconds"].as_u64().unwrap_or(u64::MAX);
+    if super::kubelet::older_than(&job, most) {
+        let condition = json!({ "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline" });
+        job["status"] = json!({ "conditions": [condition] });
+        world.put("jobs", job);
+    }
 }
 
 /// One slice for each Service that selects something.

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Shared;
-use super::answer::{Asked, Reply, answer, is_meant, refused};
+use super::answer::{Asked, Reply, answer, is_meant, refused, stamp};
 use super::faults::{self, Answer};
 
 type Sent = http_body_util::combinators::BoxBody<Bytes, Infallible>;
@@ -88,6 +88,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     }
     Ok(match reply {
         Reply::Watch { plural, selector, from } => watch(shared, plural, selector, from),
+        Reply::Log { pod, from } => log(shared, pod, from),
         reply => whole(reply, None),
     })
 }
@@ -105,13 +106,42 @@ fn whole(reply: Reply, retry_after: Option<u32>) -> Response<Sent> {
     let (code, kind, text) = match reply {
         Reply::Json(code, body) => (code, "application/json", body.to_string()),
         Reply::Text(code, text) => (code, "text/plain", text),
-        Reply::Watch { .. } => unreachable!("a watch has no end"),
+        Reply::Watch { .. } | Reply::Log { .. } => unreachable!("it has no end"),
     };
     let mut response = Response::builder().status(code).header("content-type", kind);
     if let Some(seconds) = retry_after {
         response = response.header("retry-after", seconds.to_string());
     }
     response.body(Full::new(Bytes::from(text)).boxed()).unwrap()
+}
+
+/// Lines with their times as they come, until the pod is gone or does not run, or all is cut.
+fn log(shared: Arc<Shared>, pod: String, mut from: usize) -> Response<Sent> {
+    let (sender, receiver) = mpsc::channel::<Bytes>(64);
+    let cuts = shared.news.borrow().1;
+    tokio::spawn(async move {
+        loop {
+            let (lines, runs) = {
+                let world = shared.world();
+                let runs = world
+                    .get("pods", &pod)
+                    .is_some_and(|pod| !pod["status"]["containerStatuses"][0]["state"]["running"].is_null());
+                let text = world.logs.get(&pod).cloned().unwrap_or_default();
+                (text.lines().skip(from).map(str::to_owned).collect::<Vec<_>>(), runs)
+            };
+            for line in lines {
+                if sender.send(Bytes::from(format!("{} {line}\n", stamp(from)))).await.is_err() {
+                    return;
+                }
+                from += 1;
+            }
+            if !runs || shared.news.borrow().1 != cuts {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    });
+    Response::builder().header("content-type", "text/plain").body(Stream(receiver).boxed()).unwrap()
 }
 
 /// A watch that tells nothing but an error, and does not end.
