@@ -10,6 +10,7 @@ mod faults;
 mod logs;
 mod manifests;
 mod real;
+mod rights;
 mod rolling;
 mod sharing;
 mod stage;

@@ -314,6 +314,14 @@ fn what_cannot_be_used_is_told_with_where_it_is() {
             none(&DEPLOYMENT.replace("{ containerPort: 8080 }", "{ name: web, containerPort: 8080 }")),
         ),
         (
+            "a sidecar with the port of requests",
+            "the container \"proxy\" has a port called `http`",
+            none(&DEPLOYMENT.replace(
+                "image: \"envoy:1\"",
+                "image: \"envoy:1\", ports: [{ name: http, containerPort: 80 }]",
+            )),
+        ),
+        (
             "another port",
             "listens on 3000 by its port `http`, and on 8080 by the settings",
             none(&DEPLOYMENT.replace("{ containerPort: 8080 }", "{ name: http, containerPort: 3000 }")),

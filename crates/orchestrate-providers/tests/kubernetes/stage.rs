@@ -168,6 +168,7 @@ impl Scene {
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let path = path.replace("NS", &format!("namespaces/{}", self.namespace));
         let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.header("x-by-test", "1");
         self.client.request_text(request.body(body).unwrap()).await
     }
 

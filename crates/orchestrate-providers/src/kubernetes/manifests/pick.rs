@@ -51,6 +51,16 @@ pub(in crate::kubernetes) fn check(
         }
     }
     let Some(found) = workload(manifests, settings.container.as_deref())? else { return Ok(()) };
+    let beside = containers(found.object).iter().filter(|one| one["name"] != found.container);
+    for one in beside {
+        let ports = one["ports"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+        if ports.iter().any(|port| port["name"] == PORT) {
+            return Err(format!(
+                "the container {} has a port called `{PORT}`, by which Services find {}; call it something else",
+                one["name"], found.container
+            ));
+        }
+    }
     let container = container(found.object, found.container).unwrap_or(&Value::Null);
     port(container, settings.port, is_routed).map(drop)
 }

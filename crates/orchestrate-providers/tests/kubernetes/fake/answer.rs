@@ -102,11 +102,15 @@ impl<'a> Asked<'a> {
         if *self.method != Method::GET || !self.name.is_empty() {
             return None;
         }
-        let watch = self.query("watch") == Some("true");
+        let watch = self.is_watch();
         let from = self.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
         let version = if watch { from } else { world.version };
         let refused = is_met || (watch && from < world.oldest);
         Some(Look { plural: self.plural.clone(), watch, version, refused })
+    }
+
+    pub fn is_watch(&self) -> bool {
+        self.query("watch") == Some("true")
     }
 
     fn query(&self, key: &str) -> Option<&str> {

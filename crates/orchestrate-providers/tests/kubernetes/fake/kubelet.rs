@@ -208,7 +208,10 @@ pub fn variables(world: &World, pod: &Value) -> Result<BTreeMap<String, String>,
         for (plural, name) in
             [("configmaps", &volume["configMap"]["name"]), ("secrets", &volume["secret"]["secretName"])]
         {
-            if let Some(name) = name.as_str().filter(|name| world.get(plural, name).is_none()) {
+            let is_optional =
+                [&volume["configMap"], &volume["secret"]].iter().any(|one| one["optional"] == true);
+            let missing = name.as_str().filter(|name| !is_optional && world.get(plural, name).is_none());
+            if let Some(name) = missing {
                 return Err(format!("{plural} \"{name}\" not found"));
             }
         }

@@ -17,8 +17,12 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::answer::{Asked, Reply, answer, is_meant, refused, stamp};
 use super::faults::{self, Answer};
+use super::rights;
 
 type Sent = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+/// A header of what a test does by its own hand.
+const BY_TEST: &str = "x-by-test";
+
 /// The connection ends without an answer.
 #[derive(Debug)]
 struct Cut;
@@ -58,8 +62,12 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         if let Some(look) = asked.as_ref().ok().and_then(|asked| asked.look(&world, met.is_some())) {
             world.looks.push(look);
         }
-        let reply = |world: &mut _| match &asked {
-            Ok(asked) => answer(world, asked),
+        let by_test = head.headers.contains_key(BY_TEST);
+        let reply = |world: &mut super::world::World| match &asked {
+            Ok(asked) => {
+                let missing = if by_test { None } else { rights::missing(world, asked) };
+                missing.unwrap_or_else(|| answer(world, asked))
+            }
             Err(Reply::Json(code, body)) => Reply::Json(*code, body.clone()),
             Err(_) => refused(501, "NotImplemented", "?"),
         };

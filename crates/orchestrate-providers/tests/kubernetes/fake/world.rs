@@ -34,6 +34,10 @@ pub struct World {
     pub turns: usize,
     /// How often the API server was asked, by verb and plural.
     pub asked: BTreeMap<String, usize>,
+    /// What whoever is not a test may do.
+    pub rules: Vec<(Vec<String>, Vec<String>)>,
+    /// The rights that were needed so far.
+    pub used: BTreeSet<(String, String)>,
     /// Every list and every watch that was asked for, in order.
     pub looks: Vec<Look>,
     counter: u64,
@@ -75,6 +79,8 @@ impl World {
             logs: BTreeMap::new(),
             turns: 0,
             asked: BTreeMap::new(),
+            rules: super::rights::rules(),
+            used: BTreeSet::new(),
             looks: Vec::new(),
             counter: 0,
         }
