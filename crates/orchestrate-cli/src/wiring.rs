@@ -10,7 +10,8 @@ mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
-pub use cluster_places::ClusterPlaces;
+pub use cluster_places::{ClusterPlaces, read_manifests, shares_told};
+pub use orchestrate_providers::kubernetes as cluster;
 pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
 pub use routed_by::RoutedBy;
 pub use sealed_specs::SealedSpecs;

@@ -10,8 +10,9 @@ use super::follow::{Follow, in_time};
 use super::live::{self, Deployed};
 use super::names::PROCESS;
 use super::object::{Object, Objects};
-use super::objects::{CONTAINER, Release};
+use super::objects::Release;
 use super::provider::Shared;
+use super::security::{self, Denial};
 use super::site::Site;
 use crate::spec::RunSpec;
 
@@ -89,7 +90,15 @@ enum Verdict {
 /// Why it will never be, and whose output may say more.
 struct Hopeless {
     error: PortError,
-    pod: Option<(String, bool)>,
+    pod: Option<Printed>,
+}
+
+/// A container whose output is asked for.
+struct Printed {
+    pod: String,
+    container: String,
+    /// Of the one before, which ended.
+    previous: bool,
 }
 
 impl Hopeless {
@@ -97,9 +106,13 @@ impl Hopeless {
         Self { error: PortError::failed(message), pod: None }
     }
 
+    fn advised(self, advice: &str) -> Self {
+        Self { error: self.error.detail(advice.to_owned()), ..self }
+    }
+
     async fn told(self, site: &Site) -> PortError {
-        let Some((pod, previous)) = self.pod else { return self.error };
-        let query = format!("container={CONTAINER}&tailLines={LINES_OF_OUTPUT}&previous={previous}");
+        let Some(Printed { pod, container, previous }) = self.pod else { return self.error };
+        let query = format!("container={container}&tailLines={LINES_OF_OUTPUT}&previous={previous}");
         match site.cluster.log(&pod, &query).await {
             Ok(log) if !log.trim().is_empty() => self.error.detail(log.trim_end().to_owned()),
             Ok(_) | Err(_) => self.error,
@@ -161,10 +174,9 @@ fn judge(
 
 /// Whether the controller took notice, and has so many of this very template available and nothing of another one.
 fn settled(deployment: &Object, count: u32) -> Result<(), String> {
-    let seen = deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation");
     let updated = deployment.count("/status/updatedReplicas");
     let (all, ready) = (deployment.count("/status/replicas"), deployment.count("/status/availableReplicas"));
-    if !seen {
+    if !is_seen(deployment) {
         Err("was not yet taken notice of by the cluster".into())
     } else if updated < count || ready < count {
         Err(format!("is not ready: {} of {count} are", ready.min(updated)))
@@ -173,6 +185,10 @@ fn settled(deployment: &Object, count: u32) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+fn is_seen(deployment: &Object) -> bool {
+    deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation")
 }
 
 fn not_there(placement: &Placement, one: &Wanted) -> Hopeless {
@@ -188,12 +204,13 @@ fn not_there(placement: &Placement, one: &Wanted) -> Hopeless {
 
 fn hopeless(placement: &Placement, one: &Wanted, deployed: &Deployed, pods: &[Object]) -> Option<Hopeless> {
     let version = &placement.version;
-    if let Some((true, failure)) = deployed.object.condition("ReplicaFailure") {
+    // Before the controller took notice, what it says is about what was there before.
+    if is_seen(&deployed.object)
+        && let Some((true, failure)) = deployed.object.condition("ReplicaFailure")
+    {
         let why = failure.text("/message").unwrap_or("no reason was given");
-        return Some(Hopeless::of(format!(
-            "the cluster makes no pod of {} of {version}: {why}",
-            one.process
-        )));
+        let message = format!("the cluster makes no pod of {} of {version}: {why}", one.process);
+        return Some(Hopeless::of(message).advised(Denial::read(why).advice()));
     }
     let ours = |pod: &&Object| {
         live::counts(pod)
@@ -217,7 +234,7 @@ fn hopeless(placement: &Placement, one: &Wanted, deployed: &Deployed, pods: &[Ob
 }
 
 fn image(object: &Object, containers: &str) -> Option<String> {
-    let ours = object.items(containers).find(|one| one.text("/name") == Some(CONTAINER))?;
+    let ours = object.items(containers).find(|one| one.text("/name") == Some(live::container_of(object)))?;
     ours.text("/image").map(str::to_owned)
 }
 
@@ -232,7 +249,17 @@ fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
         return (waited >= u64::try_from(NO_PLACE.as_millis()).unwrap_or(u64::MAX))
             .then(|| Hopeless::of(format!("{id} finds no place in the cluster: {message}")));
     }
-    let container = live::container(pod)?;
+    // What is beside our container, or before it, may keep it from getting ready as well.
+    let all = pod.items("/status/initContainerStatuses").chain(pod.items("/status/containerStatuses"));
+    all.into_iter().find_map(|container| hopeless_container(id, pod, &container))
+}
+
+fn hopeless_container(id: &str, pod: &Object, container: &Object) -> Option<Hopeless> {
+    let name = container.text("/name").unwrap_or_default();
+    let id = &match name == live::container_of(pod) {
+        true => id.to_owned(),
+        false => format!("the container {name} of {id}"),
+    };
     let reason = container.text("/state/waiting/reason").unwrap_or_default();
     let said = container.text("/state/waiting/message").unwrap_or_default();
     match reason {
@@ -241,17 +268,22 @@ fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
             return Some(Hopeless::of(format!("{id} cannot get its image {image} ({reason}): {said}")));
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            return Some(Hopeless::of(format!("{id} cannot be started ({reason}): {said}")));
+            let hopeless = Hopeless::of(format!("{id} cannot be started ({reason}): {said}"));
+            return Some(match security::is_root(said) {
+                true => hopeless.advised("name a user: `kubernetes: { security: { run_as_user: 1001 } }`"),
+                false => hopeless,
+            });
         }
         _ => {}
     }
     let restarts = container.count("/restartCount");
     if reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP {
-        let how = live::last_exit(&container).unwrap_or_else(|| "ended".into());
+        let how = live::last_exit(container).unwrap_or_else(|| "ended".into());
         let error = PortError::failed(format!(
             "{id} does not stay: it {how}, and was started {restarts} times again"
         ));
-        return Some(Hopeless { error, pod: Some((pod.name().to_owned(), restarts > 0)) });
+        let (pod, container) = (pod.name().to_owned(), name.to_owned());
+        return Some(Hopeless { error, pod: Some(Printed { pod, container, previous: restarts > 0 }) });
     }
     None
 }

@@ -139,13 +139,16 @@ impl<G: Ground> ProviderStage for Stage<G> {
     }
 }
 
-/// The same with an HTTPRoute of the user's in front of it.
-pub struct Routed<G>(pub Stage<G>);
+/// The same with an HTTPRoute of the user's in front of it; without one, shares go by numbers of pods.
+pub struct Routed<G, const ROUTE: bool = true>(pub Stage<G>);
 
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/NS/httproutes";
 
-impl<G: Ground> Routed<G> {
+impl<G: Ground, const ROUTE: bool> Routed<G, ROUTE> {
     pub async fn of(mut stage: Stage<G>) -> Self {
+        if !ROUTE {
+            return Self(stage);
+        }
         let environment = stage.scene.environment.clone();
         let route = json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
@@ -161,7 +164,7 @@ impl<G: Ground> Routed<G> {
 }
 
 #[async_trait(?Send)]
-impl<G: Ground> RouterStage for Routed<G> {
+impl<G: Ground, const ROUTE: bool> RouterStage for Routed<G, ROUTE> {
     async fn new() -> Self {
         Self::of(Stage::of(G::new().await).await).await
     }
