@@ -9,6 +9,7 @@ use super::labels::Who;
 use super::look;
 use super::service;
 use super::shared::Shared;
+use crate::docker::images::kept_as;
 
 /// In words for people; the values of variables may be secret, so only their names are told.
 pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<Vec<String>> {
@@ -41,10 +42,8 @@ fn compare(id: &str, wanted: &ServiceSpec, there: &ServiceSpec) -> Vec<String> {
         |spec: &ServiceSpec| spec.mode.as_ref().and_then(|mode| mode.replicated.as_ref()?.replicas);
     let (ours, theirs) = (container(wanted), container(there));
     let mut changes = Vec::new();
-    // A client of the engine writes the digest behind a name.
     let image = |image: &Option<String>| image.clone().unwrap_or_default();
-    let same_image = image(&theirs.image).starts_with(&image(&ours.image));
-    if !same_image {
+    if !is_same_image(&image(&ours.image), &image(&theirs.image)) {
         changes.push(format!(
             "the image of {id} is {} instead of {}",
             image(&theirs.image),
@@ -71,6 +70,11 @@ fn compare(id: &str, wanted: &ServiceSpec, there: &ServiceSpec) -> Vec<String> {
         changes.push(format!("the published ports of {id} were changed"));
     }
     changes
+}
+
+fn is_same_image(ours: &str, theirs: &str) -> bool {
+    // A client of the engine writes the digest behind a name; the home that started it keeps it by a tag of its own.
+    theirs.starts_with(ours) || kept_as(ours).is_some_and(|sealed| kept_as(theirs) == Some(sealed))
 }
 
 fn changed_variables(ours: &[String], theirs: &[String]) -> Vec<String> {

@@ -13,6 +13,7 @@ use orchestrate_core::time::Timestamp;
 
 use super::labels::{ENVIRONMENT, OWNER, Who};
 use super::shared::Shared;
+use super::taken_in;
 use crate::docker::engine::told;
 use crate::process::health;
 
@@ -52,14 +53,21 @@ pub(super) async fn services(
     shared: &Shared,
     environment: Option<&EnvironmentName>,
 ) -> PortResult<Vec<(Who, Service)>> {
-    let mut labels = vec![format!("{OWNER}={}", shared.owner)];
+    let mut labels = vec![OWNER.to_owned()];
     labels.extend(environment.map(|name| format!("{ENVIRONMENT}={name}")));
     let filters = HashMap::from([("label".to_owned(), labels)]);
     let options = ListServicesOptionsBuilder::new().filters(&filters).build();
     let found = shared.client().await?.list_services(Some(options)).await;
     let found = found.map_err(|error| told("the services of the swarm cannot be listed", &error))?;
     let who = |service: &Service| Who::read(service.spec.as_ref()?.labels.as_ref()?);
-    Ok(found.into_iter().filter_map(|service| Some((who(&service)?, service))).collect())
+    let mut ours = Vec::new();
+    for service in found {
+        let Some(who) = who(&service) else { continue };
+        if taken_in::is_ours(shared, &who, &service).await? {
+            ours.push((who, service));
+        }
+    }
+    Ok(ours)
 }
 
 /// By service.
@@ -103,6 +111,11 @@ pub(super) fn is_over(task: &Task) -> bool {
         | TaskState::STARTING
         | TaskState::RUNNING => false,
     }
+}
+
+/// Whether the manager will forget it once it ended.
+pub(super) fn is_being_removed(task: &Task) -> bool {
+    task.desired_state == Some(TaskState::REMOVE)
 }
 
 fn state_of(task: &Task) -> TaskState {

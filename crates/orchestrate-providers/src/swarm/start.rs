@@ -9,7 +9,7 @@ use orchestrate_core::ports::{Instance, PortResult, StartRequest};
 use super::labels::Who;
 use super::shared::Shared;
 use super::stop::remove;
-use super::{anchor, look, service};
+use super::{anchor, look, privileges, service};
 use crate::docker::credentials;
 use crate::docker::engine::{is_status, told};
 use crate::docker::reference::registry;
@@ -20,8 +20,9 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
     let gate = shared.gate(&placement.environment, placement.slot);
     let _turn = gate.lock().await;
     anchor::accept(shared, &placement.environment, request.fence).await?;
-    shared.watch();
+    shared.watch(&placement.environment);
     let spec = shared.spec(placement.release).await?;
+    privileges::check(shared, &spec).await?;
     let seen = look::look(shared, &placement.environment).await?;
     let in_the_way: Vec<_> = seen
         .iter()

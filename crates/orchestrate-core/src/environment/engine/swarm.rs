@@ -23,6 +23,14 @@ pub struct Swarm {
     pub millicpus: Option<u32>,
     /// Whether its root file system can only be read.
     pub read_only: bool,
+    /// Whether the engine puts an init process in front, which reaps children.
+    #[serde(skip_serializing_if = "is_false")]
+    pub init: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Default for Swarm {
@@ -34,6 +42,7 @@ impl Default for Swarm {
             memory: None,
             millicpus: None,
             read_only: false,
+            init: false,
         }
     }
 }
