@@ -5,7 +5,7 @@ mod verify;
 
 pub use engine::{
     Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources,
-    RouterSettings, Static, Swarm,
+    RouterSettings, SecretsAs, Static, Swarm,
 };
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,

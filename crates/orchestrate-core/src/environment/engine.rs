@@ -8,7 +8,7 @@ mod r#static;
 mod swarm;
 
 pub use custom::{Custom, CustomTimeouts};
-pub use docker::{Docker, DockerHealth};
+pub use docker::{Docker, DockerHealth, SecretsAs};
 pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources};
 pub use router::RouterSettings;
 pub use r#static::Static;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::PoisonError;
 
-use bollard::models::{Service, Task, TaskState};
-use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
+use bollard::models::{Node, NodeState, Service, Task, TaskState};
+use bollard::query_parameters::{ListNodesOptions, ListServicesOptionsBuilder, ListTasksOptionsBuilder};
 use futures_util::future::join_all;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Instance, InstanceState, PortResult};
@@ -205,12 +205,27 @@ async fn address(shared: &Shared, task: &Task) -> Option<SocketAddr> {
     let ports = task.status.as_ref()?.port_status.as_ref()?.ports.as_ref()?;
     let port = u16::try_from(ports.first()?.published_port?).ok().filter(|port| *port > 0)?;
     let node = task.node_id.as_deref()?;
-    if shared.node().await.is_ok_and(|here| here == node) {
+    if shared.engine.is_here() && shared.node().await.is_ok_and(|here| here == node) {
         return Some((Ipv4Addr::LOCALHOST, port).into());
     }
     let found = shared.client().await.ok()?.inspect_node(node).await.ok()?;
-    let address: IpAddr = found.status?.addr?.parse().ok()?;
-    Some((address, port).into())
+    Some((address_of(&found)?, port).into())
+}
+
+/// How the others reach it; a manager may know of itself only where it listens.
+fn address_of(node: &Node) -> Option<IpAddr> {
+    let own = node.status.as_ref().and_then(|status| status.addr.as_ref()?.parse::<IpAddr>().ok());
+    let as_manager =
+        node.manager_status.as_ref().and_then(|manager| manager.addr.as_ref()?.parse::<SocketAddr>().ok());
+    own.filter(|address| !address.is_unspecified()).or(as_manager.map(|address| address.ip()))
+}
+
+/// The nodes that do not answer: what runs there is nobody's to end, and is run elsewhere by the swarm.
+pub(super) async fn lost_nodes(shared: &Shared) -> PortResult<Vec<String>> {
+    let nodes = shared.client().await?.list_nodes(None::<ListNodesOptions>).await;
+    let nodes = nodes.map_err(|error| told("the nodes of the swarm cannot be listed", &error))?;
+    let is_lost = |node: &Node| node.status.as_ref().and_then(|status| status.state) == Some(NodeState::DOWN);
+    Ok(nodes.into_iter().filter(is_lost).filter_map(|node| node.id).collect())
 }
 
 /// In the words of the other providers.

@@ -12,6 +12,7 @@ mod look;
 mod output;
 mod privileges;
 mod provider;
+mod secrets;
 mod service;
 mod shared;
 mod start;

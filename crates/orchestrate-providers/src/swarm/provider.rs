@@ -77,8 +77,9 @@ impl Provider for Swarm {
             // It runs by the tag that keeps it here, and another home may have fetched it.
             self.containers.fetch(&Fetch { release, artifact: spec.digest.clone(), size: 0 }).await?;
         }
-        let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole("swarm provider", async move { start::start(&shared, &request).await }).await
+        let (shared, containers, request) =
+            (Arc::clone(&self.shared), Arc::clone(&self.containers), request.clone());
+        whole("swarm provider", async move { start::start(&shared, &containers, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {

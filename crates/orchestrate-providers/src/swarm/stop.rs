@@ -1,5 +1,6 @@
 //! Making sure that instances do not run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::look::{self, Seen, is_being_removed, is_over};
 use super::service::replicas;
 use super::shared::{Shared, is_out_of_sequence, moved};
-use super::{anchor, output};
+use super::{anchor, output, secrets};
 use crate::docker::engine::{told, unless_gone};
 
 const ATTEMPTS: usize = 20;
@@ -73,6 +74,11 @@ pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
 pub(super) async fn remove(shared: &Arc<Shared>, going: &[&Seen]) -> PortResult<()> {
     let ends = join_all(going.iter().map(|one| end(shared, one))).await;
     shared.changed();
+    let releases: BTreeSet<_> =
+        going.iter().map(|one| (&one.who.placement.environment, one.who.placement.release)).collect();
+    for (environment, release) in releases {
+        secrets::clear(shared, environment, release).await;
+    }
     ends.into_iter().fold(Ok(()), Result::and)
 }
 
@@ -106,8 +112,13 @@ async fn once_all(
 ) -> PortResult<()> {
     let services = [(one.who.clone(), one.service.clone())];
     while Instant::now() < deadline {
-        let tasks = look::tasks(shared, &services).await?;
-        if tasks.values().flatten().all(&is_so) {
+        let mut tasks: Vec<Task> = look::tasks(shared, &services).await?.into_values().flatten().collect();
+        tasks.retain(|task| !is_so(task));
+        if tasks.is_empty() {
+            break;
+        }
+        let lost = look::lost_nodes(shared).await?;
+        if tasks.iter().all(|task| task.node_id.as_ref().is_some_and(|node| lost.contains(node))) {
             break;
         }
         sleep(ASK_AGAIN).await;

@@ -4,6 +4,7 @@
 
 mod drift;
 mod homes;
+mod kept;
 mod world;
 
 use orchestrate_testkit::provider_contract;

@@ -81,6 +81,11 @@ impl World {
         self.home.path()
     }
 
+    /// Changes what is sealed, before it is first used.
+    pub fn edit(&self, placement: &Placement, change: impl FnOnce(&mut RunSpec)) {
+        change(self.specs.0.lock().unwrap().get_mut(&placement.release).unwrap());
+    }
+
     /// As if this release had been another one in another database.
     pub fn reseal(&self, release: ReleaseId, version: &str) {
         let mut specs = self.specs.0.lock().unwrap();

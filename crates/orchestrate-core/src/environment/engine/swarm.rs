@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::docker::SecretsAs;
+
 /// What every service of the environment has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -26,6 +28,8 @@ pub struct Swarm {
     /// Whether the engine puts an init process in front, which reaps children.
     #[serde(skip_serializing_if = "is_false")]
     pub init: bool,
+    #[serde(skip_serializing_if = "SecretsAs::is_usual")]
+    pub secrets: SecretsAs,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -43,6 +47,7 @@ impl Default for Swarm {
             millicpus: None,
             read_only: false,
             init: false,
+            secrets: SecretsAs::default(),
         }
     }
 }
