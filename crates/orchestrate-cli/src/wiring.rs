@@ -1,5 +1,6 @@
 //! The only place that names adapters: puts core's ports and the programs behind them together.
 
+mod belongings;
 mod by_provider;
 mod by_router;
 mod cluster_places;
@@ -8,6 +9,7 @@ mod routed_by;
 mod sealed_specs;
 mod starting;
 
+pub use belongings::OwnersInRecords;
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
 pub use cluster_places::{ClusterPlaces, read_manifests, shares_told};

@@ -4,48 +4,9 @@
 
 mod support;
 
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use serde_json::json;
+use support::postgres::Postgres;
 use support::{Scene, until};
-
-/// A database of its own on the server of the test run, dropped at the end.
-struct Postgres {
-    server: String,
-    name: String,
-}
-
-impl Postgres {
-    fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("ORCHESTRATE_TEST_POSTGRES_URL")
-            .expect("ORCHESTRATE_TEST_POSTGRES_URL is not set: run `make test`, which starts PostgreSQL");
-        let name = format!("cli_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let postgres = Self { server, name };
-        postgres.sql(&format!("create database {}", postgres.name));
-        postgres
-    }
-
-    fn sql(&self, statement: &str) {
-        let output = Command::new("psql").args(["-X", "-q", "-c", statement, &self.server]).output();
-        let output = output.expect("psql is there: run `make test`, which installs it");
-        assert!(output.status.success(), "{statement}: {output:?}");
-    }
-
-    fn url(&self) -> String {
-        let (before, parameters) = self.server.split_once('?').unwrap_or((&self.server, ""));
-        let (address, _) = before.rsplit_once('/').unwrap();
-        let mark = if parameters.is_empty() { "" } else { "?" };
-        format!("{address}/{}{mark}{parameters}", self.name)
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        self.sql(&format!("drop database if exists {} with (force)", self.name));
-    }
-}
 
 #[test]
 fn deploy_go_back_and_forth() {

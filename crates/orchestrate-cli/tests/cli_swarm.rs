@@ -7,6 +7,7 @@ mod support;
 use orchestrate_testkit::docker::Engine;
 use serde_json::json;
 use support::load::Load;
+use support::postgres::Postgres;
 use support::{Scene, until};
 
 /// A scene whose service is an image on a swarm.
@@ -14,12 +15,19 @@ struct Hive {
     scene: Scene,
     engine: &'static Engine,
     name: String,
+    /// Of its database; that of its home otherwise.
+    mark: Option<String>,
 }
 
 impl Hive {
     fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut Scene)) -> Self {
         let engine = Engine::swarm();
         let mut scene = Scene::new();
+        change(&mut scene);
         scene.variable("DOCKER_HOST", &engine.host);
         let image = format!("test-hive-{name}-{}", std::process::id());
         scene.config["service"] = json!(name);
@@ -28,7 +36,7 @@ impl Hive {
             production["provider"] = json!("swarm");
             production["processes"]["web"].as_object_mut().unwrap().remove("command");
         });
-        Self { scene, engine, name: image }
+        Self { scene, engine, name: image, mark: None }
     }
 
     fn build(&self, version: &str) {
@@ -36,16 +44,23 @@ impl Hive {
             .build(&format!("{}:{version}", self.name), &format!("LABEL of={version} in={}", self.name));
     }
 
+    /// The containers of its instances, which are others once one was started again.
+    fn containers(&self) -> Vec<String> {
+        let mark = self.mark.as_ref().unwrap();
+        let mut all = self.engine.labelled(&format!("dev.orchestrate.owner={mark}"));
+        all.sort();
+        all
+    }
+
     #[track_caller]
     fn deploy(&self, version: &str) -> support::Ran {
         self.scene.typed(&format!("deploy --env production --version {version}"))
     }
 
-    /// The services of this scene, which carry the mark of its home.
+    /// The services of this scene, which carry the mark of its home or of its database.
     fn services(&self) -> Vec<String> {
-        let home = self.scene.home.canonicalize().unwrap();
-        let filter =
-            format!("label=dev.orchestrate.owner={}", orchestrate_providers::docker::home_mark(&home));
+        let of_home = || orchestrate_providers::docker::home_mark(&self.scene.home.canonicalize().unwrap());
+        let filter = format!("label=dev.orchestrate.owner={}", self.mark.clone().unwrap_or_else(of_home));
         let listed = self.engine.docker(&["service", "ls", "--filter", &filter, "--format", "{{.Name}}"]);
         listed.lines().map(str::to_owned).collect()
     }
@@ -121,4 +136,65 @@ fn what_docker_service_rollback_did_is_shown_on_record_left_alone_and_overwritte
     until("it is as it was", || hive.scene.status()["drift"].is_null().then_some(()));
     hive.deploy("1.1.0").ok();
     assert_eq!(hive.scene.answers(), "1.1.0");
+}
+
+/// Two homes on one database, which reach the same swarm.
+fn two_homes(name: &str, postgres: &Postgres) -> (Hive, Hive) {
+    let shared = |scene: &mut Scene| {
+        scene.variable("ORCHESTRATE_DATABASE_URL", &postgres.url());
+        scene.variable("ORCHESTRATE_LEASE_TTL", "2s");
+    };
+    let (mut alpha, mut beta) = (Hive::with(name, shared), Hive::with(name, shared));
+    for version in ["1.0.0", "1.1.0"] {
+        alpha.build(version);
+        alpha.deploy(version).ok();
+    }
+    for hive in [&mut alpha, &mut beta] {
+        hive.mark = Some(postgres.query("select id from installation"));
+    }
+    // They are on one machine, and the second one takes the address over.
+    beta.scene.address = alpha.scene.address;
+    (alpha, beta)
+}
+
+#[test]
+fn a_second_home_on_the_same_database_starts_nothing_a_second_time_and_goes_on_where_it_adopts() {
+    let postgres = Postgres::create();
+    let (alpha, beta) = two_homes("homes", &postgres);
+    let before = alpha.containers();
+    assert_eq!((alpha.services().len(), before.len()), (4, 4), "two live ones, and two warm ones");
+
+    beta.scene.typed("daemon start").ok();
+    let home = alpha.scene.home.to_str().unwrap();
+    beta.deploy("1.1.0").ends(1).says("ORC-0162").says(home);
+    beta.scene.typed("deploy rollback --env production --force").ends(1).says("ORC-0162");
+    beta.scene.typed("env adopt production").ends(1).says("ORC-0163");
+    beta.scene.typed("daemon stop --all").ok();
+    assert_eq!(alpha.containers(), before, "nothing of it is beta's to start or to stop");
+
+    // The machine of the first home is lost: its daemon and its proxy, but not the swarm.
+    for pid in alpha.scene.processes() {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    until("alpha counts as dead", || (beta.scene.status()["elsewhere"]["alive"] == false).then_some(()));
+    assert_eq!(alpha.containers(), before, "and the other home has done nothing about it by itself");
+    beta.scene.typed("env adopt production").ok();
+    beta.scene.typed("daemon start").ok();
+    until("users are served again", || {
+        beta.scene.get("/version").is_ok_and(|got| got.0 == 200).then_some(())
+    });
+    assert_eq!((beta.scene.answers().as_str(), beta.containers()), ("1.1.0", before.clone()));
+    until("what was warm is ready", || (beta.scene.status()["rollback"]["path"] == "warm").then_some(()));
+    let rolled = beta.scene.rollback().ok().json();
+    assert_eq!((&rolled["path"], beta.scene.answers().as_str()), (&json!("warm"), "1.0.0"));
+    assert_eq!(beta.containers(), before);
+
+    // The first machine comes back, and is not asked any more.
+    alpha.scene.typed("daemon start").ok();
+    alpha.deploy("1.1.0").ends(1).says("ORC-0162");
+    alpha.scene.typed("daemon stop --all").ok();
+    assert_eq!((beta.containers(), beta.scene.answers().as_str()), (before, "1.0.0"));
+    beta.scene.typed("daemon stop --all").ok();
+    assert_eq!(beta.services(), [""; 0]);
 }

@@ -113,6 +113,11 @@ impl Database {
         self.backend == Backend::Postgres
     }
 
+    /// Which database this is: a random number that it has had since it was made, and that its copies have, too.
+    pub async fn identity(&self) -> Result<String> {
+        sql::query("SELECT id FROM installation").fetch_one(&mut *self.connection().await?).await?.text("id")
+    }
+
     /// The database's own time in milliseconds, as an expression: also within a transaction that began long ago.
     fn clock(&self) -> &'static str {
         match self.backend {

@@ -7,7 +7,7 @@ mod verify;
 pub use drill::DrillPolicy;
 pub use engine::{
     Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, Manifest, PullPolicy,
-    Resources, RouterSettings, Seccomp, Security, Static, Swarm,
+    Resources, RouterSettings, Seccomp, SecretsAs, Security, Static, Swarm,
 };
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
@@ -92,11 +92,20 @@ impl ProviderKind {
         }
     }
 
-    /// Whether its instances are on one machine, in one home, so that only the daemon there can look after them.
+    /// Whether an environment of it belongs to one home, whose daemon alone looks after it: its instances are there, or at
+    /// least the proxy that sends them their requests.
     pub const fn is_local(self) -> bool {
         match self {
-            Self::Process | Self::Docker | Self::Static | Self::Custom => true,
-            Self::Swarm | Self::Kubernetes => false,
+            Self::Process | Self::Docker | Self::Swarm | Self::Static | Self::Custom => true,
+            Self::Kubernetes => false,
+        }
+    }
+
+    /// Whether its instances outlive their home: every home of the database finds the same ones.
+    pub const fn is_found_from_everywhere(self) -> bool {
+        match self {
+            Self::Swarm | Self::Kubernetes => true,
+            Self::Process | Self::Docker | Self::Static | Self::Custom => false,
         }
     }
 

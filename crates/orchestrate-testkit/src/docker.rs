@@ -1,7 +1,9 @@
 //! A Docker engine for tests, and a small static service for its containers.
 
+mod nodes;
 mod registry;
 
+pub use nodes::Nodes;
 pub use registry::Registry;
 
 use std::fs;

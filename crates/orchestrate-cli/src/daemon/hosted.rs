@@ -1,6 +1,7 @@
 //! Every provider that the daemon hosts, each with what it had here before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use orchestrate_core::Result;
@@ -15,7 +16,7 @@ use orchestrate_providers::static_site::StaticSites;
 use orchestrate_providers::swarm::{Swarm, SwarmOptions};
 use orchestrate_providers::{Hosted, RunSpecs};
 
-use crate::wiring::{ClusterPlaces, SealedSpecs, Wiring, home_directory};
+use crate::wiring::{ClusterPlaces, OwnersInRecords, SealedSpecs, Wiring, home_directory};
 
 pub(super) async fn all(
     wiring: &Wiring,
@@ -31,11 +32,15 @@ pub(super) async fn all(
         CustomProvider::new(home.clone(), Arc::clone(store), Arc::clone(&known), Arc::clone(&processes));
     let sites = StaticSites::new(home.clone(), Arc::clone(store), Arc::clone(&known), Arc::clone(&processes));
     let docker = Docker::open(DockerOptions::new(home.clone(), Arc::clone(&known))).await?;
+    let (owner, formerly) = marks(wiring, &home).await?;
+    let (db, site) = (wiring.db.clone(), wiring.site.clone());
     let swarm = Swarm::open(SwarmOptions {
-        owner: home_mark(&home),
+        owner,
+        formerly,
         home,
         host: None,
         specs: known,
+        belongings: Arc::new(OwnersInRecords { db, site }),
         containers: Arc::clone(&docker),
     });
     let places = Arc::new(ClusterPlaces::new(wiring.db.clone()));
@@ -48,6 +53,16 @@ pub(super) async fn all(
         (ProviderKind::Docker, docker as _),
         (ProviderKind::Swarm, swarm as _),
     ]))
+}
+
+/// The mark of what is ours in a swarm, and the one that older programs gave it: homes that share a database go on with the
+/// same services, and a file belongs to one home.
+async fn marks(wiring: &Wiring, home: &Path) -> Result<(String, Option<String>)> {
+    let of_home = home_mark(home);
+    match wiring.db.is_shared() {
+        true => Ok((wiring.db.identity().await?, Some(of_home))),
+        false => Ok((of_home, None)),
+    }
 }
 
 /// What another site took over from this one.

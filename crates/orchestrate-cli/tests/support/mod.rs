@@ -6,6 +6,7 @@
 
 pub mod haproxy;
 pub mod load;
+pub mod postgres;
 pub mod ran;
 pub mod receiver;
 pub mod scene;

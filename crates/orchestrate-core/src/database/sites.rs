@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::sql::query;
 use super::{Database, EnvironmentRecord, Tx};
+use crate::environment::ProviderKind;
 use crate::error::{Error, Result};
-use crate::name::EnvironmentName;
+use crate::name::{EnvironmentName, ReleaseId};
 use crate::ports::Ports;
 use crate::release::{Contents, Release};
 
@@ -63,13 +64,38 @@ impl Database {
 
     /// Refuses what would change an environment that runs on another site than this.
     pub async fn refuse_elsewhere(&self, environment: &EnvironmentRecord, here: Option<&Site>) -> Result<()> {
-        let (Some(here), Some(owner)) = (here, &environment.owner) else { return Ok(()) };
+        let Some(here) = here else { return Ok(()) };
+        let Some(owner) = &environment.owner else { return self.refuse_unsettled(environment, here).await };
         if *owner == here.id {
             return Ok(());
         }
         let there = self.owner(environment).await?.unwrap_or_else(|| unknown(owner));
         Err(elsewhere(&environment.environment.name, &there))
     }
+
+    /// Refuses what has no owner although something runs there, as long as it can be another site's.
+    async fn refuse_unsettled(&self, environment: &EnvironmentRecord, here: &Site) -> Result<()> {
+        let name = &environment.environment.name;
+        let has_no_owner = !environment.environment.settings.provider.is_local();
+        if has_no_owner || self.slots(name).await?.is_empty() || self.is_only_site(here).await? {
+            return Ok(());
+        }
+        Err(unsettled(name))
+    }
+}
+
+/// An older program deployed it, and did not record where: a second home would start it again beside the first.
+fn unsettled(environment: &EnvironmentName) -> Error {
+    Error::refused(
+        "ORC-0162",
+        format!(
+            "{environment} was deployed to by an older orchestrate, which did not record from which home"
+        ),
+    )
+    .hint(format!(
+        "start the daemon of that home, which records it: orchestrate daemon start; or have it run here: \
+         orchestrate env adopt {environment}"
+    ))
 }
 
 fn unknown(id: &str) -> SiteRecord {
@@ -103,7 +129,7 @@ pub(crate) async fn only_here(db: &Database, ports: &Ports, environment: &Enviro
     db.refuse_elsewhere(environment, ports.host.site().as_ref()).await
 }
 
-/// Has the environment run on this site from its first release on; where an engine of a cluster runs it, on none.
+/// Has the environment run on this site from its first release on; where a cluster runs it and routes to it, on none.
 pub(crate) async fn settle_here(
     tx: &mut Tx,
     ports: &Ports,
@@ -123,16 +149,19 @@ pub(crate) async fn settle_here(
     Ok(())
 }
 
-/// What was sealed for a provider of one machine is still there.
+/// What was sealed for a provider of one home is still there.
 async fn has_local_slots(tx: &mut Tx, environment: &EnvironmentName) -> Result<bool> {
     for slot in super::slots::fetch_all(tx, environment).await? {
-        let row =
-            query("SELECT contents FROM releases WHERE id = $1").bind(slot.release.0).fetch_one(tx).await?;
-        if row.json::<Contents>("contents")?.settings.provider.is_local() {
+        if provider_of(tx, slot.release).await?.is_local() {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+async fn provider_of(tx: &mut Tx, release: ReleaseId) -> Result<ProviderKind> {
+    let row = query("SELECT contents FROM releases WHERE id = $1").bind(release.0).fetch_one(tx).await?;
+    Ok(row.json::<Contents>("contents")?.settings.provider)
 }
 
 /// Makes the site known to the others, by its name for people.

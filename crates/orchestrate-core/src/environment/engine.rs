@@ -8,7 +8,7 @@ mod r#static;
 mod swarm;
 
 pub use custom::{Custom, CustomTimeouts};
-pub use docker::{Docker, DockerHealth};
+pub use docker::{Docker, DockerHealth, SecretsAs};
 pub use kubernetes::{Amounts, Kubernetes, Manifest, PullPolicy, Resources, Seccomp, Security};
 pub use router::RouterSettings;
 pub use r#static::Static;

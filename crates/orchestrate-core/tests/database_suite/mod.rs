@@ -53,8 +53,9 @@ pub use routers::the_router_of_what_runs_stays;
 pub use schema::{a_newer_schema_is_refused, opening_twice_finds_the_work_done, rollback_event_schema};
 pub use secrets::secrets_keep_their_versions;
 pub use sites::{
-    a_duty_is_one_sites_at_a_time, an_environment_runs_where_it_was_deployed_to_first,
-    each_daemon_looks_after_its_own, one_daemon_speaks_for_a_home,
+    a_database_has_one_identity, a_duty_is_one_sites_at_a_time, a_swarm_goes_on_where_it_is_adopted,
+    an_environment_runs_where_it_was_deployed_to_first, each_daemon_looks_after_its_own,
+    nobody_takes_what_may_run_on_another_site, one_daemon_speaks_for_a_home,
     what_an_older_program_deployed_gets_an_owner, who_is_alive_is_not_taken_over_from,
 };
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
@@ -73,6 +74,7 @@ macro_rules! run_suite {
             a_slip_of_the_hand_is_refused, what_is_older_than_the_chain_comes_into_it,
             many_that_write_at_once_make_one_chain, who_was_refused_what_is_recorded, a_loop_of_refusals_stays_small,
             an_environment_runs_where_it_was_deployed_to_first, who_is_alive_is_not_taken_over_from,
+            a_swarm_goes_on_where_it_is_adopted, nobody_takes_what_may_run_on_another_site, a_database_has_one_identity,
             one_daemon_speaks_for_a_home, each_daemon_looks_after_its_own, what_an_older_program_deployed_gets_an_owner,
             a_duty_is_one_sites_at_a_time, a_late_word_changes_nothing, notices_of_a_lane_wait_for_one_another,
             one_notice_is_sent_again, a_thread_is_known_by_what_its_first_notice_is_called, a_report_reads_what_happened_in_its_time, what_is_seen_again_is_not_written_again,

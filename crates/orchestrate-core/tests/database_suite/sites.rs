@@ -169,8 +169,9 @@ async fn cared_for(db: &Database, host: &str) -> Vec<String> {
 pub async fn each_daemon_looks_after_its_own(fresh: Fresh) {
     let scene = Scene::new(&fresh).await;
     let db = &scene.db;
-    for (environment, provider) in [("swarm", ProviderKind::Swarm), ("cluster", ProviderKind::Kubernetes)] {
-        db.apply_environment(&name(environment), "shop", &on(provider), &[], "ada", time(0)).await.unwrap();
+    for cluster in ["cluster", "other"] {
+        let settings = on(ProviderKind::Kubernetes);
+        db.apply_environment(&name(cluster), "shop", &settings, &[], "ada", time(0)).await.unwrap();
     }
     let alpha = DeploymentExecutor::new(db.clone(), ports(&scene, "alpha"));
     alpha.deploy(&scene.to_deploy("1.0")).await.unwrap();
@@ -183,12 +184,12 @@ pub async fn each_daemon_looks_after_its_own(fresh: Fresh) {
     db.take_care(&site("beta"), LONG, true).await.unwrap();
     db.take_care(&site("alpha"), LONG, true).await.unwrap();
     assert_eq!(cared_for(db, "alpha").await, ["production"]);
-    assert_eq!(cared_for(db, "beta").await, ["cluster", "swarm"]);
+    assert_eq!(cared_for(db, "beta").await, ["cluster", "other"]);
     // Beta falls silent.
     db.take_care(&site("beta"), SHORT, true).await.unwrap();
     until("its environments are taken over", async || {
         db.take_care(&site("alpha"), LONG, false).await.unwrap();
-        cared_for(db, "alpha").await == ["cluster", "production", "swarm"]
+        cared_for(db, "alpha").await == ["cluster", "other", "production"]
     })
     .await;
     assert_eq!(cared_for(db, "beta").await, [""; 0]);
@@ -196,10 +197,72 @@ pub async fn each_daemon_looks_after_its_own(fresh: Fresh) {
     db.sign_off(&site("alpha"), &daemon("alpha", "boot")).await.unwrap();
     assert_eq!(cared_for(db, "alpha").await, [""; 0]);
     db.take_care(&site("beta"), LONG, false).await.unwrap();
-    assert_eq!(cared_for(db, "beta").await, ["cluster", "swarm"]);
-    let refused = db.adopt(&name("swarm"), &site("beta"), true, "ada", time(1)).await.unwrap_err();
+    assert_eq!(cared_for(db, "beta").await, ["cluster", "other"]);
+    let refused = db.adopt(&name("cluster"), &site("beta"), true, "ada", time(1)).await.unwrap_err();
     assert_eq!(refused.code(), "ORC-0164", "nobody has to");
     scene.end(fresh).await;
+}
+
+/// What is found from every home of the database belongs to one of them all the same: its proxy has the traffic.
+pub async fn a_swarm_goes_on_where_it_is_adopted(fresh: Fresh) {
+    let scene = Scene::new(&fresh).await;
+    let (db, place, beta) = (&scene.db, &scene.environment, site("beta"));
+    let on_swarm = |version| {
+        let mut request = scene.to_deploy(version);
+        request.contents.settings.provider = ProviderKind::Swarm;
+        request
+    };
+    let settings = on(ProviderKind::Swarm);
+    db.apply_environment(place, "shop", &settings, &[], "ada", time(0)).await.unwrap();
+    let of = |host| DeploymentExecutor::new(db.clone(), ports(&scene, host));
+    for version in ["1.0", "1.1"] {
+        of("alpha").deploy(&on_swarm(version)).await.unwrap();
+    }
+    assert_eq!(db.environment(place).await.unwrap().owner.as_deref(), Some("id of alpha"));
+    assert_eq!(of("beta").deploy(&on_swarm("1.2")).await.unwrap_err().code(), "ORC-0162");
+    for host in ["alpha", "beta"] {
+        db.beat(&site(host), &daemon(host, "boot"), "0.1.0", LONG).await.unwrap();
+        db.take_care(&site(host), LONG, true).await.unwrap();
+    }
+    assert_eq!(
+        (cared_for(db, "alpha").await, cared_for(db, "beta").await),
+        (vec![place.to_string()], vec![])
+    );
+
+    db.adopt(place, &beta, true, "bob", time(9)).await.unwrap();
+    let mut states: Vec<_> =
+        db.slots(place).await.unwrap().into_iter().map(|slot| slot.state.as_str()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["live", "warm"], "both run where beta finds them");
+    assert_eq!(of("alpha").deploy(&on_swarm("1.2")).await.unwrap_err().code(), "ORC-0162");
+    let rollback = DeploymentRollback::new(db.clone(), ports(&scene, "beta"));
+    let rolled = rollback.rollback(&scene.forced()).await.unwrap();
+    assert_eq!((rolled.target_version, rolled.path.as_str()), (v("1.0"), "warm"));
+    scene.end(fresh).await;
+}
+
+pub async fn nobody_takes_what_may_run_on_another_site(fresh: Fresh) {
+    let scene = Scene::new(&fresh).await;
+    let (db, place, beta) = (&scene.db, &scene.environment, site("beta"));
+    let of_beta = DeploymentExecutor::new(db.clone(), ports(&scene, "beta"));
+    // As an older program did, which recorded no owner.
+    scene.deploy("1.0").await;
+    db.beat(&site("alpha"), &daemon("alpha", "boot"), "0.1.0", LONG).await.unwrap();
+    let refused = of_beta.deploy(&scene.to_deploy("1.1")).await.unwrap_err();
+    assert_eq!(refused.code(), "ORC-0162");
+    assert!(refused.hint_text().unwrap().contains("env adopt production"), "{refused:?}");
+    assert_eq!(db.environment(place).await.unwrap().owner, None);
+    db.adopt(place, &beta, false, "bob", time(9)).await.unwrap();
+    of_beta.deploy(&scene.to_deploy("1.1")).await.unwrap();
+    scene.end(fresh).await;
+}
+
+pub async fn a_database_has_one_identity(fresh: Fresh) {
+    let db = fresh.open().await;
+    let identity = db.identity().await.unwrap();
+    assert!(identity.len() == 32 && identity.chars().all(|c| c.is_ascii_hexdigit()), "{identity}");
+    assert_eq!(fresh.open().await.identity().await.unwrap(), identity);
+    fresh.clear_up(db).await;
 }
 
 pub async fn what_an_older_program_deployed_gets_an_owner(fresh: Fresh) {

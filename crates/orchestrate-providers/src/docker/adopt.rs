@@ -17,8 +17,8 @@ use super::container::{self, ENVIRONMENT, HOME, NUMBER, ONCE, PORT, PROCESS, REL
 use super::engine::told;
 use super::keeper::{Keeper, not_seen};
 use super::shared::Shared;
-use super::stop;
-use crate::process::book::{InstanceEntry, SlotEntry};
+use super::{secrets, stop};
+use crate::process::book::{InstanceEntry, Record, SlotEntry};
 
 /// How long the first look at what was adopted may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -26,6 +26,18 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 pub(super) async fn take_over(shared: &Arc<Shared>, damaged: bool) {
     if damaged && let Err(error) = rebuild(shared).await {
         tracing::warn!(%error, "what runs on the Docker engine could not be recognised");
+    }
+    // Where the record was lost, it is not known what else may run.
+    if !damaged {
+        let kept = |record: &Record| -> Vec<String> {
+            record
+                .slots
+                .iter()
+                .flat_map(|slot| slot.instances.values())
+                .map(|entry| entry.token.clone())
+                .collect()
+        };
+        secrets::sweep(shared, &shared.book.read(kept));
     }
     let mut keepers = Vec::new();
     for slot in shared.book.read(|record| record.slots.clone()) {

@@ -15,6 +15,7 @@ use orchestrate_core::environment::Docker as Settings;
 use orchestrate_core::ports::{Placement, PortError, PortErrorKind, PortResult};
 
 use super::engine::{is_status, told, unless_gone};
+use super::secrets;
 use super::shared::Shared;
 use crate::process::book::InstanceEntry;
 use crate::spec::RunSpec;
@@ -68,10 +69,11 @@ pub(super) async fn create_and_start(
     shared: &Shared,
     spec: &RunSpec,
     name: &str,
-    body: ContainerCreateBody,
+    mut body: ContainerCreateBody,
 ) -> PortResult<()> {
     let client = shared.engine.client().await?;
     let settings = settings(spec);
+    secrets::mount(shared, spec, name, &mut body)?;
     let options = CreateContainerOptionsBuilder::new().name(name).build();
     match client.create_container(Some(options), body).await {
         Ok(_) => {}
@@ -88,6 +90,7 @@ pub(super) async fn create_and_start(
         let joined = client.connect_network(network, request).await;
         joined.map_err(|error| told(&format!("{name} cannot join the network {network}"), &error))?;
     }
+    secrets::lay(shared, spec, name).await?;
     start(shared, name).await
 }
 
@@ -126,9 +129,11 @@ pub(super) async fn remove(shared: &Shared, name: &str) -> PortResult<()> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match client.remove_container(name, Some(options)).await {
         // It is being removed by somebody else just now.
-        Err(error) if is_status(&error, 409) => Ok(()),
-        other => unless_gone(other).map_err(|error| told(&format!("{name} cannot be removed"), &error)),
+        Err(error) if is_status(&error, 409) => {}
+        other => unless_gone(other).map_err(|error| told(&format!("{name} cannot be removed"), &error))?,
     }
+    secrets::clear(shared, name);
+    Ok(())
 }
 
 fn of_instance(
@@ -221,7 +226,9 @@ pub(crate) fn variables<const N: usize>(
     placement: &Placement,
     own: [(&str, Option<String>); N],
 ) -> PortResult<Vec<String>> {
-    let secrets = spec.secrets.iter().map(|(name, value)| (name.as_str(), value.expose()));
+    let are_variables = !secrets::are_files(spec);
+    let secrets = spec.secrets.iter().filter(|_| are_variables);
+    let secrets = secrets.map(|(name, value)| (name.as_str(), value.expose()));
     let given = spec.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(secrets);
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in given {

@@ -173,6 +173,12 @@ pub(crate) fn keep_tag(home: &Path, digest: &Digest) -> (String, String) {
     (format!("orchestrate/{}", home_mark(home)), digest.as_str()[..32].to_owned())
 }
 
+/// Which image a tag of some home keeps.
+pub(crate) fn kept_as(reference: &str) -> Option<&str> {
+    let (_, tag) = reference.strip_prefix("orchestrate/")?.split_once(':')?;
+    tag.split('@').next()
+}
+
 fn by_id(digest: &Digest) -> String {
     format!("sha256:{digest}")
 }

@@ -20,6 +20,7 @@ mod one_off;
 mod provider;
 pub(crate) mod reference;
 mod rotation;
+pub(crate) mod secrets;
 mod shared;
 mod start;
 mod stop;

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, LogsOptionsBuilder};
 use futures_util::StreamExt as _;
 use orchestrate_core::confinement::Confinement;
 use orchestrate_core::ports::{Ended, OneOff, PortError, PortErrorKind, PortResult};
 use tokio::time::timeout;
 
-use super::container::{self, ONCE};
+use super::container::{self, HOME, ONCE};
 use super::engine::told;
 use super::look::{self, Seen};
+use super::secrets;
 use super::shared::Shared;
 use crate::process::output;
+use crate::spec::RunSpec;
 
 /// Lines of output that are kept as evidence.
 const LINES: usize = 10;
@@ -57,6 +60,30 @@ pub(super) async fn run(shared: &Arc<Shared>, one_off: &OneOff) -> PortResult<En
             Err(if output.is_empty() { error } else { error.detail(output) })
         }
     }
+}
+
+/// The number of a user in the image; what only its own list of users says is read from a container that never runs.
+pub(super) async fn user_of(shared: &Arc<Shared>, spec: &RunSpec, user: Option<&str>) -> PortResult<u64> {
+    let client = shared.engine.client().await?;
+    let image = format!("sha256:{}", spec.digest);
+    let name = shared.new_name(&spec.environment, "once-user");
+    let labels = [(HOME, shared.home_mark.clone()), (ONCE, "user".to_owned())];
+    let body = ContainerCreateBody {
+        image: Some(image),
+        user: user.map(str::to_owned),
+        // An image need not say what to run, and this one is not run.
+        cmd: Some(vec!["none".to_owned()]),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+        ..ContainerCreateBody::default()
+    };
+    let _guard = RemovedOnDrop::new(shared, &name);
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let made = client.create_container(Some(options), body).await;
+    made.map_err(|error| told("the user of an image cannot be looked at", &error))?;
+    let made = client.inspect_container(&name, None).await;
+    let made = made.map_err(|error| told("the user of an image cannot be looked at", &error))?;
+    let user = made.config.and_then(|config| config.user).unwrap_or_default();
+    secrets::number_of(&client, &name, &user).await
 }
 
 /// Waits for the end, and says how it was and with which status.

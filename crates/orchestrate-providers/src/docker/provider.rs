@@ -24,7 +24,7 @@ use crate::process::book::Book;
 use crate::process::lines::Source;
 use crate::process::shared::blocking;
 use crate::process::{LogLimits, RestartPolicy};
-use crate::spec::RunSpecs;
+use crate::spec::{RunSpec, RunSpecs};
 
 /// Where and for whom containers are run.
 pub struct DockerOptions {
@@ -70,6 +70,13 @@ impl Docker {
         let docker = Arc::new(Self { shared, rotation });
         adopt::take_over(&docker.shared, opened.damage.is_some()).await;
         Ok(docker)
+    }
+}
+
+impl Docker {
+    /// The number of the user as whom something of the release runs; without one, as whom its image says.
+    pub(crate) async fn user_of(&self, spec: &RunSpec, user: Option<&str>) -> PortResult<u64> {
+        one_off::user_of(&self.shared, spec, user).await
     }
 }
 

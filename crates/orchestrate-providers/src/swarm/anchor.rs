@@ -10,7 +10,7 @@ use orchestrate_core::ports::{PortError, PortErrorKind, PortResult};
 
 use super::labels::{ENVIRONMENT, FENCE, OWNER, named};
 use super::shared::{Shared, is_out_of_sequence, moved};
-use crate::docker::engine::{is_status, told};
+use crate::docker::engine::{is_status, told, unless_gone};
 
 const ATTEMPTS: usize = 20;
 
@@ -21,9 +21,16 @@ pub(super) async fn accept(shared: &Shared, environment: &EnvironmentName, fence
         |error: bollard::errors::Error| told(&format!("the fence of {environment} cannot be kept"), &error);
     for _ in 0..ATTEMPTS {
         let client = shared.client().await?;
-        let Some(config) = find(shared, environment).await? else {
+        let Some(config) = find(shared, &shared.owner, environment).await? else {
+            let before = older(shared, environment).await?;
+            if let Some(seen) = before.as_ref().and_then(fence_in).filter(|seen| *seen > fence) {
+                return Err(fenced(environment, seen, fence));
+            }
             match client.create_config(new(shared, environment, fence)).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    forget(&client, before).await;
+                    return Ok(());
+                }
                 Err(error) if is_status(&error, 409) => continue,
                 Err(error) => return Err(cannot(error)),
             }
@@ -56,12 +63,28 @@ fn fenced(environment: &EnvironmentName, seen: Fence, fence: Fence) -> PortError
     )
 }
 
-fn name(shared: &Shared, environment: &EnvironmentName) -> String {
-    named(&shared.owner, &["orchestrate", environment.as_str()])
+/// What an older program kept the fence in.
+async fn older(shared: &Shared, environment: &EnvironmentName) -> PortResult<Option<Config>> {
+    match &shared.formerly {
+        Some(owner) => find(shared, owner, environment).await,
+        None => Ok(None),
+    }
 }
 
-async fn find(shared: &Shared, environment: &EnvironmentName) -> PortResult<Option<Config>> {
-    let name = name(shared, environment);
+/// The one that took its place has its fence.
+async fn forget(client: &bollard::Docker, older: Option<Config>) {
+    let Some(id) = older.and_then(|config| config.id) else { return };
+    if let Err(error) = unless_gone(client.delete_config(&id).await) {
+        tracing::warn!(config = id, %error, "what an older program kept a fence in is left");
+    }
+}
+
+fn name(owner: &str, environment: &EnvironmentName) -> String {
+    named(owner, &["orchestrate", environment.as_str()])
+}
+
+async fn find(shared: &Shared, owner: &str, environment: &EnvironmentName) -> PortResult<Option<Config>> {
+    let name = name(owner, environment);
     let filters = HashMap::from([("name", vec![name.as_str()])]);
     let options = ListConfigsOptionsBuilder::new().filters(&filters).build();
     let found = shared.client().await?.list_configs(Some(options)).await;
@@ -82,7 +105,7 @@ fn new(shared: &Shared, environment: &EnvironmentName, fence: Fence) -> ConfigSp
         [(OWNER, shared.owner.clone()), (ENVIRONMENT, environment.to_string()), (FENCE, fence.to_string())];
     let about = format!("The fence of {environment}, kept by orchestrate in a label of this object.\n");
     ConfigSpec {
-        name: Some(name(shared, environment)),
+        name: Some(name(&shared.owner, environment)),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
         data: Some(base64::engine::general_purpose::STANDARD.encode(about)),
         ..ConfigSpec::default()

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::ServiceSpec;
+use bollard::models::{ServiceSpec, TaskSpecContainerSpecSecrets};
 use orchestrate_core::ports::{Placement, PortResult, Processes};
 
 use super::labels::Who;
 use super::look;
 use super::service;
 use super::shared::Shared;
+use crate::docker::images::kept_as;
+use crate::docker::secrets::are_files;
+use crate::spec::RunSpec;
 
 /// In words for people; the values of variables may be secret, so only their names are told.
 pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<Vec<String>> {
@@ -22,7 +25,10 @@ pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<
         let there =
             services.iter().find(|(there, _)| *there == who).and_then(|(_, found)| found.spec.as_ref());
         match there {
-            Some(there) => changes.extend(compare(&who.id(), &wanted, there)),
+            Some(there) => {
+                changes.extend(compare(&who.id(), &wanted, there));
+                changes.extend(other_secrets(&who.id(), &spec, there));
+            }
             None => changes.push(format!(
                 "the service of {} ({}) is gone",
                 who.id(),
@@ -41,10 +47,8 @@ fn compare(id: &str, wanted: &ServiceSpec, there: &ServiceSpec) -> Vec<String> {
         |spec: &ServiceSpec| spec.mode.as_ref().and_then(|mode| mode.replicated.as_ref()?.replicas);
     let (ours, theirs) = (container(wanted), container(there));
     let mut changes = Vec::new();
-    // A client of the engine writes the digest behind a name.
     let image = |image: &Option<String>| image.clone().unwrap_or_default();
-    let same_image = image(&theirs.image).starts_with(&image(&ours.image));
-    if !same_image {
+    if !is_same_image(&image(&ours.image), &image(&theirs.image)) {
         changes.push(format!(
             "the image of {id} is {} instead of {}",
             image(&theirs.image),
@@ -71,6 +75,23 @@ fn compare(id: &str, wanted: &ServiceSpec, there: &ServiceSpec) -> Vec<String> {
         changes.push(format!("the published ports of {id} were changed"));
     }
     changes
+}
+
+fn other_secrets(id: &str, spec: &RunSpec, there: &ServiceSpec) -> Option<String> {
+    let ours: Vec<&str> = match are_files(spec) {
+        true => spec.secrets.keys().map(String::as_str).collect(),
+        false => Vec::new(),
+    };
+    let theirs = there.task_template.as_ref().and_then(|task| task.container_spec.as_ref()?.secrets.as_ref());
+    let name = |secret: &TaskSpecContainerSpecSecrets| secret.file.clone().and_then(|file| file.name);
+    let mut theirs: Vec<String> = theirs.into_iter().flatten().filter_map(name).collect();
+    theirs.sort_unstable();
+    (ours != theirs).then(|| format!("the secrets of {id} were changed"))
+}
+
+fn is_same_image(ours: &str, theirs: &str) -> bool {
+    // A client of the engine writes the digest behind a name; the home that started it keeps it by a tag of its own.
+    theirs.starts_with(ours) || kept_as(ours).is_some_and(|sealed| kept_as(theirs) == Some(sealed))
 }
 
 fn changed_variables(ours: &[String], theirs: &[String]) -> Vec<String> {

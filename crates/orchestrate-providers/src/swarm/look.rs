@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::PoisonError;
 
-use bollard::models::{Service, Task, TaskState};
-use bollard::query_parameters::{ListServicesOptionsBuilder, ListTasksOptionsBuilder};
+use bollard::models::{Node, NodeState, Service, Task, TaskState};
+use bollard::query_parameters::{ListNodesOptions, ListServicesOptionsBuilder, ListTasksOptionsBuilder};
 use futures_util::future::join_all;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{Instance, InstanceState, PortResult};
@@ -13,6 +13,7 @@ use orchestrate_core::time::Timestamp;
 
 use super::labels::{ENVIRONMENT, OWNER, Who};
 use super::shared::Shared;
+use super::taken_in;
 use crate::docker::engine::told;
 use crate::process::health;
 
@@ -52,14 +53,21 @@ pub(super) async fn services(
     shared: &Shared,
     environment: Option<&EnvironmentName>,
 ) -> PortResult<Vec<(Who, Service)>> {
-    let mut labels = vec![format!("{OWNER}={}", shared.owner)];
+    let mut labels = vec![OWNER.to_owned()];
     labels.extend(environment.map(|name| format!("{ENVIRONMENT}={name}")));
     let filters = HashMap::from([("label".to_owned(), labels)]);
     let options = ListServicesOptionsBuilder::new().filters(&filters).build();
     let found = shared.client().await?.list_services(Some(options)).await;
     let found = found.map_err(|error| told("the services of the swarm cannot be listed", &error))?;
     let who = |service: &Service| Who::read(service.spec.as_ref()?.labels.as_ref()?);
-    Ok(found.into_iter().filter_map(|service| Some((who(&service)?, service))).collect())
+    let mut ours = Vec::new();
+    for service in found {
+        let Some(who) = who(&service) else { continue };
+        if taken_in::is_ours(shared, &who, &service).await? {
+            ours.push((who, service));
+        }
+    }
+    Ok(ours)
 }
 
 /// By service.
@@ -103,6 +111,11 @@ pub(super) fn is_over(task: &Task) -> bool {
         | TaskState::STARTING
         | TaskState::RUNNING => false,
     }
+}
+
+/// Whether the manager will forget it once it ended.
+pub(super) fn is_being_removed(task: &Task) -> bool {
+    task.desired_state == Some(TaskState::REMOVE)
 }
 
 fn state_of(task: &Task) -> TaskState {
@@ -192,12 +205,27 @@ async fn address(shared: &Shared, task: &Task) -> Option<SocketAddr> {
     let ports = task.status.as_ref()?.port_status.as_ref()?.ports.as_ref()?;
     let port = u16::try_from(ports.first()?.published_port?).ok().filter(|port| *port > 0)?;
     let node = task.node_id.as_deref()?;
-    if shared.node().await.is_ok_and(|here| here == node) {
+    if shared.engine.is_here() && shared.node().await.is_ok_and(|here| here == node) {
         return Some((Ipv4Addr::LOCALHOST, port).into());
     }
     let found = shared.client().await.ok()?.inspect_node(node).await.ok()?;
-    let address: IpAddr = found.status?.addr?.parse().ok()?;
-    Some((address, port).into())
+    Some((address_of(&found)?, port).into())
+}
+
+/// How the others reach it; a manager may know of itself only where it listens.
+fn address_of(node: &Node) -> Option<IpAddr> {
+    let own = node.status.as_ref().and_then(|status| status.addr.as_ref()?.parse::<IpAddr>().ok());
+    let as_manager =
+        node.manager_status.as_ref().and_then(|manager| manager.addr.as_ref()?.parse::<SocketAddr>().ok());
+    own.filter(|address| !address.is_unspecified()).or(as_manager.map(|address| address.ip()))
+}
+
+/// The nodes that do not answer: what runs there is nobody's to end, and is run elsewhere by the swarm.
+pub(super) async fn lost_nodes(shared: &Shared) -> PortResult<Vec<String>> {
+    let nodes = shared.client().await?.list_nodes(None::<ListNodesOptions>).await;
+    let nodes = nodes.map_err(|error| told("the nodes of the swarm cannot be listed", &error))?;
+    let is_lost = |node: &Node| node.status.as_ref().and_then(|status| status.state) == Some(NodeState::DOWN);
+    Ok(nodes.into_iter().filter(is_lost).filter_map(|node| node.id).collect())
 }
 
 /// In the words of the other providers.

@@ -10,11 +10,14 @@ mod drift;
 mod labels;
 mod look;
 mod output;
+mod privileges;
 mod provider;
+mod secrets;
 mod service;
 mod shared;
 mod start;
 mod stop;
+mod taken_in;
 mod watching;
 
-pub use provider::{Swarm, SwarmOptions};
+pub use provider::{Belongings, Swarm, SwarmOptions};

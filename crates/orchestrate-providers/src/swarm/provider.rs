@@ -13,8 +13,8 @@ use orchestrate_core::release::Digest;
 use tokio::sync::watch;
 
 use super::shared::Shared;
-use super::{await_healthy, drift, look, output, start, stop};
-use crate::docker::{Docker, Engine};
+use super::{await_healthy, drift, look, output, privileges, start, stop};
+use crate::docker::Docker;
 use crate::hosted::{Hosted, whole};
 use crate::process::lines::Source;
 use crate::process::output::log_path;
@@ -26,11 +26,20 @@ pub struct SwarmOptions {
     pub home: PathBuf,
     /// Where a manager is; none: where `DOCKER_HOST` says, or the engine of this machine.
     pub host: Option<String>,
-    /// Tells what is of this installation from what others have there.
+    /// Tells what is of this installation from what others have there: all homes of one database have the same.
     pub owner: String,
+    /// What an older program told it by.
+    pub formerly: Option<String>,
     pub specs: Arc<dyn RunSpecs>,
+    pub belongings: Arc<dyn Belongings>,
     /// The same engine as one of containers: it keeps images, and runs what is run once.
     pub containers: Arc<Docker>,
+}
+
+/// Knows which environments belong to this home.
+#[async_trait]
+pub trait Belongings: Send + Sync {
+    async fn belongs_here(&self, environment: &EnvironmentName) -> PortResult<bool>;
 }
 
 /// Runs the services of one installation. They outlive it.
@@ -42,9 +51,8 @@ pub struct Swarm {
 impl Swarm {
     /// No engine is asked before it is needed.
     pub fn open(options: SwarmOptions) -> Arc<Self> {
-        let engine = Engine::new(options.host);
-        let shared = Arc::new(Shared::new(options.home, options.owner, engine, options.specs));
-        Arc::new(Self { shared, containers: options.containers })
+        let containers = Arc::clone(&options.containers);
+        Arc::new(Self { shared: Arc::new(Shared::new(options)), containers })
     }
 }
 
@@ -58,12 +66,20 @@ impl Drop for Swarm {
 impl Provider for Swarm {
     async fn fetch(&self, request: &Fetch) -> PortResult<()> {
         self.shared.node().await?;
+        privileges::check(&self.shared, &*self.shared.spec(request.release).await?).await?;
         self.containers.fetch(request).await
     }
 
     async fn start(&self, request: &StartRequest) -> PortResult<Vec<Instance>> {
-        let (shared, request) = (Arc::clone(&self.shared), request.clone());
-        whole("swarm provider", async move { start::start(&shared, &request).await }).await
+        let release = request.placement.release;
+        let spec = self.shared.spec(release).await?;
+        if spec.image.as_ref().is_none_or(|image| image.pinned.is_none()) {
+            // It runs by the tag that keeps it here, and another home may have fetched it.
+            self.containers.fetch(&Fetch { release, artifact: spec.digest.clone(), size: 0 }).await?;
+        }
+        let (shared, containers, request) =
+            (Arc::clone(&self.shared), Arc::clone(&self.containers), request.clone());
+        whole("swarm provider", async move { start::start(&shared, &containers, &request).await }).await
     }
 
     async fn await_healthy(&self, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
@@ -90,8 +106,9 @@ impl Provider for Swarm {
 
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         let seen = look::look(&self.shared, environment).await?;
-        if !seen.is_empty() {
-            self.shared.watch();
+        let is_new = !seen.is_empty() && !self.shared.watched().contains(environment);
+        if is_new && self.shared.belongs_here(environment).await? {
+            self.shared.watch(environment);
         }
         Ok(seen.into_iter().map(|one| one.instance).collect())
     }

@@ -3,8 +3,8 @@
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
     EndpointSpecModeEnum, Limit, NetworkAttachmentConfig, ResourcesUlimits, ServiceSpec, ServiceSpecMode,
-    ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources,
-    TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
+    ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecPrivileges,
+    TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
 };
 use orchestrate_core::environment::{ProcessType, Swarm as Settings};
 use orchestrate_core::ports::{PortError, PortResult};
@@ -112,7 +112,11 @@ fn container(
         args: (!process.command.is_empty()).then(|| process.command.clone()),
         env: Some(variables(spec, &who.placement, own)?),
         user: confinement.user.clone(),
+        privileges: confinement
+            .forbids_new_privileges()
+            .then(|| TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..Default::default() }),
         read_only: settings.read_only.then_some(true),
+        init: settings.init.then_some(true),
         stop_grace_period: Some(patience),
         ulimits: confinement.limits.files.map(ulimit),
         ..Default::default()

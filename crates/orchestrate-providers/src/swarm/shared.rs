@@ -1,6 +1,6 @@
 //! What the provider's verbs have in common.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use orchestrate_core::slot::Slot;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::provider::{Belongings, SwarmOptions};
 use super::watching;
 use crate::docker::Engine;
 use crate::docker::engine::told;
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     pub home: PathBuf,
     /// On everything of this installation that the swarm has.
     pub owner: String,
+    /// What was on it when an older program made it.
+    pub formerly: Option<String>,
     pub engine: Engine,
     /// Counts what others can see of the instances.
     pub changes: watch::Sender<u64>,
@@ -35,15 +38,22 @@ pub(super) struct Shared {
     known_specs: Mutex<HashMap<ReleaseId, Arc<RunSpec>>>,
     gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
     node: tokio::sync::OnceCell<String>,
+    belongings: Arc<dyn Belongings>,
+    /// Environments whose tasks are watched from here.
+    watched: Mutex<BTreeSet<EnvironmentName>>,
     watcher: Mutex<Option<AbortHandle>>,
 }
 
 impl Shared {
-    pub fn new(home: PathBuf, owner: String, engine: Engine, specs: Arc<dyn RunSpecs>) -> Self {
+    pub fn new(options: SwarmOptions) -> Self {
+        let SwarmOptions { home, host, owner, formerly, specs, belongings, containers: _ } = options;
         Self {
             home,
             owner,
-            engine,
+            formerly,
+            engine: Engine::new(host),
+            belongings,
+            watched: Mutex::default(),
             changes: watch::Sender::new(0),
             counted: Counted::default(),
             seen_ready: Mutex::default(),
@@ -99,8 +109,18 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// From now on it is noticed what becomes of tasks.
-    pub fn watch(self: &Arc<Self>) {
+    /// Whether the environment is looked after from here, and not from another home of the database.
+    pub async fn belongs_here(&self, environment: &EnvironmentName) -> PortResult<bool> {
+        self.belongings.belongs_here(environment).await
+    }
+
+    pub fn watched(&self) -> BTreeSet<EnvironmentName> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it is noticed what becomes of its tasks.
+    pub fn watch(self: &Arc<Self>, environment: &EnvironmentName) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(environment.clone());
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = Arc::downgrade(self);
         watcher.get_or_insert_with(|| tokio::spawn(watching::watch(watched)).abort_handle());

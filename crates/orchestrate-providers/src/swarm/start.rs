@@ -9,19 +9,24 @@ use orchestrate_core::ports::{Instance, PortResult, StartRequest};
 use super::labels::Who;
 use super::shared::Shared;
 use super::stop::remove;
-use super::{anchor, look, service};
-use crate::docker::credentials;
+use super::{anchor, look, privileges, secrets, service};
 use crate::docker::engine::{is_status, told};
 use crate::docker::reference::registry;
+use crate::docker::{Docker, credentials};
 use crate::spec::RunSpec;
 
-pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortResult<Vec<Instance>> {
+pub(super) async fn start(
+    shared: &Arc<Shared>,
+    containers: &Docker,
+    request: &StartRequest,
+) -> PortResult<Vec<Instance>> {
     let placement = &request.placement;
     let gate = shared.gate(&placement.environment, placement.slot);
     let _turn = gate.lock().await;
     anchor::accept(shared, &placement.environment, request.fence).await?;
-    shared.watch();
+    shared.watch(&placement.environment);
     let spec = shared.spec(placement.release).await?;
+    privileges::check(shared, &spec).await?;
     let seen = look::look(shared, &placement.environment).await?;
     let in_the_way: Vec<_> = seen
         .iter()
@@ -34,8 +39,12 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
         .wanted(request.processes, request.counts.as_ref())
         .map(|one| Who { placement: placement.clone(), process: one.process.to_owned(), number: one.number })
         .collect();
-    let missing = wanted.iter().filter(|who| !seen.iter().any(|one| one.who == **who));
-    let made = try_join_all(missing.map(|who| create(shared, &spec, who))).await;
+    let missing: Vec<&Who> = wanted.iter().filter(|who| !seen.iter().any(|one| one.who == **who)).collect();
+    let laid = match missing.is_empty() {
+        true => secrets::Laid::default(),
+        false => secrets::lay(shared, containers, &spec, placement).await?,
+    };
+    let made = try_join_all(missing.into_iter().map(|who| create(shared, &spec, who, &laid))).await;
     // Somebody may have gone on while this one slept: then nothing of it may stay.
     if let Err(error) = anchor::accept(shared, &placement.environment, request.fence).await {
         take_back(shared, made.unwrap_or_default()).await;
@@ -48,8 +57,16 @@ pub(super) async fn start(shared: &Arc<Shared>, request: &StartRequest) -> PortR
 }
 
 /// The name of the service that was made; none if it was there.
-async fn create(shared: &Shared, spec: &RunSpec, who: &Who) -> PortResult<Option<String>> {
-    let wanted = service::of_instance(shared, spec, who)?;
+async fn create(
+    shared: &Shared,
+    spec: &RunSpec,
+    who: &Who,
+    laid: &secrets::Laid,
+) -> PortResult<Option<String>> {
+    let mut wanted = service::of_instance(shared, spec, who)?;
+    if let Some(container) = wanted.task_template.as_mut().and_then(|task| task.container_spec.as_mut()) {
+        container.secrets = laid.of(&who.process);
+    }
     let name = wanted.name.clone().unwrap_or_default();
     let cannot = |error: &bollard::errors::Error| told(&format!("{} cannot be started", who.id()), error);
     match shared.client().await?.create_service(wanted.clone(), login(spec).await).await {

@@ -1,18 +1,19 @@
 //! Making sure that instances do not run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::ServiceSpec;
+use bollard::models::{ServiceSpec, Task};
 use bollard::query_parameters::{ListContainersOptionsBuilder, UpdateServiceOptionsBuilder};
 use futures_util::future::join_all;
 use orchestrate_core::ports::{PortResult, Processes, StopRequest};
 use tokio::time::{Instant, sleep};
 
-use super::look::{self, Seen, is_over};
+use super::look::{self, Seen, is_being_removed, is_over};
 use super::service::replicas;
 use super::shared::{Shared, is_out_of_sequence, moved};
-use super::{anchor, output};
+use super::{anchor, output, secrets};
 use crate::docker::engine::{told, unless_gone};
 
 const ATTEMPTS: usize = 20;
@@ -20,6 +21,8 @@ const ATTEMPTS: usize = 20;
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// What the swarm needs beside the time that the instance has.
 const MARGIN: Duration = Duration::from_secs(30);
+/// How long the manager may take to forget a task that ended.
+const REAPED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a node may take to clear up after its task.
 const CLEARED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -51,13 +54,16 @@ pub(super) async fn stop(shared: &Arc<Shared>, request: &StopRequest) -> PortRes
     Ok(())
 }
 
-/// Stops all that is ours in the swarm.
+/// Stops all in the swarm that is looked after from here; another home of the database has its own there.
 pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
     let mut environments: Vec<_> =
         look::services(shared, None).await?.into_iter().map(|(who, _)| who.placement.environment).collect();
     environments.sort();
     environments.dedup();
     for environment in environments {
+        if !shared.belongs_here(&environment).await? {
+            continue;
+        }
         let seen = look::look(shared, &environment).await?;
         remove(shared, &seen.iter().collect::<Vec<_>>()).await?;
     }
@@ -68,6 +74,11 @@ pub(super) async fn stop_everything(shared: &Arc<Shared>) -> PortResult<()> {
 pub(super) async fn remove(shared: &Arc<Shared>, going: &[&Seen]) -> PortResult<()> {
     let ends = join_all(going.iter().map(|one| end(shared, one))).await;
     shared.changed();
+    let releases: BTreeSet<_> =
+        going.iter().map(|one| (&one.who.placement.environment, one.who.placement.release)).collect();
+    for (environment, release) in releases {
+        secrets::clear(shared, environment, release).await;
+    }
     ends.into_iter().fold(Ok(()), Result::and)
 }
 
@@ -81,20 +92,38 @@ async fn end(shared: &Arc<Shared>, one: &Seen) -> PortResult<()> {
         .and_then(|nanos| u64::try_from(nanos).ok())
         .map_or(Duration::from_secs(10), Duration::from_nanos);
     let deadline = Instant::now() + patience + MARGIN;
-    let services = [(one.who.clone(), one.service.clone())];
-    loop {
-        let tasks = look::tasks(shared, &services).await?;
-        if tasks.values().flatten().all(is_over) || Instant::now() > deadline {
-            break;
-        }
-        sleep(ASK_AGAIN).await;
-    }
+    once_all(shared, one, is_over, deadline).await?;
     // Its last words are lost with it.
     output::copy(shared, &one.who, &one.id).await;
+    // A manager crashes that is told to take a service away while it clears up after a task of it (seen with Docker 20.10).
+    once_all(shared, one, |task| !is_being_removed(task), Instant::now() + REAPED_WITHIN).await?;
     let deleted = shared.client().await?.delete_service(&one.id).await;
     unless_gone(deleted).map_err(|error| told(&format!("{} cannot be taken away", one.who.id()), &error))?;
     shared.copied.lock().await.remove(&one.id);
     cleared(shared, &one.id).await
+}
+
+/// Waits until it is so with every task of the service.
+async fn once_all(
+    shared: &Shared,
+    one: &Seen,
+    is_so: impl Fn(&Task) -> bool,
+    deadline: Instant,
+) -> PortResult<()> {
+    let services = [(one.who.clone(), one.service.clone())];
+    while Instant::now() < deadline {
+        let mut tasks: Vec<Task> = look::tasks(shared, &services).await?.into_values().flatten().collect();
+        tasks.retain(|task| !is_so(task));
+        if tasks.is_empty() {
+            break;
+        }
+        let lost = look::lost_nodes(shared).await?;
+        if tasks.iter().all(|task| task.node_id.as_ref().is_some_and(|node| lost.contains(node))) {
+            break;
+        }
+        sleep(ASK_AGAIN).await;
+    }
+    Ok(())
 }
 
 async fn scale_to_nothing(shared: &Shared, name: &str) -> PortResult<()> {
@@ -119,7 +148,7 @@ pub(super) async fn update(shared: &Shared, name: &str, version: u64, spec: Serv
     updated.map_err(|error| told(&format!("the service {name} cannot be changed"), &error))
 }
 
-async fn try_update(
+pub(super) async fn try_update(
     shared: &Shared,
     name: &str,
     version: u64,

@@ -31,7 +31,10 @@ pub(super) async fn watch(shared: Weak<Shared>) {
 
 /// Every task and its state.
 async fn look_around(shared: &Arc<Shared>) -> Option<Vec<(String, String)>> {
-    let services = look::services(shared, None).await.ok()?;
+    let mut services = Vec::new();
+    for environment in shared.watched() {
+        services.extend(look::services(shared, Some(&environment)).await.ok()?);
+    }
     let tasks = look::tasks(shared, &services).await.ok()?;
     for (who, service) in &services {
         output::copy(shared, who, service.id.as_deref().unwrap_or_default()).await;

@@ -5,6 +5,7 @@
 mod containers;
 mod engine;
 mod images;
+mod secrets;
 mod waiting;
 mod world;
 

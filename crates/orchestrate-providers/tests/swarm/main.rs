@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod drift;
+mod homes;
+mod kept;
 mod world;
 
 use orchestrate_testkit::provider_contract;

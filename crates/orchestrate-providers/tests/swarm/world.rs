@@ -1,6 +1,7 @@
 //! A home on a real swarm of one node, and releases that are images of a small static service.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use orchestrate_core::release::Digest;
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 use orchestrate_providers::docker::{Docker, DockerOptions, home_mark};
-use orchestrate_providers::swarm::{Swarm, SwarmOptions};
+use orchestrate_providers::swarm::{Belongings, Swarm, SwarmOptions};
 use orchestrate_providers::{RunSpec, RunSpecs};
 use orchestrate_testkit::User;
 use orchestrate_testkit::contract::provider::{Manner, ProviderStage, Sample};
@@ -29,6 +30,16 @@ impl RunSpecs for Specs {
     }
 }
 
+/// Everything belongs to this home, or nothing.
+pub struct All(pub bool);
+
+#[async_trait]
+impl Belongings for All {
+    async fn belongs_here(&self, _: &EnvironmentName) -> PortResult<bool> {
+        Ok(self.0)
+    }
+}
+
 pub struct World {
     pub engine: &'static Engine,
     home: TempDir,
@@ -37,6 +48,7 @@ pub struct World {
     stranger: Option<String>,
     /// What images were called here.
     tags: Vec<String>,
+    others: Vec<String>,
 }
 
 impl World {
@@ -44,16 +56,48 @@ impl World {
         if let Some(old) = self.swarm.take() {
             assert_eq!(Arc::strong_count(&old), 1, "a test still holds the old provider");
         }
-        let home = self.home.path().canonicalize().unwrap();
+        self.swarm = Some(self.provider_of(self.home.path(), &self.owner(), None, true).await);
+    }
+
+    /// The provider of some home, which marks what is its own like this.
+    pub async fn provider_of(
+        &self,
+        home: &Path,
+        owner: &str,
+        formerly: Option<String>,
+        belongs: bool,
+    ) -> Arc<Swarm> {
+        let home = home.canonicalize().unwrap();
         let specs: Arc<dyn RunSpecs> = self.specs.clone();
         let mut options = DockerOptions::new(home.clone(), Arc::clone(&specs));
         options.host = Some(self.engine.host.clone());
         let containers = Docker::open(options).await.unwrap();
-        let (host, owner) = (Some(self.engine.host.clone()), self.owner());
-        self.swarm = Some(Swarm::open(SwarmOptions { home, host, owner, specs, containers }));
+        let (host, owner, belongings) =
+            (Some(self.engine.host.clone()), owner.to_owned(), Arc::new(All(belongs)));
+        Swarm::open(SwarmOptions { home, host, owner, formerly, specs, belongings, containers })
     }
 
-    fn owner(&self) -> String {
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Changes what is sealed, before it is first used.
+    pub fn edit(&self, placement: &Placement, change: impl FnOnce(&mut RunSpec)) {
+        change(self.specs.0.lock().unwrap().get_mut(&placement.release).unwrap());
+    }
+
+    /// As if this release had been another one in another database.
+    pub fn reseal(&self, release: ReleaseId, version: &str) {
+        let mut specs = self.specs.0.lock().unwrap();
+        specs.get_mut(&release).unwrap().version = Version::new(version).unwrap();
+    }
+
+    /// What is to be removed at the end, too.
+    pub fn also(&mut self, owner: &str) {
+        self.others.push(owner.to_owned());
+    }
+
+    pub fn owner(&self) -> String {
         home_mark(&self.home.path().canonicalize().unwrap())
     }
 
@@ -68,7 +112,11 @@ impl World {
 
     /// The names of the services of this home.
     pub fn services(&self) -> Vec<String> {
-        let filter = format!("label=dev.orchestrate.owner={}", self.owner());
+        self.services_of(&self.owner())
+    }
+
+    pub fn services_of(&self, owner: &str) -> Vec<String> {
+        let filter = format!("label=dev.orchestrate.owner={owner}");
         let listed = self.engine.docker(&["service", "ls", "--filter", &filter, "--format", "{{.Name}}"]);
         listed.lines().map(str::to_owned).collect()
     }
@@ -104,8 +152,9 @@ fn manner(manner: Manner) -> &'static str {
 impl ProviderStage for World {
     async fn new() -> Self {
         let home = TempDir::new().unwrap();
-        let (specs, tags) = (Arc::default(), Vec::new());
-        let mut world = Self { engine: Engine::swarm(), home, specs, swarm: None, stranger: None, tags };
+        let (specs, tags, others) = (Arc::default(), Vec::new(), Vec::new());
+        let engine = Engine::swarm();
+        let mut world = Self { engine, home, specs, swarm: None, stranger: None, tags, others };
         world.open().await;
         world
     }
@@ -220,7 +269,8 @@ impl Drop for World {
     /// Whatever a failing test left is removed, by its home's label.
     fn drop(&mut self) {
         self.swarm = None;
-        for name in self.services().iter().chain(&self.stranger) {
+        let others: Vec<String> = self.others.iter().flat_map(|owner| self.services_of(owner)).collect();
+        for name in self.services().iter().chain(&others).chain(&self.stranger) {
             let _ = self.engine.try_docker(&["service", "rm", name]);
         }
         self.engine.remove_labelled(&format!("dev.orchestrate.owner={}", self.owner()));

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 /// Gone with all that it has when it is dropped.
 pub struct Registry {
     pub port: u16,
+    address: String,
     directory: TempDir,
     server: Option<Child>,
     /// Whether it asks for a login.
@@ -22,12 +23,17 @@ const HTPASSWD: &str = "alice:$2b$04$iB30hBUHOzA.q/tcrLhDu.GE/ao90wFhNTaSk81rN8c
 
 impl Registry {
     pub fn start() -> Self {
-        Self::with(false)
+        Self::with("127.0.0.1", false)
+    }
+
+    /// One that other machines reach at this address of ours.
+    pub fn at(address: &str) -> Self {
+        Self::with(address, false)
     }
 
     /// One that lets in only who logged in as alice.
     pub fn closed() -> Self {
-        Self::with(true)
+        Self::with("127.0.0.1", true)
     }
 
     /// What `docker login` would have left in its `config.json`.
@@ -37,9 +43,10 @@ impl Registry {
         serde_json::json!({ "auths": { format!("127.0.0.1:{}", self.port): { "auth": auth } } }).to_string()
     }
 
-    fn with(closed: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut registry = Self { port, directory: TempDir::new().unwrap(), server: None, closed };
+    fn with(address: &str, closed: bool) -> Self {
+        let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+        let address = address.to_owned();
+        let mut registry = Self { port, address, directory: TempDir::new().unwrap(), server: None, closed };
         registry.begin();
         registry
     }
@@ -49,8 +56,9 @@ impl Registry {
         let config = self.directory.path().join("config.yml");
         let data = self.directory.path().join("data");
         let text = format!(
-            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: true }}\nhttp: {{ addr: \"127.0.0.1:{}\" }}\n",
+            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: true }}\nhttp: {{ addr: \"{}:{}\" }}\n",
             data.display(),
+            self.address,
             self.port
         );
         let htpasswd = self.directory.path().join("htpasswd");
@@ -66,7 +74,7 @@ impl Registry {
             .spawn()
             .expect("the tests need Debian's package docker-registry");
         self.server = Some(server);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while TcpStream::connect((self.address.as_str(), self.port)).is_err() {
             super::look_again_soon();
         }
     }

@@ -8,6 +8,8 @@
 //   say WORD    writes WORD, and the variable GREETING, and ends
 //   fail N      ends with status N
 //   sleep       sleeps for an hour
+//   tell NAME   writes what it is given as the secret NAME, backwards, and ends; with it whose and how its file is
+//   secret NAME the same, and answers
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char answer[512];
@@ -70,6 +73,24 @@ static int listen_and_serve(int status, const char *version) {
     }
 }
 
+static void tell(const char *name) {
+    char path[256], text[256];
+    struct stat about;
+    snprintf(path, sizeof path, "/run/secrets/%s", name);
+    FILE *file = fopen(path, "r");
+    if (!file) {
+        perror(path);
+        return;
+    }
+    fstat(fileno(file), &about);
+    size_t length = fread(text, 1, sizeof text, file);
+    printf("uid %d owner %d mode %o: ", (int)getuid(), (int)about.st_uid, about.st_mode & 07777);
+    while (length > 0) putchar(text[--length]);
+    printf("\n");
+    fflush(stdout);
+    fclose(file);
+}
+
 int main(int count, char **words) {
     const char *manner = count > 1 ? words[1] : "";
     const char *version = getenv("ORCHESTRATE_VERSION");
@@ -84,6 +105,8 @@ int main(int count, char **words) {
         printf("%s %s\n", count > 2 ? words[2] : "", greeting ? greeting : "");
         return 0;
     }
+    if (count > 2 && (!strcmp(manner, "tell") || !strcmp(manner, "secret"))) tell(words[2]);
+    if (!strcmp(manner, "tell")) return 0;
     if (!strcmp(manner, "fail")) return count > 2 ? atoi(words[2]) : 1;
     if (!strcmp(manner, "sleep")) return (int)sleep(3600);
     if (!strcmp(manner, "work")) {

@@ -1,6 +1,6 @@
 //! `docker:` of an environment.
 
-use orchestrate_core::environment::{Docker, DockerHealth};
+use orchestrate_core::environment::{Docker, DockerHealth, SecretsAs};
 use serde_json::{Value, json};
 
 use crate::settings::reader::{Field, Read};
@@ -9,8 +9,10 @@ use crate::settings::size;
 
 /// The keys that it knows.
 pub(in crate::settings) const KEYS: &[&str] =
-    &["port", "networks", "volumes", "memory", "cpus", "read_only", "init", "health"];
+    &["port", "networks", "volumes", "memory", "cpus", "read_only", "init", "health", "secrets"];
 const HEALTH: &[(&str, DockerHealth)] = &[("http", DockerHealth::Http), ("image", DockerHealth::Image)];
+pub(super) const SECRETS: &[(&str, SecretsAs)] =
+    &[("variables", SecretsAs::Variables), ("files", SecretsAs::Files)];
 /// What a container may not have less of, by the engine's own rule.
 const LEAST_MEMORY: u64 = 6 << 20;
 pub(super) const MOST_CPUS: f64 = 1024.0;
@@ -28,6 +30,7 @@ pub fn read(field: &Field<'_>) -> Read<Docker> {
     section.set("read_only", &mut docker.read_only, Field::boolean)?;
     section.set("init", &mut docker.init, Field::boolean)?;
     section.set("health", &mut docker.health, |field| field.word(HEALTH))?;
+    section.set("secrets", &mut docker.secrets, |field| field.word(SECRETS))?;
     Ok(docker)
 }
 
@@ -114,6 +117,7 @@ pub fn schema() -> Value {
             "read_only": boolean("Whether the root file system of a container can only be read."),
             "init": boolean("Whether the engine puts an init process in front, which reaps children."),
             "health": word("Who says whether an instance is ready.", &names(HEALTH)),
+            "secrets": word("Whether secrets are variables, or files below /run/secrets.", &names(SECRETS)),
         }),
     )
 }

@@ -3,13 +3,13 @@
 use orchestrate_core::environment::Swarm;
 use serde_json::{Value, json};
 
-use super::docker::{MOST_CPUS, cpus, memory, name, port};
+use super::docker::{MOST_CPUS, SECRETS, cpus, memory, name, port};
 use crate::settings::reader::{Field, Read};
-use crate::settings::schema::{any_text, boolean, list, mapping, number, text};
+use crate::settings::schema::{any_text, boolean, list, mapping, names, number, text, word};
 
 /// The keys that it knows.
 pub(in crate::settings) const KEYS: &[&str] =
-    &["port", "networks", "constraints", "memory", "cpus", "read_only"];
+    &["port", "networks", "constraints", "memory", "cpus", "read_only", "init", "secrets"];
 
 pub fn read(field: &Field<'_>) -> Read<Swarm> {
     let section = field.section(KEYS)?;
@@ -24,6 +24,8 @@ pub fn read(field: &Field<'_>) -> Read<Swarm> {
     section.set("memory", &mut swarm.memory, |field| memory(field).map(Some))?;
     section.set("cpus", &mut swarm.millicpus, |field| cpus(field).map(Some))?;
     section.set("read_only", &mut swarm.read_only, Field::boolean)?;
+    section.set("init", &mut swarm.init, Field::boolean)?;
+    section.set("secrets", &mut swarm.secrets, |field| field.word(SECRETS))?;
     Ok(swarm)
 }
 
@@ -64,6 +66,8 @@ pub fn schema() -> Value {
                 "type": "number", "minimum": 0.01, "maximum": MOST_CPUS,
             },
             "read_only": boolean("Whether the root file system of an instance can only be read."),
+            "init": boolean("Whether the engine puts an init process in front, which reaps children."),
+            "secrets": word("Whether secrets are variables, or files below /run/secrets.", &names(SECRETS)),
         }),
     )
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Site, SiteRecord, introduce, set_owner};
+use super::{Site, SiteRecord, introduce, provider_of, set_owner};
 use crate::database::audit::{self, Entry};
 use crate::database::outbox::{self, Words};
 use crate::database::sql::query;
@@ -102,9 +102,13 @@ async fn fence_off(tx: &mut Tx, name: &EnvironmentName) -> Result<i64> {
         .int("fence")
 }
 
-/// What was kept warm, or was on its way to be live, is on the site that is gone. An open operation sees to its own slots.
+/// What was kept warm, or was on its way to be live, is on the site that is gone, unless it is found from here, too. An open
+/// operation sees to its own slots.
 async fn keep_live(tx: &mut Tx, name: &EnvironmentName, now: Timestamp) -> Result<()> {
     for record in slots::fetch_all(tx, name).await? {
+        if provider_of(tx, record.release).await?.is_found_from_everywhere() {
+            continue;
+        }
         match record.state {
             SlotState::Warm | SlotState::Retiring => slots::remove(tx, name, record.slot).await?,
             SlotState::Staged => {

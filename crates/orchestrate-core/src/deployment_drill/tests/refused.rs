@@ -2,7 +2,8 @@
 
 use crate::data_change::{DataChange, Schema};
 use crate::drill::DrillStatus;
-use crate::environment::{ClockTime, DeployWindow, DrillPolicy, EnvironmentSettings, EnvironmentType};
+use crate::environment::{DrillPolicy, EnvironmentSettings, EnvironmentType};
+use crate::policy::{ClockTime, DeployWindow};
 use crate::error::ErrorKind;
 use crate::execute::Limits;
 use crate::fakes::{Fault, Gate, Kind, When};

@@ -26,6 +26,26 @@ pub struct Docker {
     /// Whether the engine puts an init process in front, which reaps children.
     pub init: bool,
     pub health: DockerHealth,
+    #[serde(skip_serializing_if = "SecretsAs::is_usual")]
+    pub secrets: SecretsAs,
+}
+
+/// How an instance gets its secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretsAs {
+    /// Among its variables.
+    #[default]
+    Variables,
+    /// Each a file below `/run/secrets`, in memory.
+    Files,
+}
+
+impl SecretsAs {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who says whether an instance is ready.
@@ -50,6 +70,7 @@ impl Default for Docker {
             read_only: false,
             init: false,
             health: DockerHealth::default(),
+            secrets: SecretsAs::default(),
         }
     }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::docker::SecretsAs;
+
 /// What every service of the environment has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,16 @@ pub struct Swarm {
     pub millicpus: Option<u32>,
     /// Whether its root file system can only be read.
     pub read_only: bool,
+    /// Whether the engine puts an init process in front, which reaps children.
+    #[serde(skip_serializing_if = "is_false")]
+    pub init: bool,
+    #[serde(skip_serializing_if = "SecretsAs::is_usual")]
+    pub secrets: SecretsAs,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Default for Swarm {
@@ -34,6 +46,8 @@ impl Default for Swarm {
             memory: None,
             millicpus: None,
             read_only: false,
+            init: false,
+            secrets: SecretsAs::default(),
         }
     }
 }
