@@ -100,7 +100,7 @@ fn the_schema_and_load_judge_alike() {
         released("schema: { reads: [3, 5], writes: 5 }, irreversible: drops a column"),
         with("strategy: { type: rolling, batch: 25%, max_unavailable: 1, max_surge: 0, wait: 1s }"),
         on_swarm(
-            "port: 80, networks: [back], constraints: [\"node.role == worker\"], memory: 1GiB, cpus: 2, read_only: true",
+            "port: 80, networks: [back], constraints: [\"node.role == worker\"], memory: 1GiB, cpus: 2, read_only: true, init: true, secrets: files",
         ),
         with("requires_approval: true\napproval: { count: 2, by: [ada, ben, eve], valid_for: 8h }\nrequire_reason: true"),
         with("freezes: [{ name: a, from: 2026-12-19 18:00, to: 2027-01-04, time_zone: Europe/Berlin }, { name: b, days: [sat] }, { name: c, from: \"09:00\", to: \"10:00\" }, { name: d, dates: [2026-12-24] }, { name: e, calendar: holidays.ics, time_zone: Europe/Berlin }]"),
@@ -112,7 +112,7 @@ fn the_schema_and_load_judge_alike() {
         on_docker(
             "port: 3000, networks: [back, front], volumes: [\"data:/var/lib/shop\", \"/etc/shop:/etc/shop:ro\"], memory: 512MiB",
         ),
-        on_docker("cpus: 0.5, read_only: true, init: true, health: image, networks: [host]"),
+        on_docker("cpus: 0.5, read_only: true, init: true, health: image, networks: [host], secrets: variables"),
         with(
             "strategy: { type: canary, steps: [1, 50], wait: 5s, sticky: { cookie: c }, force_header: x-v, warm_for: 1m }",
         ),
@@ -154,6 +154,7 @@ fn the_schema_and_load_judge_alike() {
         on_docker("cpus: 0"),
         on_docker("cpus: none"),
         on_docker("read_only: 1"),
+        on_docker("secrets: disk"),
         on_docker("health: tcp"),
         on_docker("ports: 1"),
         with("requires_approval: ada"),
