@@ -18,6 +18,8 @@ use crate::spec::RunSpec;
 
 /// A container that ended by itself so often is not going to stay.
 const CRASH_LOOP: u32 = 2;
+/// The same of what is beside ours, or before it: that may wait for something in this way.
+const CRASH_LOOP_BESIDE: u32 = 5;
 const LINES_OF_OUTPUT: u32 = 10;
 /// Which template a pod was made of; the cluster sets it.
 const TEMPLATE: &str = "pod-template-hash";
@@ -256,10 +258,8 @@ fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
 
 fn hopeless_container(id: &str, pod: &Object, container: &Object) -> Option<Hopeless> {
     let name = container.text("/name").unwrap_or_default();
-    let id = &match name == live::container_of(pod) {
-        true => id.to_owned(),
-        false => format!("the container {name} of {id}"),
-    };
+    let is_ours = name == live::container_of(pod);
+    let id = &if is_ours { id.to_owned() } else { format!("the container {name} of {id}") };
     let reason = container.text("/state/waiting/reason").unwrap_or_default();
     let said = container.text("/state/waiting/message").unwrap_or_default();
     match reason {
@@ -277,7 +277,11 @@ fn hopeless_container(id: &str, pod: &Object, container: &Object) -> Option<Hope
         _ => {}
     }
     let restarts = container.count("/restartCount");
-    if reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP {
+    let loops = match is_ours {
+        true => reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP,
+        false => restarts >= CRASH_LOOP_BESIDE,
+    };
+    if loops {
         let how = live::last_exit(container).unwrap_or_else(|| "ended".into());
         let error = PortError::failed(format!(
             "{id} does not stay: it {how}, and was started {restarts} times again"
