@@ -3,11 +3,11 @@
 use crate::data_change::{DataChange, Schema};
 use crate::drill::DrillStatus;
 use crate::environment::{DrillPolicy, EnvironmentSettings, EnvironmentType};
-use crate::policy::{ClockTime, DeployWindow};
 use crate::error::ErrorKind;
 use crate::execute::Limits;
 use crate::fakes::{Fault, Gate, Kind, When};
 use crate::hooks::Hook;
+use crate::policy::{ClockTime, DeployWindow};
 use crate::ports::InstanceState;
 use crate::slot_tending::tend;
 use crate::stage::{Stage, baking, canary, hooked, recreate, settings, v};
