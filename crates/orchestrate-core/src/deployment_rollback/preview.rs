@@ -89,7 +89,7 @@ pub struct Readiness {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
     /// What may go wrong with it all the same.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// What to type for it, for people; none where there is nothing to go back to.
     #[serde(skip)]
