@@ -47,7 +47,7 @@ pub(super) async fn waiting(wiring: &Wiring, record: &EnvironmentRecord) -> Resu
     let waiting = requests.into_iter().filter_map(|request| {
         let status = request.status(now);
         let waits = matches!(status, ApprovalStatus::Waiting | ApprovalStatus::Approved);
-        waits.then(|| Waiting {
+        waits.then_some(Waiting {
             id: request.id,
             version: request.version,
             actor: request.actor,

@@ -71,11 +71,12 @@ pub fn read(field: &Field<'_>) -> Read<Kubernetes> {
 /// What other keys of the environment ask for and a cluster cannot do.
 pub fn refuse(section: &Section<'_>, settings: &EnvironmentSettings, cluster: &Kubernetes) -> Read<()> {
     let strategy = &settings.strategy;
-    if let Some(field) = section.get("strategy") {
-        if strategy.sticky.is_some() || strategy.force_header.is_some() {
-            return Err(field
-                .bad_key("a cluster cannot tell users apart by `sticky` or `force_header`; leave them out"));
-        }
+    if let Some(field) = section.get("strategy")
+        && (strategy.sticky.is_some() || strategy.force_header.is_some())
+    {
+        return Err(
+            field.bad_key("a cluster cannot tell users apart by `sticky` or `force_header`; leave them out")
+        );
     }
     if let Some(field) = section.get("health_check").filter(|_| settings.health_check.expected_status >= 400)
     {
