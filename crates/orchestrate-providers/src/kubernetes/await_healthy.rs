@@ -248,9 +248,11 @@ fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
     let restarts = container.count("/restartCount");
     if reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP {
         let how = live::last_exit(&container).unwrap_or_else(|| "ended".into());
-        let error = PortError::failed(format!(
-            "{id} does not stay: it {how}, and was started {restarts} times again"
-        ));
+        let message = format!("{id} does not stay: it {how}, and was started {restarts} times again");
+        let error = match live::last_words(&container) {
+            Some(words) => PortError::failed(message).detail(words),
+            None => PortError::failed(message),
+        };
         return Some(Hopeless { error, pod: Some((pod.name().to_owned(), restarts > 0)) });
     }
     None

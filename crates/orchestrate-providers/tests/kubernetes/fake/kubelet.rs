@@ -152,6 +152,13 @@ fn once(world: &mut World, mut pod: Value, image: &str, all: &BTreeMap<String, S
     let code = match words[0] {
         "true" => 0,
         "false" => 1,
+        "/nothing" => {
+            let message = "exec: \"/nothing\": stat /nothing: no such file or directory";
+            let ended = json!({ "exitCode": 128, "reason": "StartError", "message": message });
+            let container = json!({ "name": "main", "image": image, "restartCount": 0, "state": { "terminated": ended } });
+            pod["status"] = status(&pod, "Failed", false, container);
+            return Some(pod);
+        }
         _ => return None,
     };
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
