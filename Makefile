@@ -10,7 +10,7 @@ test: ## Install what the tests need, start the servers they use, run every test
 	scripts/with-docker scripts/with-postgres cargo test --workspace --no-fail-fast
 	$(FAILPOINTS) -- --test-threads=8
 
-bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machine, and fifty environments on PostgreSQL.
+bench: ## Measure against HAProxy, nginx, caddy and a Docker swarm on this machine, fifty environments on PostgreSQL, and what a hundred cost.
 	scripts/install-test-tools
 	cargo build --release -p orchestrate-cli -p orchestrate-testkit
 	target/release/orchestrate-bench --orchestrate target/release/orchestrate

@@ -74,6 +74,8 @@ impl DaemonClient {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
+        // It outlives the pipeline that this command is a step of.
+        command.env_remove("TRACEPARENT").env_remove("TRACESTATE");
         // Its threads allocate little; a heap for each of them would only keep memory.
         if std::env::var_os(HEAPS).is_none() {
             command.env(HEAPS, "1");

@@ -2,10 +2,13 @@
 
 use orchestrate_core::database::{Holder, Site};
 use orchestrate_core::ports::Host;
+use orchestrate_core::trace::Traceparent;
 
 pub struct ThisHost {
     /// This home, where others share its database.
     pub site: Option<Site>,
+    /// The span that a command works for; the daemon works for nobody's.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl Host for ThisHost {
@@ -29,6 +32,10 @@ impl Host for ThisHost {
 
     fn site(&self) -> Option<Site> {
         self.site.clone()
+    }
+
+    fn traceparent(&self) -> Option<Traceparent> {
+        self.traceparent
     }
 }
 

@@ -3,13 +3,15 @@
 mod by_provider;
 mod by_router;
 mod cluster_places;
+mod ringing;
 mod routed_by;
 mod sealed_specs;
 mod starting;
 
 pub use by_provider::ByProvider;
 pub use by_router::ByRouter;
-pub use cluster_places::ClusterPlaces;
+pub use cluster_places::{ClusterPlaces, read_manifests, shares_told};
+pub use orchestrate_providers::kubernetes as cluster;
 pub use orchestrate_providers::routers::haproxy::{check as check_haproxy, reachable};
 pub use routed_by::RoutedBy;
 pub use sealed_specs::SealedSpecs;
@@ -27,6 +29,7 @@ use orchestrate_core::ports::{
 };
 use orchestrate_core::release::Artifact;
 use orchestrate_core::time::Span;
+use orchestrate_core::trace::Traceparent;
 use orchestrate_core::{DeploymentExecutor, DeploymentRollback, Error, Result};
 use orchestrate_providers::artifact::{ArtifactLimits, ArtifactStore};
 use orchestrate_providers::custom::CustomRouter;
@@ -43,6 +46,7 @@ use crate::daemon_client::DaemonClient;
 use crate::home::Home;
 use crate::host::ThisHost;
 use crate::keys::HomeKeys;
+use ringing::Ringing;
 use starting::Starting;
 
 /// How long a lease lasts without being renewed, unless `ORCHESTRATE_LEASE_TTL` says otherwise.
@@ -57,13 +61,15 @@ pub struct Wiring {
     /// This home, where others share its database.
     pub site: Option<Site>,
     caller: tokio::sync::OnceCell<Caller>,
+    /// Of a command; the daemon hears of its own notices anyway.
+    ringing: Option<Ringing>,
 }
 
 impl Wiring {
     /// Opens the home and the database that the command line names.
     pub async fn open(global: &Global) -> Result<Self> {
-        let wiring = Self::open_with(global, 1).await?;
-        tokio::spawn(ring_for_notices(wiring.daemon.clone(), wiring.db.notices_written()));
+        let mut wiring = Self::open_with(global, 1).await?;
+        wiring.ringing = Some(Ringing::start(wiring.daemon.clone(), wiring.db.notices_written()));
         Ok(wiring)
     }
 
@@ -77,7 +83,7 @@ impl Wiring {
         keys.remember(&db).await?;
         let site = if db.is_shared() { Some(crate::site::of(&home)?) } else { None };
         let daemon = DaemonClient::new(home.clone(), passed_on);
-        Ok(Self { site, daemon, db, keys, home, caller: tokio::sync::OnceCell::new() })
+        Ok(Self { site, daemon, db, keys, home, ringing: None, caller: tokio::sync::OnceCell::new() })
     }
 
     /// Who types; read once.
@@ -140,7 +146,7 @@ impl Wiring {
             router: Arc::new(self.by_router(router)),
             witness: Arc::new(Elsewhere),
             clock: Arc::new(SystemClock),
-            host: Arc::new(ThisHost { site: self.site.clone() }),
+            host: Arc::new(ThisHost { site: self.site.clone(), traceparent: traceparent() }),
             progress,
             lease_ttl: lease_ttl(),
         }
@@ -200,16 +206,10 @@ impl Wiring {
     /// Tells the daemon that there is work, and starts it if there is nobody to hear it.
     pub async fn hand_over(&self) -> Result<()> {
         if self.daemon.ring() {
+            self.ringing.iter().for_each(Ringing::is_done);
             return Ok(());
         }
         self.daemon.ensure().await.map(drop)
-    }
-}
-
-/// The daemon hears of a notice once it is written, not when the command that wrote it ends.
-async fn ring_for_notices(daemon: DaemonClient, mut written: tokio::sync::watch::Receiver<u64>) {
-    while written.changed().await.is_ok() {
-        daemon.ring();
     }
 }
 
@@ -306,6 +306,11 @@ fn sqlite(path: &std::path::Path) -> (DatabaseUrl, Vec<String>) {
 pub fn lease_ttl() -> Span {
     let named = std::env::var("ORCHESTRATE_LEASE_TTL").ok().and_then(|text| text.parse::<Span>().ok());
     named.filter(|span| *span >= Span::from_secs(1)).unwrap_or(LEASE_TTL)
+}
+
+/// Whoever types is a step of a pipeline that is traced itself.
+fn traceparent() -> Option<Traceparent> {
+    std::env::var("TRACEPARENT").ok().and_then(|text| Traceparent::parse(&text))
 }
 
 /// Under which name an environment's secrets are kept.

@@ -58,8 +58,8 @@ impl Cluster {
         versions
     }
 
-    /// The version of the pods that users are sent to.
-    fn answers(&self) -> String {
+    /// The version of each pod that users are sent to.
+    fn behind(&self) -> Vec<String> {
         let world = self.fake.world();
         let slice = world.get("endpointslices", "sample-production-web-slice").unwrap();
         let ready =
@@ -68,6 +68,12 @@ impl Cluster {
             .map(|one| world.get("pods", one["targetRef"]["name"].as_str().unwrap()).unwrap().clone())
             .map(|pod| pod["metadata"]["annotations"]["orchestrate.dev/version"].as_str().unwrap().to_owned())
             .collect();
+        versions.sort();
+        versions
+    }
+
+    fn answers(&self) -> String {
+        let mut versions = self.behind();
         versions.dedup();
         versions.join(" and ")
     }
@@ -203,6 +209,27 @@ fn a_canary_gets_its_shares_by_the_weights_of_a_route() {
 }
 
 #[test]
+fn a_canary_without_a_route_gets_its_shares_by_numbers_of_pods() {
+    let strategy = json!({ "type": "canary", "steps": [10, 50], "wait": "10m", "warm_for": "15m" });
+    let cluster = Cluster::new(&strategy);
+    let told = "with 2 instances of each release 10% becomes 33%, 50% is 50%";
+    cluster.deploy("1.0.0").ok();
+    cluster.deploy("1.1.0").ok().says(told);
+    assert_eq!((cluster.share("1.0.0"), cluster.share("1.1.0")), (Some(json!(90)), Some(json!(10))));
+    until("two of one and one of the other get requests", || {
+        (cluster.behind() == ["1.0.0", "1.0.0", "1.1.0"]).then_some(())
+    });
+    cluster.scene.typed("deploy promote --env production").ok();
+    until("two of each get requests", || (cluster.behind().len() == 4).then_some(()));
+    cluster.scene.typed("deploy promote --env production").ok();
+    assert_eq!(cluster.behind(), ["1.1.0", "1.1.0"]);
+    // A canary that is given up goes back in one write.
+    cluster.deploy("1.2.0").ok();
+    cluster.scene.rollback().ok();
+    until("one release has all", || (cluster.behind() == ["1.1.0", "1.1.0"]).then_some(()));
+}
+
+#[test]
 fn a_release_is_staged_without_a_route() {
     let cluster = Cluster::new(&json!({ "type": "blue_green", "warm_for": "15m" }));
     cluster.deploy("1.0.0").ok();
@@ -210,4 +237,82 @@ fn a_release_is_staged_without_a_route() {
     assert_eq!((cluster.answers(), cluster.share("1.1.0")), ("1.0.0".to_owned(), Some(json!(0))));
     cluster.scene.typed("deploy promote --env production").ok();
     assert_eq!(cluster.answers(), "1.1.0");
+}
+
+const MANIFEST: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: shop }
+spec:
+  selector: { matchLabels: { app: shop } }
+  template:
+    metadata: { labels: { app: shop } }
+    spec:
+      priorityClassName: PRIORITY
+      containers:
+        - { name: shop, image: "overwritten:1", envFrom: [{ secretRef: { name: keys } }] }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: keys }
+stringData: { KEY: hunter2 }
+"#;
+
+/// Manifests are read at the deployment; what they say by the time of the rollback does not matter.
+#[test]
+fn manifests_are_sealed_with_the_release() {
+    let mut cluster = Cluster::new(&json!({ "type": "recreate" }));
+    let write = |cluster: &mut Cluster, priority: &str| {
+        cluster.scene.write("shop.yaml", &MANIFEST.replace("PRIORITY", priority))
+    };
+    let path = write(&mut cluster, "high");
+    cluster.scene.configure(|production| {
+        production["kubernetes"]["manifests"] = json!([path]);
+        production["processes"] = json!({ "web": { "instances": 2, "listen": "0.0.0.0:80" } });
+    });
+    let template = |cluster: &Cluster| {
+        let deployments = cluster.fake.world().all("deployments");
+        assert_eq!(deployments.len(), 1);
+        deployments[0]["spec"]["template"].clone()
+    };
+    cluster.deploy("1.0.0").ok();
+    let first = template(&cluster);
+    assert_eq!(first["spec"]["priorityClassName"], "high");
+    write(&mut cluster, "low");
+    cluster.scene.typed("deploy diff --env production --version 1.1.0").ok().prints("low");
+    cluster.deploy("1.1.0").ok();
+    assert_eq!(template(&cluster)["spec"]["priorityClassName"], "low");
+    write(&mut cluster, "none");
+    cluster.scene.rollback().ok();
+    let again = template(&cluster);
+    assert_eq!(again["spec"].to_string(), first["spec"].to_string());
+    // What is secret is in the cluster's Secret alone.
+    let home = cluster.scene.typed("deploy history --env production --format json").ok().json().to_string();
+    assert!(!home.contains("hunter2"));
+    cluster.scene.write("shop.yaml", "apiVersion: batch/v1\nkind: CronJob\nmetadata: { name: x }\n");
+    cluster
+        .scene
+        .typed("deploy validate --env production --version 1.2.0")
+        .ends(1)
+        .prints("is a CronJob (batch/v1)");
+    cluster.deploy("1.2.0").ends(1).says("which orchestrate does not apply");
+    assert_eq!(cluster.answers(), "1.0.0");
+}
+
+#[test]
+fn output_of_pods_is_shown_through_the_api_server() {
+    let cluster = Cluster::new(&json!({ "type": "blue_green" }));
+    cluster.deploy("1.0.0").ok();
+    let pod = {
+        let mut world = cluster.fake.world();
+        let pods = world.all("pods").into_iter();
+        let mut web = pods.filter(|pod| pod["metadata"]["labels"]["orchestrate.dev/process"] == "web");
+        let pod = web.next().unwrap()["metadata"]["name"].as_str().unwrap().to_owned();
+        world.logs.insert(pod.clone(), "one\ntwo\nthree\n".to_owned());
+        pod
+    };
+    cluster.scene.typed("logs --env production -n 2").ok().prints(&format!("{pod} | two")).prints("three");
+    let line = cluster.scene.typed("logs --env production -n 1 --format json").ok().json();
+    assert_eq!(line, json!({ "instance": pod, "line": "three" }));
+    cluster.scene.typed("logs --env production --version 9.9.9").ends(1).says("ORC-0130");
 }

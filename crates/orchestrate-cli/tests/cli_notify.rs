@@ -5,19 +5,16 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use orchestrate_testkit::{Answer, Received, WebhookReceiver};
+use orchestrate_testkit::{Answer, Received};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use support::scene::free_address;
-use support::{PATIENCE, Scene, until};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use support::{Receiver, Scene, until};
 
 const SECRET: &str = "whsec_bm90IGEgc2VjcmV0IGF0IGFsbCwganVzdCBhIHRlc3Q=";
 
@@ -30,38 +27,6 @@ fn scene(address: SocketAddr, on: &[&str]) -> Scene {
     ]);
     scene.write_config();
     scene
-}
-
-/// A receiver of ours, on a thread of its own.
-struct Receiver {
-    runtime: Handle,
-    receiver: WebhookReceiver,
-    _end: oneshot::Sender<()>,
-}
-
-impl Receiver {
-    fn start(address: Option<SocketAddr>) -> Self {
-        let (sender, started) = mpsc::channel();
-        let (end, ended) = oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-            let receiver = runtime.block_on(WebhookReceiver::start_at(address)).unwrap();
-            sender.send((runtime.handle().clone(), receiver)).unwrap();
-            let _ = runtime.block_on(ended);
-        });
-        let (runtime, receiver) = started.recv().unwrap();
-        Self { runtime, receiver, _end: end }
-    }
-
-    fn on(&self) -> &WebhookReceiver {
-        &self.receiver
-    }
-
-    #[track_caller]
-    fn receives(&self, count: usize) -> Vec<Received> {
-        self.runtime.block_on(self.on().await_received(count, PATIENCE)).unwrap()
-    }
 }
 
 fn body(received: &Received) -> Value {

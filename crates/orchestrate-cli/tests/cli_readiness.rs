@@ -72,3 +72,41 @@ fn what_would_be_missing_at_night_is_told_by_day() {
     assert!(actions.contains(&"readiness_lost") && actions.contains(&"readiness_back"), "{actions:?}");
     scene.run(&["doctor"]).prints("nothing is known to be in the way of one");
 }
+
+#[test]
+fn a_release_that_wants_more_memory_than_there_is_is_warned_of() {
+    let mut scene = Scene::new();
+    scene.configure(|environment| {
+        environment["strategy"] = json!({ "type": "blue_green", "warm_for": "0s" });
+        // More than any machine has, and not used at all.
+        environment["processes"]["hog"] =
+            json!({ "command": ["sleep", "1000"], "limits": { "memory": "65536GiB" } });
+    });
+    scene.deploy("1.0.0").ok();
+    // What runs of a process type says what it needs, whatever it may have.
+    scene.deploy("1.1.0").ok();
+    let cold = until("it is cold", || {
+        Some(rollback(&scene)).filter(|found| found["ready"] == true && found["path"] == "cold")
+    });
+    assert_eq!(cold["warnings"], json!([]), "{cold}");
+    scene.configure(|environment| {
+        environment["processes"].as_object_mut().unwrap().remove("hog");
+    });
+    scene.deploy("1.2.0").ok();
+    scene.run(&["deploy", "hold", "1.1.0", "--env", "production", "--reason", "slow"]).ok();
+    // A daemon looks when it starts, and not for a minute where nobody deploys.
+    scene.run(&["daemon", "restart"]).ok();
+    let warned = until("it is warned of", || {
+        Some(rollback(&scene)).filter(|found| {
+            found["target_version"] == "1.0.0"
+                && found["warnings"].as_array().is_some_and(|all| all.len() == 1)
+        })
+    });
+    assert_eq!(warned["ready"], true, "{warned}");
+    let text = "starting 1.0.0 takes about 65536 GiB of memory, and there is about ";
+    assert!(warned["warnings"][0].as_str().unwrap().starts_with(text), "{warned}");
+    scene.typed("deploy status --env production").ok().prints(&format!("warning: {text}"));
+    scene.typed("deploy rollback --env production --dry-run").prints(&format!("may go wrong:\n  - {text}"));
+    scene.run(&["env", "list"]).ok().prints("ready: 1.0.0, cold, with a warning");
+    scene.run(&["doctor"]).ok().prints("production may not be able to go back");
+}

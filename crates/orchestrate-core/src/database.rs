@@ -37,6 +37,7 @@ mod sql;
 mod sqlite;
 mod tally;
 mod tokens;
+mod traces;
 mod url;
 
 pub use approvals::Say;
@@ -56,6 +57,7 @@ pub use secrets::{Resealed, SecretRecord};
 pub use sites::{Adopted, Site, SiteRecord};
 pub use tally::{DeploymentCount, RollbackCount};
 pub use tokens::NewToken;
+pub use traces::{TraceCount, TraceState};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use row::Cause;

@@ -3,6 +3,7 @@
 mod crossing;
 mod differences;
 mod groups;
+mod memory;
 mod policies;
 mod preview;
 /// What cannot be had, and what could not be asked about just now: the latter may be well a moment later.

@@ -6,8 +6,8 @@ mod verify;
 
 pub use drill::DrillPolicy;
 pub use engine::{
-    Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, PullPolicy, Resources,
-    RouterSettings, Static, Swarm,
+    Amounts, Custom, CustomTimeouts, Docker, DockerHealth, Engine, Kubernetes, Manifest, PullPolicy,
+    Resources, RouterSettings, Seccomp, Security, Static, Swarm,
 };
 pub use verify::{
     Comparison, Expected, HttpTest, LatencyLimits, LogPattern, MINIMUM_REQUESTS, MetricQuery, OnBad,
@@ -336,7 +336,8 @@ impl EnvironmentSettings {
     /// How a release is run is sealed with it; who routes is a matter of the day.
     fn sealed_engine(&self) -> Box<Engine> {
         let rolls = self.provider.rolls_by_itself() && self.strategy.kind == StrategyKind::Rolling;
-        Box::new(Engine { rolls, router: None, ..(*self.engine).clone() })
+        let shares = self.provider == ProviderKind::Kubernetes && !rolls;
+        Box::new(Engine { rolls, shares, router: None, ..(*self.engine).clone() })
     }
 
     /// Who decides about the traffic.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::database::Database;
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
-use crate::ports::{InstanceState, Placement, PortError, PortErrorKind, PortResult, Ports};
+use crate::ports::{InstanceState, Memory, Placement, PortError, PortErrorKind, PortResult, Ports};
 use crate::release::{Digest, Release};
 use crate::slot::Slot;
 use crate::time::Span;
@@ -51,6 +51,7 @@ struct State {
     never_healthy: BTreeSet<Version>,
     wrong_answer: BTreeSet<Version>,
     drift: BTreeMap<Version, Vec<String>>,
+    memory: Option<Memory>,
     missing: BTreeSet<Digest>,
     hooks: hooks::Hooks,
     /// The most instances of one process type that ran together.
@@ -220,6 +221,11 @@ impl World {
     pub fn drifts(&self, version: &Version, changes: &[&str]) {
         let changes = changes.iter().map(ToString::to_string).collect();
         self.lock().drift.insert(version.clone(), changes);
+    }
+
+    /// What the machine has left, and each instance has.
+    pub fn memory_is(&self, memory: Memory) {
+        self.lock().memory = Some(memory);
     }
 
     pub fn answers_rightly(&self, version: &Version) {

@@ -47,6 +47,7 @@ pub mod report;
 pub mod retention;
 pub mod settle;
 pub mod slot_tending;
+pub mod trace;
 
 pub mod database;
 pub mod notification;

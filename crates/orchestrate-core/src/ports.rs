@@ -14,7 +14,8 @@ pub use counts::{Bucket, ReleaseCounts, Tally};
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use request::{
     AwaitHealthy, Backend, Close, Counts, Deregister, Drain, Drained, Fetch, ForgetHooks, HookRequest,
-    Instance, InstanceState, Placement, Processes, Proof, Prove, Register, StartRequest, StopRequest, Switch,
+    Instance, InstanceState, Memory, Placement, Processes, Proof, Prove, Register, StartRequest, StopRequest,
+    Switch,
 };
 pub use view::{BackendView, RouterView, SlotView};
 pub use witness::{Answer, CountLines, Elsewhere, Ended, Lines, Metric, OneOff, Probe, Witness};
@@ -56,6 +57,10 @@ pub trait Provider: Send + Sync {
     async fn drift(&self, _placement: &Placement) -> PortResult<Vec<String>> {
         Ok(Vec::new())
     }
+    /// The memory where instances of the release would be started; nothing where an engine elsewhere finds a place for them.
+    async fn memory(&self, _placement: &Placement) -> PortResult<Option<Memory>> {
+        Ok(None)
+    }
 }
 
 /// Decides who gets traffic. Refuses a fence older than it has seen in the environment.
@@ -95,6 +100,13 @@ pub trait Notifier: Send + Sync {
     ) -> Result<Option<Receipt>, DeliveryError>;
 }
 
+/// Takes the traces of operations that have ended. What it takes twice is the same.
+#[async_trait]
+pub trait Tracer: Send + Sync {
+    /// Makes one attempt.
+    async fn export(&self, trace: &crate::trace::Trace) -> Result<(), DeliveryError>;
+}
+
 /// Time, as an argument.
 #[async_trait]
 pub trait Clock: Send + Sync {
@@ -123,7 +135,7 @@ pub struct Notice {
     pub thread: Option<Receipt>,
 }
 
-/// Why a notice was not accepted.
+/// Why a notice or a trace was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryError {
     pub message: String,
@@ -148,6 +160,10 @@ pub trait Host: Send + Sync {
     fn runs(&self, holder: &crate::database::Holder) -> Option<bool>;
     /// The home of this program, where several share a database; environments of one home are left alone by the others.
     fn site(&self) -> Option<crate::database::Site> {
+        None
+    }
+    /// The span that this program works for, if whoever started it is traced.
+    fn traceparent(&self) -> Option<crate::trace::Traceparent> {
         None
     }
 }

@@ -54,11 +54,26 @@ impl Http {
     ) -> Result<Vec<u8>, DeliveryError> {
         // The parser's message would repeat the URL.
         let url = Url::parse(url).map_err(|_| never("the channel's URL cannot be read"))?;
-        let request = self.client(&url)?.post(url.clone()).headers(headers).body(body);
+        self.post_to(&url, headers, body, secret, may_pass).await
+    }
+
+    /// The same for a receiver with another idea of which answers may be others later.
+    pub async fn post_to(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        secret: Option<&SecretText>,
+        may_pass: fn(StatusCode) -> bool,
+    ) -> Result<Vec<u8>, DeliveryError> {
+        let request = self.client(url)?.post(url.clone()).headers(headers).body(body);
         match request.send().await {
             Ok(mut response) if response.status().is_success() => Ok(start_of_body(&mut response).await),
-            Ok(response) => Err(refusal(response, &url, secret).await),
-            Err(error) => Err(failure(error, &url)),
+            Ok(response) => {
+                let retry = may_pass(response.status());
+                Err(refusal(response, url, secret, retry).await)
+            }
+            Err(error) => Err(failure(error, url)),
         }
     }
 
@@ -97,9 +112,13 @@ impl Http {
 }
 
 /// What an answer other than 2xx means.
-async fn refusal(mut response: Response, url: &Url, secret: Option<&SecretText>) -> DeliveryError {
+async fn refusal(
+    mut response: Response,
+    url: &Url,
+    secret: Option<&SecretText>,
+    retry: bool,
+) -> DeliveryError {
     let status = response.status();
-    let retry = may_pass(status);
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)

@@ -9,6 +9,7 @@ mod elsewhere;
 pub mod fuzzing;
 mod hosted;
 pub mod kubernetes;
+mod memory;
 pub mod process;
 pub mod routers;
 mod spec;

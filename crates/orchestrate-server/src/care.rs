@@ -25,6 +25,14 @@ impl Care {
             Self::Of(names) => names.contains(environment),
         }
     }
+
+    /// All of them, where there are others that it may not act in.
+    pub fn names(self) -> Option<Vec<EnvironmentName>> {
+        match self {
+            Self::All => None,
+            Self::Of(names) => Some(names.into_iter().collect()),
+        }
+    }
 }
 
 impl Daemon {

@@ -16,9 +16,11 @@ mod rollouts;
 mod routes;
 mod socket;
 mod tasks;
+mod traces;
 mod verdicts;
 
 pub use socket::{SocketPath, connect};
+pub use traces::Traces;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +55,8 @@ pub struct DaemonOptions {
     pub version: &'static str,
     /// Where Prometheus finds the metrics; nowhere without it.
     pub metrics: Option<std::net::SocketAddr>,
+    /// Where operations are told as traces.
+    pub traces: Traces,
 }
 
 /// Why the daemon ends.
@@ -71,6 +75,7 @@ pub(crate) struct Daemon {
     /// Rung when something may have to be done at once.
     pub bell: Bell,
     pub verdicts: verdicts::Verdicts,
+    pub telling: traces::Telling,
     pub farewell: watch::Sender<Option<Farewell>>,
 }
 
@@ -89,6 +94,7 @@ pub(crate) struct Bell {
     pub readiness: Notify,
     pub groups: Notify,
     pub drills: Notify,
+    pub traces: Notify,
 }
 
 impl Bell {
@@ -105,6 +111,7 @@ impl Bell {
         self.readiness.notify_one();
         self.groups.notify_one();
         self.drills.notify_one();
+        self.traces.notify_one();
     }
 }
 
@@ -117,6 +124,7 @@ pub async fn run(options: DaemonOptions, ready: impl FnOnce()) -> Result<Farewel
         started_at: options.ports.clock.now(),
         bell: Bell::default(),
         verdicts: verdicts::Verdicts::default(),
+        telling: traces::Telling::default(),
         farewell,
         options,
     });

@@ -160,7 +160,7 @@ async fn kept(daemon: &Daemon, reference: Option<&SecretRef>) -> Result<Option<S
 }
 
 /// Spreads attempts without a source of randomness: different for each notice and attempt, the same on replay.
-fn jitter(id: i64, attempt: u32) -> f64 {
+pub(crate) fn jitter(id: i64, attempt: u32) -> f64 {
     let mixed = id.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(attempt % 64);
     f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }

@@ -165,6 +165,7 @@ mod tests {
             estimated_ms: None,
             blockers: vec!["its artifact is gone".into()],
             problems: Vec::new(),
+            warnings: Vec::new(),
             command: None,
         };
         assert!(is_doubtful(None, Fence(3), &blocked));

@@ -28,6 +28,7 @@ pub(crate) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/provider/stop", post(stop))
         .route("/provider/instances", post(instances))
         .route("/provider/drift", post(drift))
+        .route("/provider/memory", post(memory))
         .route("/poke", post(poke))
         .route("/settle/{deployment}", post(settle))
         .route("/shutdown", post(shutdown))
@@ -84,6 +85,10 @@ async fn drift(State(daemon): Shared, Json(placement): Json<Placement>) -> Respo
     answer(daemon.options.ports.provider.drift(&placement).await)
 }
 
+async fn memory(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {
+    answer(daemon.options.ports.provider.memory(&placement).await)
+}
+
 async fn poke(State(daemon): Shared) -> StatusCode {
     daemon.bell.ring();
     StatusCode::NO_CONTENT
@@ -110,6 +115,7 @@ async fn status(State(daemon): Shared) -> Json<serde_json::Value> {
         },
         "proxy": (daemon.options.router_status)(),
         "notices": notices,
+        "traces": crate::traces::status(&daemon).await,
     }))
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::lanes::Lanes;
 use crate::{
     Daemon, care, drills, groups, hooks, interrupted, metrics, outbox, prune, readiness, reconcile, rollouts,
-    verdicts,
+    traces, verdicts,
 };
 
 /// However quiet it is, each task looks again after this long: another host may share the database.
@@ -34,6 +34,7 @@ pub(crate) fn start(daemon: &Arc<Daemon>, wake: UnixDatagram) -> JoinSet<()> {
     tasks.spawn(drills::keep(Arc::clone(daemon)));
     tasks.spawn(metrics::serve(Arc::clone(daemon)));
     tasks.spawn(outbox::deliver(Arc::clone(daemon)));
+    tasks.spawn(traces::tell(Arc::clone(daemon)));
     tasks
 }
 

@@ -12,7 +12,7 @@ use orchestrate_core::evidence::Evidence;
 use orchestrate_core::execute::{Limits, Outcome};
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, Version};
-use orchestrate_core::ports::{Clock as _, SystemClock};
+use orchestrate_core::ports::{Clock as _, Progress as _, SystemClock};
 use orchestrate_core::rollback_event::RollbackEvent;
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::time::{Span, Timestamp};
@@ -26,7 +26,7 @@ use crate::args::{DeployRun, Global};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, took};
 use crate::progress::StepProgress;
-use crate::wiring::Wiring;
+use crate::wiring::{Wiring, shares_told};
 
 /// What `deploy --format json` prints.
 #[derive(Serialize)]
@@ -77,6 +77,9 @@ pub async fn run(global: &Global, args: DeployRun, printer: &Printer) -> Ended {
     noted(&wiring.db, asked(), allowed).await?;
     let progress = Arc::new(StepProgress::new(printer));
     printer.progress(&format!("deploying {version} to {environment}"));
+    if let Some(told) = shares_told(&intended.settings, args.strategy) {
+        progress.remark(&told);
+    }
     if !args.skip_validation {
         let passed =
             super::deploy_validate::must_pass(&wiring, &intended, &environment, &version, &progress).await;

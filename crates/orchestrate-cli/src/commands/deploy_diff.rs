@@ -17,12 +17,13 @@ pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
     let intended = Intended::read(global, &wiring, &args.env, args.artifact.as_deref()).await?;
     let artifact = intended.take_in(&wiring, &args.version, &Silent).await?;
     let data = intended.data_change(&wiring, &artifact)?;
+    let (settings, secrets) = intended.with_manifests(&wiring, &args.env).await?;
     let new = Contents {
         artifact,
         processes: intended.settings.processes.clone(),
-        settings: intended.settings.sealed(),
+        settings: settings.sealed(),
         variables: intended.settings.variables.clone(),
-        secrets: secret_versions(&wiring, &intended, &args.env).await?,
+        secrets: secret_versions(&wiring, &secrets, &args.env).await?,
         data,
         hooks: intended.settings.hooks.clone(),
     };
@@ -48,14 +49,14 @@ pub async fn run(global: &Global, args: Diff, printer: &Printer) -> Ended {
 /// The versions that the secrets would get, without keeping anything: a changed one gets the next number.
 async fn secret_versions(
     wiring: &Wiring,
-    intended: &Intended,
+    secrets: &std::collections::BTreeMap<String, orchestrate_core::secrets::SecretText>,
     environment: &orchestrate_core::name::EnvironmentName,
 ) -> Result<std::collections::BTreeMap<String, i64>> {
     let keys = match wiring.keys.may_be_there()? {
         true => Some(wiring.keys.keys(Look::Usual).await?),
         false => None,
     };
-    wiring.db.secret_versions(keys.as_ref(), &secret_scope(environment), &intended.secrets).await
+    wiring.db.secret_versions(keys.as_ref(), &secret_scope(environment), secrets).await
 }
 
 /// The differences for people, one a line.

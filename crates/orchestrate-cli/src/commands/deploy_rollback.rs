@@ -154,6 +154,7 @@ fn preview_text(printer: &Printer, preview: &Preview, command: &str) -> String {
     list("steps:", &preview.steps);
     list("afterwards:", &preview.afterwards);
     list("to know:", &preview.remarks);
+    list("may go wrong:", &preview.warnings);
     list(&printer.bad("in the way:"), &preview.blockers);
     text.push('\n');
     text.push_str(&super::deploy_diff::text(

@@ -238,6 +238,7 @@ fn unknown_from_here(there: &SiteRecord) -> Readiness {
         estimated_ms: None,
         problems: Vec::new(),
         blockers: vec![format!("it runs on {host}, in {home}, and goes back only from there")],
+        warnings: Vec::new(),
         command: None,
     }
 }

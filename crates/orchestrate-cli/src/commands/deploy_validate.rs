@@ -1,6 +1,7 @@
 //! `orchestrate deploy validate`, and the same checks before a deployment.
 
 mod behind_haproxy;
+mod in_cluster;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -122,6 +123,7 @@ async fn results(
     // In a cluster nothing is kept on the disk of this machine.
     if intended.settings.provider == ProviderKind::Kubernetes {
         checks.retain(|check| check.name() != DISK_SPACE);
+        checks.extend(in_cluster::checks(intended));
     }
     for (name, process) in &intended.settings.processes {
         match (process.listen, intended.settings.router()) {

@@ -53,6 +53,9 @@ async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
             let hint = format!("mend the cause, then see it work: orchestrate deploy drill --env {name}");
             findings.push(failed("drill", format!("{name}: {problem}"), Some(hint)));
         }
+        for warning in &readiness.warnings {
+            findings.push(passed("rollback", format!("{name} may not be able to go back: {warning}")));
+        }
         let Some(target) = readiness.target_version.as_ref().filter(|_| !readiness.ready) else { continue };
         let why = readiness.blockers.join("; ");
         let message = format!("{name} cannot go back to {target}, since {}: {why}", moment(record.since));
@@ -86,6 +89,9 @@ async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
         if running { "answers" } else { "does not run; it starts when needed" }.into(),
     ));
     rollbacks(&wiring.db, findings).await;
+    if running {
+        traces(&wiring, findings).await;
+    }
     match BuiltinRouter::new(home.proxy_socket()).hello().await {
         Ok(hello) => {
             for (address, why) in &hello.unbound {
@@ -113,6 +119,25 @@ async fn look(global: &Global, home: &Home, findings: &mut Vec<Finding>) {
         }
     }
     operations(&wiring, findings).await;
+}
+
+/// How it goes with the collector of traces, if there is one.
+async fn traces(wiring: &Wiring, findings: &mut Vec<Finding>) {
+    let Ok(Some(status)) = wiring.daemon.status().await else { return };
+    let traces = &status["traces"];
+    let waiting = traces["waiting"].as_i64().unwrap_or(0);
+    let waits =
+        if waiting == 1 { "1 operation waits".to_owned() } else { format!("{waiting} operations wait") };
+    let hint = "see docs/traces.md; after a change of its variables: orchestrate daemon restart";
+    findings.push(match (traces["to"].as_str(), traces["error"].as_str()) {
+        (None, None) => return,
+        (None, Some(why)) => failed("traces", format!("are sent nowhere: {why}"), Some(hint.into())),
+        (Some(_), Some(why)) => failed("traces", format!("{waits}: {why}"), Some(hint.into())),
+        (Some(to), None) => match traces["refused"].as_i64().unwrap_or(0) {
+            0 => passed("traces", format!("are sent to {to}, {waits}")),
+            refused => passed("traces", format!("are sent to {to}, {waits}, {refused} refused in a week")),
+        },
+    });
 }
 
 async fn integrity(db: &Database, global: &Global, home: &Home) -> orchestrate_core::Result<String> {

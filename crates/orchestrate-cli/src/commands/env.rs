@@ -80,7 +80,7 @@ fn readiness(seen: &ReadinessRecord) -> serde_json::Value {
     serde_json::json!({
         "ready": readiness.ready, "target_version": readiness.target_version, "path": readiness.path,
         "estimated_ms": readiness.estimated_ms, "blockers": readiness.blockers,
-        "problems": readiness.problems, "since": seen.since,
+        "problems": readiness.problems, "warnings": readiness.warnings, "since": seen.since,
         "checked_at": seen.checked_at,
     })
 }
@@ -91,7 +91,11 @@ fn rollback(seen: &serde_json::Value, printer: &Printer) -> String {
         (Some(true), Some(target)) if seen["problems"].as_array().is_some_and(|found| !found.is_empty()) => {
             printer.bad(&format!("DRILL FAILED: {target}"))
         }
-        (Some(true), Some(target)) => format!("ready: {target}, {}", path.as_str().unwrap_or_default()),
+        (Some(true), Some(target)) => {
+            let warned = seen["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
+            let but = if warned { ", with a warning" } else { "" };
+            format!("ready: {target}, {}{but}", path.as_str().unwrap_or_default())
+        }
         (Some(false), Some(target)) => printer.bad(&format!("NOT READY: {target}")),
         (Some(_), None) => "nothing older".to_owned(),
         (None, _) => "-".to_owned(),

@@ -171,11 +171,11 @@ impl Intended {
         artifact: Artifact,
         strategy: Option<StrategyKind>,
     ) -> Result<Contents> {
-        let mut settings = self.settings.clone();
+        let (mut settings, secrets) = self.with_manifests(wiring, environment).await?;
         settings.strategy.kind = strategy.unwrap_or(settings.strategy.kind);
-        let secrets = match (&self.config, self.secrets.is_empty()) {
+        let secrets = match (&self.config, secrets.is_empty()) {
             (Some(_), true) => BTreeMap::new(),
-            (Some(_), false) => keep(wiring, &secret_scope(environment), &self.secrets).await?,
+            (Some(_), false) => keep(wiring, &secret_scope(environment), &secrets).await?,
             // Without a config file the newest release's secrets go on.
             (None, _) => self.newest_secrets(wiring, environment).await?,
         };
@@ -189,6 +189,31 @@ impl Intended {
             data,
             hooks: self.settings.hooks.clone(),
         })
+    }
+
+    /// The settings with what is in the manifests of today, and the secrets with what is secret in them. Without a config file
+    /// those of the newest release go on.
+    pub async fn with_manifests(
+        &self,
+        wiring: &Wiring,
+        environment: &EnvironmentName,
+    ) -> Result<(EnvironmentSettings, BTreeMap<String, SecretText>)> {
+        let (mut settings, mut secrets) = (self.settings.clone(), self.secrets.clone());
+        if self.config.is_some() {
+            let found = crate::wiring::read_manifests(&self.settings, self.config_directory())?;
+            secrets.extend(found.secrets);
+            settings.engine.manifests = found.manifests;
+        } else {
+            let newest = wiring.db.list_lineage(environment, None, 1).await?.into_iter().next();
+            settings.engine.manifests =
+                newest.map(|release| release.contents.settings.engine.manifests).unwrap_or_default();
+        }
+        Ok((settings, secrets))
+    }
+
+    /// Where relative paths in the config file start.
+    pub fn config_directory(&self) -> &Path {
+        self.config.as_ref().map_or_else(|| Path::new("."), |config| &config.directory)
     }
 
     /// What the release says of its data: here, in a file of its artifact, or in both with the same words.

@@ -2,16 +2,19 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrate_core::Error;
 use orchestrate_core::database::Site;
+use orchestrate_core::environment::ProviderKind;
 use orchestrate_core::name::{EnvironmentName, Version};
+use orchestrate_core::ports::PortError;
 
 use crate::args::{Global, Logs};
 use crate::exit::{Ended, Exit};
 use crate::printer::{Printer, harmless};
-use crate::wiring::Wiring;
+use crate::wiring::{ClusterPlaces, Wiring, cluster};
 
 /// How much of the end of a file is read to find its last lines.
 const TAIL: u64 = 4 << 20;
@@ -26,6 +29,9 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
         None => live_version(&wiring, &args.env).await?,
     };
     let record = wiring.db.environment(&args.env).await?;
+    if record.environment.settings.provider == ProviderKind::Kubernetes {
+        return in_cluster(&wiring, args, version, printer).await;
+    }
     if let Some(there) = wiring.elsewhere(&record).await? {
         let Site { host, home, .. } = &there.site;
         return Err(Error::refused(
@@ -66,6 +72,42 @@ pub async fn run(global: &Global, args: &Logs, printer: &Printer) -> Ended {
             file.print_new(printer);
         }
     }
+}
+
+/// A cluster is asked from wherever this is typed.
+async fn in_cluster(wiring: &Wiring, args: &Logs, version: Version, printer: &Printer) -> Ended {
+    let logs = cluster::Logs::new(Arc::new(ClusterPlaces::new(wiring.db.clone())));
+    let wanted = cluster::Wanted { environment: args.env.clone(), version, lines: args.lines };
+    let failed = |error: PortError| {
+        let told = Error::refused("ORC-0363", format!("the output of {} cannot be read: {error}", args.env));
+        told.hint(error.detail.unwrap_or_else(|| "see whether kubectl logs gets further".to_owned()))
+    };
+    if !args.follow {
+        let lines = logs.last(&wanted).await.map_err(failed)?;
+        if lines.is_empty() {
+            let message = format!("there is no output of {} in {}", wanted.version, args.env);
+            return Err(Error::refused("ORC-0130", message)
+                .hint(format!("see what ran: orchestrate deploy history --env {}", args.env))
+                .into());
+        }
+        lines.iter().for_each(|line| print_line(printer, &line.pod, &line.text));
+        return Ok(Exit::DONE);
+    }
+    let mut interrupt = super::intake::interrupt();
+    tokio::select! {
+        _ = interrupt.wait_for(|on| *on) => Ok(Exit::DONE),
+        ended = logs.follow(&wanted, |line| print_line(printer, &line.pod, &line.text)) => {
+            ended.map_err(failed)?;
+            Ok(Exit::DONE)
+        }
+    }
+}
+
+fn print_line(printer: &Printer, name: &str, line: &str) {
+    if printer.json() {
+        return printer.result(&serde_json::json!({ "instance": name, "line": line }), String::new);
+    }
+    printer.out(&format!("{} {}", printer.faint(&format!("{name} |")), harmless(line)));
 }
 
 async fn live_version(wiring: &Wiring, environment: &EnvironmentName) -> Result<Version, Error> {
@@ -139,9 +181,6 @@ impl Followed {
     }
 
     fn print(&self, printer: &Printer, line: &str) {
-        if printer.json() {
-            return printer.result(&serde_json::json!({ "instance": self.name, "line": line }), String::new);
-        }
-        printer.out(&format!("{} {}", printer.faint(&format!("{} |", self.name)), harmless(line)));
+        print_line(printer, &self.name, line);
     }
 }

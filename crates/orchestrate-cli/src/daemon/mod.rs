@@ -1,5 +1,6 @@
 //! The daemon's process: takes the home, adopts what runs in it, keeps a proxy, and serves.
 
+mod collector;
 mod hosted;
 mod proxy_keeper;
 
@@ -76,7 +77,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         router: Arc::new(ByRouter::new(routed, routers)),
         witness: Arc::new(ReleaseWitness::new(Arc::clone(&providers) as _)),
         clock: Arc::new(SystemClock),
-        host: Arc::new(ThisHost { site: wiring.site }),
+        host: Arc::new(ThisHost { site: wiring.site, traceparent: None }),
         progress: Arc::new(Logged),
         lease_ttl: lease_ttl(),
     };
@@ -94,6 +95,7 @@ pub async fn run(global: &Global, how: How) -> Result<()> {
         router_status: keeper.status(),
         version: program::version(),
         metrics: metrics(),
+        traces: collector::traces(),
     };
     let farewell = tokio::select! {
         farewell = orchestrate_server::run(options, say_ready) => farewell?,

@@ -8,8 +8,8 @@ use orchestrate_core::database::Database;
 use orchestrate_core::environment::ProviderKind;
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, Placement,
-    PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, Memory, OneOff,
+    Placement, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_providers::Hosted;
@@ -123,6 +123,10 @@ impl Provider for ByProvider {
 
     async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
         self.of(placement.release).await?.drift(placement).await
+    }
+
+    async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {
+        self.of(placement.release).await?.memory(placement).await
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Close, Deregister, Drain, Drained, Ended, Fetch, HookRequest, Instance, Placement,
+    AwaitHealthy, Close, Deregister, Drain, Drained, Ended, Fetch, HookRequest, Instance, Memory, Placement,
     PortError, PortErrorKind, PortResult, Proof, Prove, Provider, Register, ReleaseCounts, Router,
     RouterView, StartRequest, StopRequest, Switch,
 };
@@ -67,6 +67,10 @@ impl<P: Provider> Provider for Starting<P> {
 
     async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
         self.again(self.port.drift(placement).await, self.port.drift(placement)).await
+    }
+
+    async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {
+        self.again(self.port.memory(placement).await, self.port.memory(placement)).await
     }
 }
 

@@ -7,12 +7,14 @@
 pub mod haproxy;
 pub mod load;
 pub mod ran;
+pub mod receiver;
 pub mod scene;
 pub mod shape;
 
 use std::time::{Duration, Instant};
 
 pub use ran::{Ran, Running};
+pub use receiver::Receiver;
 pub use scene::Scene;
 
 /// Nothing here takes longer, unless it hangs.

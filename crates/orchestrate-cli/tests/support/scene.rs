@@ -109,7 +109,9 @@ impl Scene {
     /// `orchestrate`, as a person would type it in the directory of the config file.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ORCHESTRATE_")) {
+        let of_others = ["ORCHESTRATE_", "OTEL_", "TRACEPARENT"];
+        let others = |name: &str| of_others.iter().any(|begin| name.starts_with(begin));
+        for (name, _) in std::env::vars().filter(|(name, _)| others(name)) {
             command.env_remove(name);
         }
         command

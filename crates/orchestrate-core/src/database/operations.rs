@@ -9,6 +9,7 @@ use crate::hooks::HookRun;
 use crate::name::{DeploymentId, EnvironmentName, Fence, OperationId, RollbackId};
 use crate::plan::{OperationKind, Plan};
 use crate::time::Timestamp;
+use crate::trace::Traceparent;
 
 /// How an operation stands on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -50,6 +51,8 @@ pub struct OperationRecord {
     pub error_message: Option<String>,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// The span of whoever asked for it.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl Database {
@@ -170,14 +173,16 @@ pub(crate) struct NewOperation<'a> {
     pub rollback: Option<RollbackId>,
     pub plan: &'a Plan,
     pub fence: Fence,
+    /// The span of whoever asks.
+    pub traceparent: Option<Traceparent>,
     pub now: Timestamp,
 }
 
 /// Records an open operation and binds the lease to it.
 pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<OperationRecord> {
     let row = query(
-        "INSERT INTO operations (environment, kind, deployment_id, rollback_id, plan, fence, status, started_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 'open', $7) RETURNING id",
+        "INSERT INTO operations (environment, kind, deployment_id, rollback_id, plan, fence, status, started_at, traceparent) \
+         VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8) RETURNING id",
     )
     .bind(new.environment.to_string())
     .bind(new.plan.kind().as_str())
@@ -186,6 +191,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<Operati
     .bind(to_json(new.plan)?)
     .bind(new.fence.0)
     .bind(new.now.to_string())
+    .bind(new.traceparent.map(|parent| parent.to_string()))
     .fetch_one(tx)
     .await?;
     let id = OperationId(row.int("id")?);
@@ -202,6 +208,7 @@ pub(crate) async fn create(tx: &mut Tx, new: NewOperation<'_>) -> Result<Operati
         error_message: None,
         started_at: new.now,
         ended_at: None,
+        traceparent: new.traceparent,
     })
 }
 
@@ -232,7 +239,7 @@ pub(crate) async fn set_fence(tx: &mut Tx, id: OperationId, fence: Fence) -> Res
     Ok(())
 }
 
-fn read(row: &Row) -> Result<OperationRecord> {
+pub(super) fn read(row: &Row) -> Result<OperationRecord> {
     Ok(OperationRecord {
         id: OperationId(row.int("id")?),
         environment: row.environment("environment")?,
@@ -245,5 +252,6 @@ fn read(row: &Row) -> Result<OperationRecord> {
         error_message: row.opt_text("error_message")?,
         started_at: row.time("started_at")?,
         ended_at: row.opt_time("ended_at")?,
+        traceparent: row.opt_text("traceparent")?.as_deref().and_then(Traceparent::parse),
     })
 }

@@ -163,6 +163,7 @@ mod tests {
             estimated_ms: None,
             blockers: Vec::new(),
             problems: Vec::new(),
+            warnings: Vec::new(),
             command: None,
         }
     }

@@ -4,19 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use super::crossing::CROSSES;
 use super::differences::{Difference, differences};
-use super::{Asking, DeploymentRollback, RollbackRequest};
+use super::{Asking, DeploymentRollback, RollbackRequest, memory};
 use crate::database::sites;
 use crate::error::Result;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
-use crate::plan::rollback::{self, Terms, Wanted};
+use crate::plan::rollback::{self, RollbackPlan, Terms, Wanted};
 use crate::plan::token::PlanToken;
 use crate::plan::{Afterwards, Plan};
 use crate::policy::wants_reason;
 use crate::ports::Fetch;
 use crate::release::Release;
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
-use crate::situation::{self, Question};
+use crate::situation::{self, Observed, Question};
 use crate::slot::SlotState;
 use crate::time::Timestamp;
 
@@ -41,6 +41,8 @@ pub struct Preview {
     /// Whether it must also be said why: it crosses a change of data, or a policy asks for it.
     pub needs_reason: bool,
     pub remarks: Vec<String>,
+    /// What may go wrong with it, as far as that can be known.
+    pub warnings: Vec<String>,
     /// What `--plan` wants, to run exactly this.
     pub plan_token: PlanToken,
     /// Median of earlier ones on the same path here, in milliseconds; none without history.
@@ -86,6 +88,9 @@ pub struct Readiness {
     /// What does not stand in its way, but speaks against relying on it: a drill that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// What may go wrong with it all the same.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What to type for it, for people; none where there is nothing to go back to.
     #[serde(skip)]
     pub command: Option<String>,
@@ -146,6 +151,7 @@ impl DeploymentRollback {
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
         }
+        let warnings = self.warnings(&plan, &observed).await;
         let plan_token = PlanToken::of(&observed.situation, observed.seen.fence, &plan);
         Ok(Preview {
             environment: request.environment.clone(),
@@ -161,9 +167,21 @@ impl DeploymentRollback {
             needs_force: needs_force || crosses,
             needs_reason,
             plan_token,
+            warnings,
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
         })
+    }
+
+    /// What cannot be asked about now is no warning.
+    async fn warnings(&self, plan: &RollbackPlan, observed: &Observed) -> Vec<String> {
+        let Some(steps) = plan.plan.as_ref().filter(|_| plan.path == RollbackPath::Cold) else {
+            return Vec::new();
+        };
+        let placement = steps.target().placement(&plan.deployment.environment);
+        let Ok(Some(memory)) = self.ports.provider.memory(&placement).await else { return Vec::new() };
+        let live = observed.situation.live.as_ref().map(|(live, _)| live);
+        memory::shortage(plan, live, &memory).into_iter().collect()
     }
 
     /// The releases that were live, newest first, with what a rollback would make of each.
@@ -220,6 +238,7 @@ impl DeploymentRollback {
                 estimated_ms: preview.estimated_ms,
                 blockers: preview.blockers,
                 problems: self.problems(environment).await?,
+                warnings: preview.warnings,
                 command: Some(format!(
                     "orchestrate deploy rollback --env {environment}{}{}",
                     if preview.needs_force { " --force" } else { "" },
@@ -234,6 +253,7 @@ impl DeploymentRollback {
                 estimated_ms: None,
                 blockers: vec![error.to_string()],
                 problems: Vec::new(),
+                warnings: Vec::new(),
                 command: None,
             }),
             Err(error) => Err(error),

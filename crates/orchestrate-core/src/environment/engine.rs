@@ -9,7 +9,7 @@ mod swarm;
 
 pub use custom::{Custom, CustomTimeouts};
 pub use docker::{Docker, DockerHealth};
-pub use kubernetes::{Amounts, Kubernetes, PullPolicy, Resources};
+pub use kubernetes::{Amounts, Kubernetes, Manifest, PullPolicy, Resources, Seccomp, Security};
 pub use router::RouterSettings;
 pub use r#static::Static;
 pub use swarm::Swarm;
@@ -36,6 +36,12 @@ pub struct Engine {
     /// Sealed: the engine itself replaces the instances of the release before by those of this one.
     #[serde(skip_serializing_if = "is_false")]
     pub rolls: bool,
+    /// Sealed: each of its instances can be let in and out of the traffic by itself.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shares: bool,
+    /// Sealed: what was in the files of `kubernetes.manifests`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<Manifest>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]

@@ -8,7 +8,7 @@ use super::invariants::{Touch, assert_journaled, assert_may_stop};
 use super::{Call, Kind, Running, State, World, admit};
 use crate::name::EnvironmentName;
 use crate::ports::{
-    AwaitHealthy, Counts, Ended, Fetch, ForgetHooks, HookRequest, Instance, InstanceState, Placement,
+    AwaitHealthy, Counts, Ended, Fetch, ForgetHooks, HookRequest, Instance, InstanceState, Memory, Placement,
     PortError, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use crate::release::{Digest, Release};
@@ -102,6 +102,10 @@ impl Provider for World {
             Ok(state.drift.get(&version).cloned().unwrap_or_default())
         })
         .await
+    }
+
+    async fn memory(&self, _: &Placement) -> PortResult<Option<Memory>> {
+        Ok(self.lock().memory.clone())
     }
 }
 

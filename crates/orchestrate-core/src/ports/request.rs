@@ -137,6 +137,15 @@ pub struct Instance {
     pub last_exit: Option<String>,
 }
 
+/// Memory of a machine that instances run on, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// For more than what runs there.
+    pub available: u64,
+    /// What one instance of each process type of the environment has for itself, at most.
+    pub used: BTreeMap<String, u64>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {

@@ -17,6 +17,7 @@ mod secrets;
 mod sites;
 mod together;
 mod tokens;
+mod traces;
 mod upgrade;
 
 pub use scene::Fresh;
@@ -58,6 +59,7 @@ pub use sites::{
 };
 pub use together::{of_many_only_one_takes_the_lease, two_programs_open_an_empty_database};
 pub use tokens::a_token_is_kept_as_a_digest_and_ends;
+pub use traces::an_operation_that_ended_waits_until_it_is_told;
 pub use upgrade::{every_earlier_schema_is_brought_up_to_date, it_is_brought_up_to_date_under_load};
 
 macro_rules! run_suite {
@@ -77,7 +79,8 @@ macro_rules! run_suite {
             a_deployment_waits_until_somebody_else_approves_it, what_was_rejected_stays_so_and_what_expired_is_asked_anew,
             two_approvals_in_the_same_instant_are_two, in_a_freeze_nothing_new_comes_and_a_rollback_says_why,
             a_rollback_goes_as_far_and_as_often_as_was_agreed, a_token_is_kept_as_a_digest_and_ends,
-            a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn);
+            a_drill_is_on_record_and_moves_nothing, a_scheduled_drill_is_one_daemons_turn,
+            an_operation_that_ended_waits_until_it_is_told);
     };
     (@ $fresh:path: $($test:ident),*) => {$(
         #[tokio::test]

@@ -29,6 +29,11 @@ impl Engine {
         named.filter(|host| !host.is_empty()).unwrap_or_else(|| USUAL.to_owned())
     }
 
+    /// Whether it runs containers on this machine, as far as its address tells.
+    pub(crate) fn is_here(&self) -> bool {
+        self.host().starts_with("unix://")
+    }
+
     /// A client that speaks the engine's own version. It does not say that the engine still answers.
     pub(crate) async fn client(&self) -> PortResult<bollard::Docker> {
         if let Some(client) = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone() {

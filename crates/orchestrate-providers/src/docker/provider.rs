@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortResult,
-    Processes, Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, Memory, OneOff,
+    Placement, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::shared::Shared;
 use super::{adopt, await_healthy, hook, images, one_off, rotation, start, stop};
 use crate::hosted::{Hosted, whole};
+use crate::memory;
 use crate::process::book::Book;
 use crate::process::lines::Source;
 use crate::process::shared::blocking;
@@ -123,6 +124,15 @@ impl Provider for Docker {
             self.shared.engine.client().await?;
         }
         Ok(here.iter().map(|keeper| keeper.instance()).collect())
+    }
+
+    /// Of an engine on another machine nothing is known.
+    async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {
+        if !self.shared.engine.is_here() {
+            return Ok(None);
+        }
+        let instances = self.instances(&placement.environment).await?;
+        blocking(move || Ok(memory::of(&instances))).await
     }
 }
 

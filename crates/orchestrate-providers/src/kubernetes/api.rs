@@ -15,7 +15,7 @@ use super::access::{Access, Way};
 use super::fault::{Fault, Refusal};
 use super::names::US;
 use super::object::Object;
-use super::send::{Ask, collect, in_time};
+use super::send::{Ask, collect, in_time, wished_pause};
 
 pub(super) type ApiResult<T> = Result<T, Fault>;
 
@@ -33,6 +33,7 @@ pub(super) enum Kind {
     EndpointSlice,
     Job,
     HttpRoute,
+    Event,
 }
 
 impl Kind {
@@ -46,17 +47,23 @@ impl Kind {
             Self::EndpointSlice => "endpointslices",
             Self::Job => "jobs",
             Self::HttpRoute => "httproutes",
+            Self::Event => "events",
         }
     }
 
     const fn group(self) -> &'static str {
         match self {
             Self::Deployment => "/apis/apps/v1",
-            Self::Pod | Self::Service | Self::ConfigMap | Self::Secret => "/api/v1",
+            Self::Pod | Self::Service | Self::ConfigMap | Self::Secret | Self::Event => "/api/v1",
             Self::EndpointSlice => "/apis/discovery.k8s.io/v1",
             Self::Job => "/apis/batch/v1",
             Self::HttpRoute => "/apis/gateway.networking.k8s.io/v1",
         }
+    }
+
+    /// By what a selector picks them. Events have no labels.
+    const fn selected_by(self) -> &'static str {
+        if matches!(self, Self::Event) { "fieldSelector" } else { "labelSelector" }
     }
 }
 
@@ -88,7 +95,7 @@ impl Cluster {
 
     /// What has these labels, and the version of the list, from which a watch goes on.
     pub async fn list(&self, kind: Kind, selector: &str) -> ApiResult<(Vec<Object>, String)> {
-        let path = format!("{}?labelSelector={}", self.path(kind, ""), uri::component(selector));
+        let path = format!("{}?{}={}", self.path(kind, ""), kind.selected_by(), uri::component(selector));
         let list = self.json(Method::GET, &path, None, &self.asked("list", kind, "")).await?;
         let version = list.text("/metadata/resourceVersion").unwrap_or_default().to_owned();
         Ok((list.items("/items").collect(), version))
@@ -220,17 +227,28 @@ impl Cluster {
     pub async fn watch(&self, kind: Kind, selector: &str, version: &str) -> ApiResult<Response<Body>> {
         // The server ends it by itself after a while, so that a connection that died unseen is not waited at for ever.
         let path = format!(
-            "{}?labelSelector={}&watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}",
+            "{}?{}={}&watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}",
             self.path(kind, ""),
+            kind.selected_by(),
             uri::component(selector)
         );
-        let request = Ask { method: Method::GET, path: &path, body: None, merge: false };
+        self.endless(&path, &self.asked("watch", kind, "")).await
+    }
+
+    /// What a container prints from now on, as it comes.
+    pub async fn follow_log(&self, pod: &str, query: &str) -> ApiResult<Response<Body>> {
+        let path = format!("{}/log?{query}", self.path(Kind::Pod, pod));
+        self.endless(&path, &self.asked("get the log of", Kind::Pod, pod)).await
+    }
+
+    async fn endless(&self, path: &str, asked: &str) -> ApiResult<Response<Body>> {
+        let request = Ask { method: Method::GET, path, body: None, merge: false };
         let response = in_time(self.send(&request)).await?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let (code, asked) = (response.status().as_u16(), self.asked("watch", kind, ""));
-        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, &asked)))
+        let (code, pause) = (response.status().as_u16(), wished_pause(response.headers()));
+        Err(Fault::Refused(Refusal::read(code, &in_time(collect(response)).await?, asked).after(pause)))
     }
 
     async fn json(&self, method: Method, path: &str, body: Option<&Value>, asked: &str) -> ApiResult<Object> {

@@ -1,8 +1,11 @@
 //! What the cluster refused, and what that means to who asked.
 
+use std::time::Duration;
+
 use orchestrate_core::ports::{PortError, PortErrorKind};
 
 use super::object::Object;
+use super::security::Denial;
 
 /// Why a request did not come about.
 #[derive(Clone, Debug)]
@@ -20,9 +23,20 @@ pub(super) struct Refusal {
     pub code: u16,
     /// The API server's own words.
     pub message: String,
+    /// How long the API server asks to be left alone.
+    pub pause: Option<Duration>,
     /// What was asked, e.g. `patch deployments/shop-production-blue-web in shop`.
     asked: String,
     namespace: Option<String>,
+}
+
+impl Fault {
+    pub fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.pause,
+            Self::Unreachable(_) | Self::Unasked(_) => None,
+        }
+    }
 }
 
 impl Refusal {
@@ -38,7 +52,12 @@ impl Refusal {
         let of_namespace = |status: &&Object| status.text("/details/kind") == Some("namespaces");
         let named = status.as_ref().filter(of_namespace).and_then(|status| status.text("/details/name"));
         let namespace = named.map(str::to_owned).or_else(|| missing_namespace(code, &message));
-        Self { code, message, asked: asked.to_owned(), namespace }
+        Self { code, message, pause: None, asked: asked.to_owned(), namespace }
+    }
+
+    #[must_use]
+    pub fn after(self, pause: Option<Duration>) -> Self {
+        Self { pause, ..self }
     }
 
     /// The object was changed meanwhile, or is there already.
@@ -51,8 +70,14 @@ impl Refusal {
         self.code == 404 && self.namespace.is_none()
     }
 
-    pub const fn is_gone(&self) -> bool {
-        self.code == 410
+    /// The version that a watch began at is too old, or credentials expired, which a list renews.
+    pub const fn needs_a_list(&self) -> bool {
+        matches!(self.code, 410 | 401)
+    }
+
+    /// There is too much to do, or the server is not well: the same may be asked again.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.code, 429 | 500 | 502..=504)
     }
 }
 
@@ -73,7 +98,7 @@ impl From<Fault> for PortError {
 }
 
 fn told(refusal: &Refusal) -> PortError {
-    let Refusal { code, message, asked, namespace } = refusal;
+    let Refusal { code, message, asked, namespace, .. } = refusal;
     match (*code, namespace) {
         (404, Some(namespace)) => {
             PortError::new(PortErrorKind::Missing, format!("the namespace {namespace} is not in the cluster"))
@@ -83,11 +108,17 @@ fn told(refusal: &Refusal) -> PortError {
             "the cluster does not accept the credentials of the kubeconfig; they may have expired: {message}"
         ))
         .detail("log in again, then try: kubectl auth whoami"),
-        (403, _) if message.contains("exceeded quota") => {
-            PortError::failed(format!("a quota does not allow to {asked}: {message}"))
+        (403, _) => {
+            let denial = Denial::read(message);
+            let told = match denial {
+                Denial::Rights => format!("it is not allowed to {asked}: {message}"),
+                Denial::Quota => format!("a quota does not allow to {asked}: {message}"),
+                Denial::PodSecurity | Denial::Policy => {
+                    format!("the cluster's admission does not allow to {asked}: {message}")
+                }
+            };
+            PortError::failed(told).detail(denial.advice())
         }
-        (403, _) => PortError::failed(format!("it is not allowed to {asked}: {message}"))
-            .detail("what rights are needed: deploy/kubernetes/rbac.yaml"),
         (404, None) => PortError::new(PortErrorKind::Missing, format!("nothing to {asked}: {message}")),
         (429 | 500..=599, _) => {
             PortError::unreachable(format!("the cluster could not {asked} (status {code}): {message}"))

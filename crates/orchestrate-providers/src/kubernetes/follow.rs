@@ -92,18 +92,22 @@ pub(super) async fn in_time<T>(work: impl Future<Output = T>, deadline: Instant)
 async fn follow(cluster: &Cluster, kind: Kind, selector: &str, sender: &watch::Sender<Option<Seen>>) {
     let mut pause = PAUSE;
     loop {
-        match list(cluster, kind, selector, sender).await {
-            Ok((objects, version)) => {
+        let ended = match list(cluster, kind, selector, sender).await {
+            Ok((objects, version)) => keep_up(cluster, (kind, selector), objects, version, sender).await,
+            Err(fault) => Err(fault),
+        };
+        match ended {
+            Ok(Heard::Something) => {
                 pause = PAUSE;
-                keep_up(cluster, (kind, selector), objects, version, sender).await;
+                continue;
             }
-            // Tried several times already: who waits is told, and it is tried further on.
-            Err(fault) => {
-                sender.send_replace(Some(Err(fault.into())));
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            // A server that takes no version at all is not asked for lists as fast as it answers.
+            Ok(Heard::Nothing) => {}
+            // Tried several times already, or of no use: who waits is told, and it is tried further on.
+            Err(fault) => drop(sender.send_replace(Some(Err(fault.into())))),
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -119,40 +123,49 @@ async fn list(
     Ok((objects, version))
 }
 
-/// One watch after another; returns when only a new list can help.
+/// Whether a watch was of any use before a new list was needed.
+enum Heard {
+    Something,
+    Nothing,
+}
+
+/// One watch after another; returns when only a new list can help. Errors: the cluster refuses to be watched.
 async fn keep_up(
     cluster: &Cluster,
     (kind, selector): (Kind, &str),
     mut objects: Objects,
     mut version: String,
     sender: &watch::Sender<Option<Seen>>,
-) {
-    let mut pause = PAUSE;
-    loop {
+) -> ApiResult<Heard> {
+    let (mut pause, mut heard) = (PAUSE, Heard::Nothing);
+    while pause < LONGEST_PAUSE {
+        let mut wished = None;
         match cluster.watch(kind, selector, &version).await {
             Ok(response) => {
-                let mut lines = Lines { body: response.into_body(), buffer: Vec::new() };
+                let mut lines = Lines::of(response.into_body());
                 while let Some(line) = lines.next().await {
-                    pause = PAUSE;
                     match event(&line, &mut objects) {
                         Event::Changed(newer) => {
                             version = newer;
                             sender.send_replace(Some(Ok(Arc::new(objects.clone()))));
                         }
                         Event::Bookmark(newer) => version = newer,
-                        Event::Lost => return,
+                        Event::Lost => return Ok(heard),
                     }
+                    (pause, heard) = (PAUSE, Heard::Something);
                 }
             }
-            Err(Fault::Refused(refusal)) if refusal.is_gone() => return,
-            Err(fault) => tracing::debug!(?fault, "a watch of the cluster could not be had"),
+            Err(Fault::Refused(refusal)) if refusal.needs_a_list() => return Ok(heard),
+            Err(Fault::Refused(refusal)) if !refusal.may_pass() => return Err(Fault::Refused(refusal)),
+            Err(fault) => {
+                tracing::debug!(?fault, "a watch of the cluster could not be had");
+                wished = fault.pause();
+            }
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(wished.unwrap_or(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        if pause == LONGEST_PAUSE {
-            return;
-        }
     }
+    Ok(heard)
 }
 
 enum Event {
@@ -176,13 +189,17 @@ fn event(line: &[u8], objects: &mut Objects) -> Event {
 }
 
 /// The lines of a body, as they come.
-struct Lines {
+pub(super) struct Lines {
     body: Body,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    async fn next(&mut self) -> Option<Vec<u8>> {
+    pub const fn of(body: Body) -> Self {
+        Self { body, buffer: Vec::new() }
+    }
+
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();

@@ -18,8 +18,9 @@ use super::follow;
 use super::live;
 use super::names::OF;
 use super::object::Object;
-use super::objects::{CONTAINER, Release};
+use super::objects::Release;
 use super::provider::Shared;
+use super::security::Denial;
 use super::site::Site;
 use super::start::apply_contents;
 
@@ -90,7 +91,11 @@ async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
         // One that is gone was taken away by hand.
         jobs.get(&job).map_or(Some(None), |job| outcome(job).map(Some))
     });
-    let outcome = ended.await?;
+    let outcome = tokio::select! {
+        biased;
+        outcome = ended => outcome?,
+        error = refused(site, name, deadline) => return Err(error),
+    };
     let (pod, output) = output(site, name).await;
     let late = || {
         let words = one_off.command.join(" ");
@@ -119,6 +124,23 @@ async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
     }
 }
 
+/// Returns only if the cluster does not let the Job's pod in: that is in no condition of the Job, but in an event of it. Who
+/// may not read events waits for the Job's own time.
+async fn refused(site: &Site, name: &str, deadline: Instant) -> PortError {
+    let selector = format!("involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate");
+    let found = follow::until(&site.cluster, Kind::Event, selector, deadline, |events| {
+        let mut said = events.values().filter_map(|event| event.text("/message"));
+        said.find(|message| message.contains("forbidden") || message.contains("denied")).map(str::to_owned)
+    });
+    match found.await {
+        Ok(Some(message)) => {
+            PortError::failed(format!("the cluster makes no pod of the Job {name}: {message}"))
+                .detail(Denial::read(&message).advice())
+        }
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
 enum Outcome {
     Done,
     Late,
@@ -142,7 +164,7 @@ async fn output(site: &Site, name: &str) -> (Option<Object>, String) {
         return (None, String::new());
     };
     let Some(pod) = pods.into_iter().next() else { return (None, String::new()) };
-    let query = format!("container={CONTAINER}&tailLines={LINES}");
+    let query = format!("container={}&tailLines={LINES}", live::container_of(&pod));
     let log = site.cluster.log(pod.name(), &query).await.unwrap_or_default();
     let printed = Some(log.trim_end().to_owned()).filter(|log| !log.is_empty());
     let said = printed.or_else(|| live::last_words(&live::container(&pod)?));

@@ -6,7 +6,6 @@ use regex::Regex;
 use super::api::Kind;
 use super::live;
 use super::names::PROCESS;
-use super::objects::CONTAINER;
 use super::provider::Shared;
 
 /// More than this of an old log is not read: what matters is its end.
@@ -29,8 +28,8 @@ pub(super) async fn count(shared: &Shared, request: &CountLines) -> PortResult<L
         if !ran || request.process.as_deref().is_some_and(|wanted| wanted != process) {
             continue;
         }
-        let log =
-            site.cluster.log(pod.name(), &format!("container={CONTAINER}&tailLines={MOST_LINES}")).await?;
+        let query = format!("container={}&tailLines={MOST_LINES}", live::container_of(pod));
+        let log = site.cluster.log(pod.name(), &query).await?;
         for line in log.lines().filter(|line| pattern.is_match(line)) {
             all.matches += 1;
             all.first.get_or_insert_with(|| line.chars().take(SHOWN).collect());

@@ -9,9 +9,10 @@ use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::manifests::PORT;
 use super::names::{PROCESS, RELEASE, SLOT, TRACK, Track, VERSION};
 use super::object::Object;
-use super::objects::{CONTAINER, INSTANCES, PREVIOUS, ROUTED};
+use super::objects::{CONTAINER, CONTAINER_OF, INSTANCES, PREVIOUS, ROUTED};
 
 /// A Deployment of ours.
 pub(super) struct Deployed {
@@ -161,15 +162,21 @@ fn expected(deployed: &Deployed, placement: &Placement, process: &str, number: u
     }
 }
 
-/// The status of our container; a cluster may put others beside it.
+/// The name of our container, of a pod or of a Deployment.
+pub(super) fn container_of(object: &Object) -> &str {
+    object.annotation(CONTAINER_OF).unwrap_or(CONTAINER)
+}
+
+/// The status of our container; others may be beside it.
 pub(super) fn container(pod: &Object) -> Option<Object> {
-    pod.items("/status/containerStatuses").find(|one| one.text("/name") == Some(CONTAINER))
+    pod.items("/status/containerStatuses").find(|one| one.text("/name") == Some(container_of(pod)))
 }
 
 /// Where it listens, if it is routed and the cluster gave it an address.
 pub(super) fn address(pod: &Object) -> Option<SocketAddr> {
-    let ours = pod.items("/spec/containers").find(|one| one.text("/name") == Some(CONTAINER))?;
-    let port = u16::try_from(ours.number("/ports/0/containerPort")?).ok()?;
+    let ours = pod.items("/spec/containers").find(|one| one.text("/name") == Some(container_of(pod)))?;
+    let port = ours.items("/ports").find(|one| one.text("/name") == Some(PORT))?;
+    let port = u16::try_from(port.number("/containerPort")?).ok()?;
     let ip: IpAddr = pod.text("/status/podIP")?.parse().ok()?;
     Some(SocketAddr::new(ip, port))
 }

@@ -24,6 +24,12 @@ pub(super) const VERSION: &str = "orchestrate.dev/version";
 pub(super) const OF: &str = "orchestrate.dev/of";
 /// Of a Service before it was ever switched: no pod has this track.
 pub(super) const NOWHERE: &str = "none";
+/// Of a Service whose requests two releases share: it has no track, and goes by who is let in.
+pub(super) const SHARED: &str = "shared";
+/// Of a routed pod: whether it gets requests while two releases share them. A new one is let in.
+pub(super) const SHARE: &str = "orchestrate.dev/share";
+pub(super) const IN: &str = "in";
+pub(super) const OUT: &str = "out";
 
 /// A pod's name is its Deployment's with 17 characters more, and is a label's value and a host's name too.
 const LONGEST: usize = 46;
@@ -124,6 +130,16 @@ impl Names {
         let mut labels = self.labels();
         labels.insert(TRACK.into(), track.into());
         labels.insert(PROCESS.into(), label(process).into());
+        labels
+    }
+
+    /// What a Service selects: a track, nobody, or who is let in of two releases. Never nothing, and never everything.
+    pub fn selected(&self, track: &str, process: &str) -> Map<String, Value> {
+        let mut labels = self.pods(track, process);
+        if track == SHARED {
+            labels.remove(TRACK);
+            labels.insert(SHARE.into(), IN.into());
+        }
         labels
     }
 

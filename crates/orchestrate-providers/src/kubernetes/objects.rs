@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use orchestrate_core::environment::{Amounts, Kubernetes, ProcessType, PullPolicy};
 use orchestrate_core::ports::{Placement, PortError, PortResult};
-use orchestrate_core::release::Digest;
 use orchestrate_core::time::Span;
 use serde_json::{Map, Value, json};
 
+use super::manifests::{self, Ours, Workload};
 use super::names::{self, Names, PROCESS, TRACK, Track, VERSION};
+use super::security;
 use crate::spec::RunSpec;
 
 /// How many instances are wanted, as an annotation of a Deployment: its replicas may be changed by hand.
@@ -24,6 +23,8 @@ pub(super) const FENCE: &str = "orchestrate.dev/fence";
 /// Variables and secrets have this label.
 pub(super) const CONTENTS: &str = "orchestrate.dev/contents";
 pub(super) const CONTAINER: &str = "main";
+/// Which container is ours, as an annotation, where it has a name of the user's.
+pub(super) const CONTAINER_OF: &str = "orchestrate.dev/container";
 
 /// A release on its way into the cluster.
 pub(super) struct Release<'a> {
@@ -37,7 +38,7 @@ impl Release<'_> {
         if self.spec.engine.rolls { Track::Rolling } else { Track::Slot(self.placement.slot) }
     }
 
-    fn settings(&self) -> Kubernetes {
+    pub fn settings(&self) -> Kubernetes {
         self.spec.engine.kubernetes.clone().unwrap_or_default()
     }
 
@@ -51,13 +52,20 @@ impl Release<'_> {
         let mut annotations = text_map(&settings.annotations);
         annotations.insert(VERSION.into(), self.placement.version.as_str().into());
         annotations.insert(PROCESS.into(), process.into());
-        let pod = json!({
+        let workload = self.workload(&settings)?;
+        if let Some(theirs) = workload.filter(|theirs| theirs.container != CONTAINER) {
+            annotations.insert(CONTAINER_OF.into(), theirs.container.into());
+        }
+        let mut pod = json!({
             "metadata": { "labels": labels, "annotations": annotations },
             "spec": self.pod(Some((process, kind)), &settings)?,
         });
+        if self.spec.engine.shares && kind.listen.is_some() {
+            pod["metadata"]["labels"][names::SHARE] = names::IN.into();
+        }
         annotations.insert(INSTANCES.into(), instances.to_string().into());
         annotations.insert(ROUTED.into(), kind.listen.is_some().to_string().into());
-        Ok(json!({
+        let object = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {
@@ -75,7 +83,33 @@ impl Release<'_> {
                 },
                 "template": pod,
             },
-        }))
+        });
+        match workload {
+            None => Ok(object),
+            Some(theirs) => self.with(&settings, object, |ours| manifests::deployment(theirs, ours)),
+        }
+    }
+
+    fn workload(&self, settings: &Kubernetes) -> PortResult<Option<Workload<'_>>> {
+        let found = manifests::workload(&self.spec.engine.manifests, settings.container.as_deref());
+        found.map_err(unusable)
+    }
+
+    /// What is made of manifests of the user's and of this.
+    fn with(
+        &self,
+        settings: &Kubernetes,
+        object: Value,
+        merged: impl FnOnce(&Ours<'_>) -> Result<Value, String>,
+    ) -> PortResult<Value> {
+        let renamed = self.renamed();
+        merged(&Ours { object, renamed: &renamed, port: settings.port, is_routed: self.is_routed() })
+            .map_err(unusable)
+    }
+
+    /// Whether any process type of the release gets requests.
+    pub fn is_routed(&self) -> bool {
+        self.spec.processes.values().any(|kind| kind.listen.is_some())
     }
 
     /// A command that runs once, as an instance would.
@@ -91,15 +125,20 @@ impl Release<'_> {
         labels.extend(self.names.labels());
         labels.extend(names::placed(self.placement));
         labels.remove(TRACK);
+        let mut annotations = json!({ VERSION: self.placement.version.as_str() });
         let mut pod = self.pod(None, &settings)?;
+        if let Some(theirs) = self.workload(&settings)? {
+            annotations[CONTAINER_OF] = theirs.container.into();
+            pod = self.with(&settings, pod, |ours| manifests::job_pod(theirs, ours))?;
+        }
         pod["restartPolicy"] = "Never".into();
         pod["containers"][0]["command"] = words(command);
+        pod["containers"][0].as_object_mut().and_then(|container| container.remove("args"));
         if let Some(env) = pod["containers"][0]["env"].as_array_mut() {
             env.extend(
                 variables.iter().map(|(name, value)| json!({ "name": name, "value": escaped(value) })),
             );
         }
-        let annotations = json!({ VERSION: self.placement.version.as_str() });
         Ok(json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -135,7 +174,7 @@ impl Release<'_> {
             }
         }
         let confinement = process.map_or(&spec.confinement, |(_, kind)| &kind.confinement);
-        if let Some(context) = security(confinement)? {
+        if let Some(context) = security::context(settings.security.as_ref(), confinement)? {
             container["securityContext"] = context;
         }
         let grace = seconds(spec.stop_timeout).max(1)
@@ -185,58 +224,10 @@ impl Release<'_> {
         all.extend(port.map(|port| json!({ "name": "PORT", "value": port.to_string() })));
         all
     }
-
-    fn sources(&self) -> Vec<Value> {
-        let kinds = self.contents();
-        let sources = kinds.iter().map(|contents| {
-            let reference = if contents.secret { "secretRef" } else { "configMapRef" };
-            json!({ reference: { "name": contents.name } })
-        });
-        sources.collect()
-    }
-
-    /// The release's variables, under a name that says what is in them, and its secrets, under one that says whose they are:
-    /// who may see a pod must not be able to guess at secrets by a digest of them.
-    pub fn contents(&self) -> Vec<Contents> {
-        let mut all = Vec::new();
-        if !self.spec.variables.is_empty() {
-            let data = self.spec.variables.clone();
-            let digest = Digest::of(json!(data).to_string().as_bytes());
-            all.push(Contents { secret: false, name: self.names.contents(&digest.as_str()[..16]), data });
-        }
-        if !self.spec.secrets.is_empty() {
-            let coded =
-                self.spec.secrets.iter().map(|(name, value)| (name.clone(), STANDARD.encode(value.expose())));
-            let name = self.names.contents(&format!("release-{}", self.placement.release.0));
-            all.push(Contents { secret: true, name, data: coded.collect() });
-        }
-        all
-    }
 }
 
-/// A ConfigMap, or a Secret with its values coded in base64.
-pub(super) struct Contents {
-    pub secret: bool,
-    pub name: String,
-    data: BTreeMap<String, String>,
-}
-
-impl Contents {
-    pub fn object(&self, names: &Names, fence: i64) -> Value {
-        let mut labels = names.labels();
-        labels.insert(CONTENTS.into(), "true".into());
-        let kind = if self.secret { "Secret" } else { "ConfigMap" };
-        json!({
-            "apiVersion": "v1",
-            "kind": kind,
-            "metadata": {
-                "name": self.name,
-                "labels": labels,
-                "annotations": { FENCE: fence.to_string() },
-            },
-            "data": self.data,
-        })
-    }
+fn unusable(why: String) -> PortError {
+    PortError::failed(format!("the manifests cannot be used: {why}"))
 }
 
 fn image(spec: &RunSpec, settings: &Kubernetes) -> PortResult<String> {
@@ -249,24 +240,6 @@ fn image(spec: &RunSpec, settings: &Kubernetes) -> PortResult<String> {
         (_, Some(PullPolicy::Never)) | (None, _) => image.reference.clone(),
         (Some(pinned), _) => pinned.clone(),
     })
-}
-
-fn security(confinement: &orchestrate_core::confinement::Confinement) -> PortResult<Option<Value>> {
-    let mut context = Map::new();
-    if let Some(user) = &confinement.user {
-        let numbers = user
-            .split_once(':')
-            .and_then(|(user, group)| Some((user.parse::<i64>().ok()?, group.parse::<i64>().ok()?)));
-        let (user, group) = numbers.ok_or_else(|| {
-            PortError::failed(format!("a cluster does not know the user {user}; write UID:GID"))
-        })?;
-        context.insert("runAsUser".into(), user.into());
-        context.insert("runAsGroup".into(), group.into());
-    }
-    if confinement.forbids_new_privileges() {
-        context.insert("allowPrivilegeEscalation".into(), false.into());
-    }
-    Ok(Some(context).filter(|context| !context.is_empty()).map(Value::Object))
 }
 
 fn quantities(amounts: &Amounts) -> Value {

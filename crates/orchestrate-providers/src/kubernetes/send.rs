@@ -76,11 +76,12 @@ impl Cluster {
                     continue;
                 }
                 Ok((status, headers, body)) => {
-                    let fault = Fault::Refused(Refusal::read(status.as_u16(), &body, asked));
-                    match status.as_u16() {
-                        429 | 500 | 502..=504 => (fault, wished_pause(&headers)),
-                        _ => return Err(fault),
+                    let refusal = Refusal::read(status.as_u16(), &body, asked).after(wished_pause(&headers));
+                    if !refusal.may_pass() {
+                        return Err(Fault::Refused(refusal));
                     }
+                    let pause = refusal.pause;
+                    (Fault::Refused(refusal), pause)
                 }
                 Err(Fault::Unreachable(why)) => (Fault::Unreachable(why), None),
                 Err(fault) => return Err(fault),
@@ -104,7 +105,7 @@ impl Cluster {
     }
 }
 
-fn wished_pause(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn wished_pause(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }

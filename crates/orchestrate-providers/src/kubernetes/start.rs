@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use orchestrate_core::name::Fence;
 use orchestrate_core::ports::{Instance, Placement, PortError, PortErrorKind, PortResult, StartRequest};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -41,7 +42,7 @@ pub(super) async fn start(shared: &Shared, request: &StartRequest) -> PortResult
         let wanted = kind.instances.min(most);
         if request.processes.includes(kind.listen) && wanted > 0 {
             anchor::claim(&site, request.fence).await?;
-            applied.push(apply(&site, &release, process, wanted, None).await?);
+            applied.push(apply(&site, &release, process, wanted, None, request.fence).await?);
         }
     }
     await_seen(&site, &applied).await;
@@ -71,7 +72,7 @@ async fn make_room(site: &Site, placement: &Placement) -> PortResult<()> {
 }
 
 pub(super) async fn apply_contents(site: &Site, release: &Release<'_>, fence: i64) -> PortResult<()> {
-    for contents in release.contents() {
+    for contents in release.contents()? {
         let kind = if contents.secret { Kind::Secret } else { Kind::ConfigMap };
         if let Some(there) = site.cluster.get(kind, &contents.name).await?
             && !site.names.is_ours(&there)
@@ -95,13 +96,15 @@ pub(super) async fn apply_contents(site: &Site, release: &Release<'_>, fence: i6
 /// What is to be remembered as rolled over, beside what is there.
 pub(super) type Over = Option<Option<Previous>>;
 
-/// Applies one process type, on top of what was read: if somebody else changed that meanwhile, it is read anew.
+/// Applies one process type, on top of what was read: if somebody else changed that meanwhile, it is read anew, unless that
+/// was a newer operation.
 pub(super) async fn apply(
     site: &Site,
     release: &Release<'_>,
     process: &str,
     wanted: u32,
     over: Over,
+    fence: Fence,
 ) -> PortResult<Applied> {
     const ROUNDS: u32 = 10;
     let kind = release.spec.processes.get(process).ok_or_else(|| {
@@ -131,7 +134,10 @@ pub(super) async fn apply(
                 return Ok(Applied { name, generation: applied.number("/metadata/generation").unwrap_or(0) });
             }
             Err(Fault::Refused(refusal))
-                if (refusal.is_conflict() || refusal.is_missing()) && round < ROUNDS => {}
+                if (refusal.is_conflict() || refusal.is_missing()) && round < ROUNDS =>
+            {
+                anchor::claim(site, fence).await?;
+            }
             Err(fault) => return Err(fault.into()),
         }
     }

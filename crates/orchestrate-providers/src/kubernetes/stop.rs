@@ -12,6 +12,7 @@ use super::api::{Amended, Kind};
 use super::fault::Fault;
 use super::follow;
 use super::live::{self, Deployed, Previous};
+use super::manifests::{PORT, refers};
 use super::names::{PROCESS, Track};
 use super::object::Object;
 use super::objects::{CONTENTS, FENCE, PREVIOUS, Release};
@@ -125,7 +126,7 @@ async fn give_back(
     };
     apply_contents(site, &release, request.fence.0).await?;
     // Nothing is behind what was put back: it is as it was before.
-    let applied = apply(site, &release, &one.process, kind.instances, Some(None)).await?;
+    let applied = apply(site, &release, &one.process, kind.instances, Some(None), request.fence).await?;
     await_seen(site, &[applied]).await;
     Ok(spec.health_check.deadline.duration())
 }
@@ -152,10 +153,10 @@ pub(super) async fn remove(site: &Site, one: &Deployed) -> PortResult<()> {
 /// The process types that pods of the release are there of, and that were meant.
 async fn processes_of(site: &Site, request: &StopRequest) -> PortResult<Vec<String>> {
     let (pods, _) = site.cluster.list(Kind::Pod, &site.names.selector_of(&request.placement)).await?;
-    // A container of a routed process type has a port.
+    // A container of a routed process type has a port by which Services find it.
     let meant = pods.iter().filter(|pod| {
-        let routed = pod.items("/spec/containers").any(|one| one.0.pointer("/ports/0").is_some());
-        includes(request.processes, routed)
+        let mut ports = pod.items("/spec/containers").flat_map(|one| one.items("/ports").collect::<Vec<_>>());
+        includes(request.processes, ports.any(|port| port.text("/name") == Some(PORT)))
     });
     let mut names: Vec<String> = meant.filter_map(|pod| pod.annotation(PROCESS)).map(str::to_owned).collect();
     names.sort_unstable();
@@ -226,20 +227,9 @@ async fn clean(site: &Site, fence: i64) -> PortResult<()> {
     for (kind, item) in unused {
         let older =
             item.annotation(FENCE).and_then(|text| text.parse::<i64>().ok()).is_none_or(|one| one <= fence);
-        if older && !users.iter().any(|user| refers(user, item.name())) {
+        if older && !users.iter().any(|user| refers(&user.0["spec"], kind == Kind::Secret, item.name())) {
             site.cluster.delete_unchanged(kind, &item).await?;
         }
     }
     Ok(())
-}
-
-fn refers(user: &Object, name: &str) -> bool {
-    let of_pod = user.items("/spec/containers");
-    let of_template = user.items("/spec/template/spec/containers");
-    of_pod.chain(of_template).any(|container| {
-        let mut sources = container.items("/envFrom");
-        sources.any(|source| {
-            [source.text("/configMapRef/name"), source.text("/secretRef/name")].contains(&Some(name))
-        })
-    })
 }

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, Ended, Fetch, HookRequest, Instance, Placement, PortError, PortErrorKind, PortResult,
-    Provider, StartRequest, StopRequest,
+    AwaitHealthy, Ended, Fetch, HookRequest, Instance, Memory, Placement, PortError, PortErrorKind,
+    PortResult, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
@@ -113,6 +113,10 @@ impl Provider for ProcessProvider {
 
     async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
         self.ask("drift", placement).await
+    }
+
+    async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {
+        self.ask("memory", placement).await
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, PortResult,
-    Provider, StartRequest, StopRequest,
+    AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, Memory, OneOff,
+    Placement, PortResult, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_core::{Error, Result};
@@ -27,6 +27,7 @@ use super::shared::{Shared, blocking};
 use super::{await_healthy, hook, lines, one_off, proc_table, start, stop};
 use crate::artifact::ArtifactStore;
 use crate::hosted::{Hosted, whole};
+use crate::memory;
 use crate::spec::RunSpecs;
 
 /// Where and for whom instances are supervised.
@@ -174,6 +175,11 @@ impl Provider for Supervisor {
         let here =
             self.shared.keepers().into_iter().filter(|keeper| keeper.placement.environment == *environment);
         Ok(here.map(|keeper| keeper.instance()).collect())
+    }
+
+    async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {
+        let instances = self.instances(&placement.environment).await?;
+        blocking(move || Ok(memory::of(&instances))).await
     }
 }
 

@@ -86,8 +86,16 @@ impl<G: Ground> ProviderStage for Stage<G> {
 
     async fn kill(&self, instance: &Instance) {
         let pod = self.scene.pod_of(instance).await.unwrap();
-        let now = self.scene.image_of(&pod).await;
+        let (now, before) = (self.scene.image_of(&pod).await, self.scene.restarts_of(&pod).await);
         self.scene.set_image(&pod, &self.scene.alias(&now)).await;
+        // The node has yet to see that: until then, the container is as alive as it was.
+        for _ in 0..3000 {
+            if self.scene.restarts_of(&pod).await > before {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("the container of {pod} is not started again");
     }
 
     async fn answer(&self, instance: &Instance) -> Option<String> {
@@ -139,13 +147,16 @@ impl<G: Ground> ProviderStage for Stage<G> {
     }
 }
 
-/// The same with an HTTPRoute of the user's in front of it.
-pub struct Routed<G>(pub Stage<G>);
+/// The same with an HTTPRoute of the user's in front of it; without one, shares go by numbers of pods.
+pub struct Routed<G, const ROUTE: bool = true>(pub Stage<G>);
 
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/NS/httproutes";
 
-impl<G: Ground> Routed<G> {
+impl<G: Ground, const ROUTE: bool> Routed<G, ROUTE> {
     pub async fn of(mut stage: Stage<G>) -> Self {
+        if !ROUTE {
+            return Self(stage);
+        }
         let environment = stage.scene.environment.clone();
         let route = json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
@@ -161,7 +172,7 @@ impl<G: Ground> Routed<G> {
 }
 
 #[async_trait(?Send)]
-impl<G: Ground> RouterStage for Routed<G> {
+impl<G: Ground, const ROUTE: bool> RouterStage for Routed<G, ROUTE> {
     async fn new() -> Self {
         Self::of(Stage::of(G::new().await).await).await
     }

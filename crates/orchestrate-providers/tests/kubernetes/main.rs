@@ -3,11 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod admission;
 mod contract;
 mod fake;
 mod faults;
+mod logs;
+mod manifests;
 mod owners;
 mod real;
+mod rights;
 mod rolling;
+mod sharing;
 mod stage;
 mod told;
+mod watching;

@@ -28,7 +28,7 @@ pub fn placement(scene: &Scene, number: i64) -> Placement {
 
 fn spec(scene: &Scene, placement: &Placement, sample: Sample) -> RunSpec {
     let mut spec = scene.spec(placement, sample);
-    spec.engine.rolls = true;
+    (spec.engine.rolls, spec.engine.shares) = (true, false);
     spec.variables.insert("RELEASE".into(), placement.version.to_string());
     spec
 }
@@ -235,7 +235,7 @@ async fn odd_names_are_taken() {
         let mut placement = placement(&stage.scene, 3);
         placement.version = Version::new("1.4.0+build.7-").unwrap();
         let mut spec = spec(&stage.scene, &placement, Sample::web(1).with_work(1));
-        spec.engine.rolls = rolls;
+        (spec.engine.rolls, spec.engine.shares) = (rolls, !rolls);
         spec.secrets.insert("TOKEN".into(), orchestrate_core::secrets::SecretText::new("x"));
         let instances = stage.scene.run(&placement, spec).await;
         assert!(instances.iter().all(|one| one.placement == placement), "{instances:?}");

@@ -128,7 +128,11 @@ impl Scene {
             stop_timeout: sample.stop_timeout,
             variables: manner.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             secrets: BTreeMap::new(),
-            engine: Engine { kubernetes: Some(self.records.place.settings.clone()), ..Engine::default() },
+            engine: Engine {
+                kubernetes: Some(self.records.place.settings.clone()),
+                shares: true,
+                ..Engine::default()
+            },
         }
     }
 
@@ -164,6 +168,7 @@ impl Scene {
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let path = path.replace("NS", &format!("namespaces/{}", self.namespace));
         let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.header("x-by-test", "1");
         self.client.request_text(request.body(body).unwrap()).await
     }
 
@@ -213,6 +218,12 @@ impl Scene {
         let now = self.api("GET", &format!("/api/v1/NS/pods/{pod}"), None).await.unwrap();
         let pod: Value = serde_json::from_str(&now).unwrap();
         pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn restarts_of(&self, pod: &str) -> u64 {
+        let now = self.api("GET", &format!("/api/v1/NS/pods/{pod}"), None).await.unwrap();
+        let pod: Value = serde_json::from_str(&now).unwrap();
+        pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0)
     }
 
     /// The version that answers, asked by the API server.

@@ -49,6 +49,15 @@ async fn an_image_that_is_not_there() {
     );
 }
 
+/// A busy node has not everything in time, and tries again.
+#[tokio::test]
+async fn a_container_that_is_started_at_the_second_try() {
+    let stage = stage().await;
+    stage.ground.world().unsynced = 2;
+    live(&stage, 1, Sample::web(2)).await;
+    assert_eq!(stage.ground.world().unsynced, 0);
+}
+
 #[tokio::test]
 async fn a_quota_that_is_used_up() {
     let stage = stage().await;

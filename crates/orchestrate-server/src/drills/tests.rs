@@ -122,7 +122,10 @@ async fn on_the_night_of_a_change_of_the_clocks_one_drill_is_made_by_one_of_two_
         [("2026-03-28T22:00:00Z", "2026-03-29T01:00:00"), ("2026-10-24T22:00:00Z", "2026-10-25T00:30:00")]
     {
         let night = Night::at(evening).await;
-        let daemons = [daemon(night.db.clone(), &night.world), daemon(night.db.clone(), &night.world)];
+        let daemons = [
+            daemon(night.db.clone(), &night.world, crate::Traces::Off),
+            daemon(night.db.clone(), &night.world, crate::Traces::Off),
+        ];
         night.passes(12, &daemons).await;
         let drills = night.drills().await;
         let [made] = &drills[..] else { panic!("{drills:?}") };
@@ -134,7 +137,7 @@ async fn on_the_night_of_a_change_of_the_clocks_one_drill_is_made_by_one_of_two_
 #[tokio::test]
 async fn the_task_drills_when_its_time_comes_and_not_for_times_that_it_missed() {
     let night = Night::at("2026-11-27T22:00:00Z").await;
-    let daemon = daemon(night.db.clone(), &night.world);
+    let daemon = daemon(night.db.clone(), &night.world, crate::Traces::Off);
     let task = tokio::spawn(keep(Arc::clone(&daemon)));
     // The machine sleeps over it.
     for moment in ["2026-11-28T07:00:00Z", "2026-11-29T01:29:59Z", "2026-11-29T01:30:01Z"] {
@@ -159,7 +162,7 @@ async fn the_task_drills_when_its_time_comes_and_not_for_times_that_it_missed() 
 #[tokio::test]
 async fn what_is_refused_waits_for_its_next_time() {
     let night = Night::at("2026-11-27T22:00:00Z").await;
-    let daemon = daemon(night.db.clone(), &night.world);
+    let daemon = daemon(night.db.clone(), &night.world, crate::Traces::Off);
     // What is live is not well, so nothing is tried.
     let version = Version::new("1.1").unwrap();
     night.world.put_instances(&version, orchestrate_core::ports::InstanceState::Unhealthy);

@@ -43,7 +43,7 @@ impl Drop for Post {
     }
 }
 
-pub(crate) fn daemon(db: Database, world: &World) -> Arc<Daemon> {
+pub(crate) fn daemon(db: Database, world: &World, traces: crate::Traces) -> Arc<Daemon> {
     let options = DaemonOptions {
         socket: "unused".into(),
         wake: "unused".into(),
@@ -53,6 +53,7 @@ pub(crate) fn daemon(db: Database, world: &World) -> Arc<Daemon> {
         keys: Arc::new(OneKey(SecretKey::generate().unwrap())),
         backoff,
         metrics: None,
+        traces,
         instances_changed: watch::channel(0).1,
         router_changed: watch::channel(0).1,
         router_status: Arc::new(|| serde_json::Value::Null),
@@ -62,6 +63,7 @@ pub(crate) fn daemon(db: Database, world: &World) -> Arc<Daemon> {
         started_at: options.ports.clock.now(),
         bell: Bell::default(),
         verdicts: verdicts::Verdicts::default(),
+        telling: crate::traces::Telling::default(),
         farewell: watch::channel(None).0,
         options,
     })
@@ -72,7 +74,7 @@ impl Post {
         let directory = tempfile::tempdir().unwrap();
         let db = Database::open(&DatabaseUrl::Sqlite(directory.path().join("state.db"))).await.unwrap();
         let world = World::new(&db);
-        let daemon = daemon(db, &world);
+        let daemon = daemon(db, &world, crate::Traces::Off);
         let task = tokio::spawn(deliver(Arc::clone(&daemon)));
         Self { daemon, world, task, _directory: directory }
     }

@@ -151,7 +151,9 @@ fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
             let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
             let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
             let command = rollback.command.as_deref().map_or_else(String::new, |typed| format!(": {typed}"));
-            format!("rollback: {} to {target}{path}{time}{command}", printer.good("ready"))
+            let warnings = rollback.warnings.iter().map(|text| format!("\nwarning: {}", harmless(text)));
+            let warnings: String = warnings.collect();
+            format!("rollback: {} to {target}{path}{time}{command}{warnings}", printer.good("ready"))
         }
         _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
     }

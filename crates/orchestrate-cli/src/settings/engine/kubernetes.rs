@@ -1,5 +1,7 @@
 //! `kubernetes:` of an environment.
 
+pub mod security;
+
 use std::collections::BTreeMap;
 
 use orchestrate_core::environment::{Amounts, EnvironmentSettings, Kubernetes, PullPolicy, Resources};
@@ -21,6 +23,9 @@ pub const KEYS: &[&str] = &[
     "labels",
     "annotations",
     "route",
+    "security",
+    "manifests",
+    "container",
 ];
 pub const RESOURCES: &[&str] = &["requests", "limits"];
 pub const AMOUNTS: &[&str] = &["cpu", "memory"];
@@ -52,19 +57,21 @@ pub fn read(field: &Field<'_>) -> Read<Kubernetes> {
     section.set("labels", &mut settings.labels, |field| texts(field, true))?;
     section.set("annotations", &mut settings.annotations, |field| texts(field, false))?;
     section.set("route", &mut settings.route, |field| name(field).map(Some))?;
-    Ok(settings)
+    section.set("security", &mut settings.security, |field| security::read(field).map(Some))?;
+    section.set("manifests", &mut settings.manifests, |field| {
+        field.items("a list of files")?.iter().map(path).collect()
+    })?;
+    section.set("container", &mut settings.container, |field| name(field).map(Some))?;
+    match section.get("container").filter(|_| settings.manifests.is_empty()) {
+        Some(field) => Err(field.bad_key("it belongs to `manifests`, and there are none")),
+        None => Ok(settings),
+    }
 }
 
 /// What other keys of the environment ask for and a cluster cannot do.
 pub fn refuse(section: &Section<'_>, settings: &EnvironmentSettings, cluster: &Kubernetes) -> Read<()> {
-    use orchestrate_core::deployment_strategy::StrategyKind;
     let strategy = &settings.strategy;
     if let Some(field) = section.get("strategy") {
-        if strategy.kind == StrategyKind::Canary && cluster.route.is_none() {
-            return Err(field.bad_key(
-                "in a cluster a canary needs an HTTPRoute; name it: `kubernetes: { route: NAME }`",
-            ));
-        }
         if strategy.sticky.is_some() || strategy.force_header.is_some() {
             return Err(field
                 .bad_key("a cluster cannot tell users apart by `sticky` or `force_header`; leave them out"));
@@ -78,6 +85,15 @@ pub fn refuse(section: &Section<'_>, settings: &EnvironmentSettings, cluster: &K
     }
     if let Some(field) = section.get("limits") {
         return Err(field.bad_key("in a cluster, write `kubernetes: { resources: { limits: … } }` instead"));
+    }
+    if let (Some(field), Some(security)) = (section.get("kubernetes"), &cluster.security) {
+        security::refuse(field, settings, security)?;
+    }
+    let count = settings.processes.len();
+    if let Some(field) = section.get("kubernetes").filter(|_| !cluster.manifests.is_empty() && count != 1) {
+        return Err(field.bad_key(&format!(
+            "`manifests` have one Deployment, for one process type, and there are {count}; give each an environment of its own"
+        )));
     }
     let users = settings.processes.values().map(|process| &process.confinement.user);
     let named = |user: &&String| !user.contains(':');
@@ -101,6 +117,13 @@ fn whole_path(field: &Field<'_>) -> Read<String> {
         true => Ok(text.to_owned()),
         // The daemon reads it too, and runs somewhere else.
         false => Err("is not a whole path; begin it with `/` or `${HOME}/`".into()),
+    })
+}
+
+fn path(field: &Field<'_>) -> Read<String> {
+    field.parsed("a path", |text| match text.trim().is_empty() || text.chars().any(char::is_control) {
+        true => Err("is no path".into()),
+        false => Ok(text.to_owned()),
     })
 }
 
@@ -206,6 +229,9 @@ pub fn schema() -> Value {
             "labels": texts("More labels of Deployments and pods."),
             "annotations": texts("More annotations of Deployments and pods."),
             "route": text("An HTTPRoute whose weights share the traffic of a canary.", NAME),
+            "security": security::schema(),
+            "manifests": list("Files with a Deployment of yours, and its ConfigMaps and Secrets; sealed at each deployment.", any_text("A file or a directory, beside the config file.")),
+            "container": text("Which container of the Deployment gets the image.", NAME),
         }),
     )
 }

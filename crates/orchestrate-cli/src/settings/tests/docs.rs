@@ -54,6 +54,7 @@ fn the_page_names_every_key_and_every_word() {
         kubernetes::KEYS,
         kubernetes::RESOURCES,
         kubernetes::AMOUNTS,
+        kubernetes::security::KEYS,
     ];
     let words = environment::TYPES.iter().map(|(word, _)| *word);
     let words = words.chain(strategy::STRATEGIES.iter().map(|(word, _)| *word));

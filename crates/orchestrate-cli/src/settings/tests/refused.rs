@@ -194,8 +194,19 @@ fn rollouts_and_engines() -> Vec<(&'static str, String)> {
         ("a kubeconfig somewhere", cluster("kubernetes: { kubeconfig: kube/config }")),
         ("an amount that is none", cluster("kubernetes: { resources: { limits: { memory: 512MiB } } }")),
         ("a label of ours", cluster("kubernetes: { labels: { orchestrate.dev/slot: blue } }")),
+        ("a container of no manifests", cluster("kubernetes: { container: shop }")),
+        (
+            "manifests for two process types",
+            cluster("kubernetes: { manifests: [k8s.yaml] }")
+                .replace("processes: {", "processes: { more: { command: [x] },"),
+        ),
+        ("root that is not root", cluster("kubernetes: { security: { run_as_user: 0 } }")),
+        ("a capability that is none", cluster("kubernetes: { security: { add_capabilities: [CAP_KILL] } }")),
+        (
+            "rights that may be gained and may not",
+            cluster("no_new_privs: true\nkubernetes: { security: { allow_privilege_escalation: true } }"),
+        ),
         ("a pull policy that is none", cluster("kubernetes: { image_pull_policy: never }")),
-        ("a canary without a route", cluster("strategy: { type: canary }")),
         (
             "users told apart in a cluster",
             cluster("strategy: { type: canary, sticky: { cookie: c } }\nkubernetes: { route: shop }"),

@@ -54,6 +54,7 @@ fn the_schema_has_the_keys_that_load_knows() {
         (of("kubernetes"), kubernetes::KEYS),
         (of("kubernetes/properties/resources"), kubernetes::RESOURCES),
         (of("kubernetes/properties/resources/properties/limits"), kubernetes::AMOUNTS),
+        (of("kubernetes/properties/security"), kubernetes::security::KEYS),
         ("/properties/notifications/items/oneOf/0".into(), keys::WEBHOOK),
         ("/properties/notifications/items/oneOf/1".into(), keys::SLACK),
         ("/properties/notifications/items/oneOf/4".into(), keys::EMAIL),
@@ -124,6 +125,11 @@ fn the_schema_and_load_judge_alike() {
             .replace("artifact: dist", "image: x"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: Never, labels: { a: b }, image_pull_secrets: [r] }")
             .replace("artifact: dist", "image: x").replace("command: [./shop]", "listen: \"0.0.0.0:80\""),
+        on_kubernetes("security: {}"),
+        on_kubernetes("manifests: [k8s/shop.yaml, k8s/more], container: shop"),
+        on_kubernetes("security: { run_as_user: 1001, run_as_group: 0, seccomp_profile: Unconfined }"),
+        on_kubernetes("security: { run_as_user: 0, run_as_non_root: false, drop_capabilities: [] }"),
+        on_kubernetes("security: { add_capabilities: [NET_BIND_SERVICE], read_only_root_filesystem: true }"),
     ] {
         assert_eq!((read(&text).map(|_| ()), takes(&text)), (Ok(()), Ok(())), "{text}");
     }
@@ -161,7 +167,11 @@ fn the_schema_and_load_judge_alike() {
         with("rollback: { max_back: 0 }"),
         with("provider: kubernetes\nkubernetes: { port: 0 }"),
         with("provider: kubernetes\nkubernetes: { image_pull_policy: never }"),
-        with("provider: kubernetes\nkubernetes: { manifests: k8s }"),
+        on_kubernetes("security: restricted"),
+        on_kubernetes("manifests: k8s"),
+        on_kubernetes("security: { run_as_user: shop }"),
+        on_kubernetes("security: { seccomp_profile: runtime/default }"),
+        on_kubernetes("security: { drop_capabilities: all }"),
         with("verify: { bake: 1s, max_error_rate: 1 }"),
         with("verify: { bake: 1s, latency: {} }"),
         with("verify: { bake: 1s, on_bad: ignore }"),
@@ -306,4 +316,8 @@ fn has_type(rule: &Value, found: &Value) -> bool {
             other => panic!("the test does not know the type `{other}`"),
         },
     }
+}
+
+fn on_kubernetes(settings: &str) -> String {
+    with(&format!("provider: kubernetes\nkubernetes: {{ {settings} }}")).replace("artifact: dist", "image: x")
 }

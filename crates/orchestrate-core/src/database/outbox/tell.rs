@@ -33,35 +33,57 @@ impl Database {
 
     pub async fn enqueue_notice(&self, notice: &NewNotice) -> Result<()> {
         let mut tx = self.begin().await?;
-        enqueue(&mut tx, notice).await?;
+        let NewNotice { key, environment, kind, channel, payload, rollback, subject, now } = notice.clone();
+        let words = Words { key: String::new(), payload, rollback, subject };
+        let said = Said { environment: environment.as_ref(), kind, words: &words, now };
+        enqueue(&mut tx, &said, &[(key, &channel)]).await?;
         commit(tx).await
     }
 }
 
-async fn enqueue(tx: &mut Tx, notice: &NewNotice) -> Result<()> {
-    query(
+/// What all the notices of one event have in common.
+struct Said<'a> {
+    environment: Option<&'a EnvironmentName>,
+    kind: NoticeKind,
+    words: &'a Words,
+    now: Timestamp,
+}
+
+/// One statement, however many channels: people wait for it. What they have in common is written down once for it.
+async fn enqueue(tx: &mut Tx, said: &Said<'_>, notices: &[(String, &Channel)]) -> Result<()> {
+    if notices.is_empty() {
+        return Ok(());
+    }
+    const COMMON: usize = 6;
+    let rows = (0..notices.len()).map(|row| {
+        let own = |column| COMMON + row * 3 + column;
+        format!("(${}, $1, $2, ${}, $3, $4, $5, $6, ${})", own(1), own(2), own(3))
+    });
+    let sql = format!(
         "INSERT INTO outbox (notice_key, environment, kind, channel, payload, rollback_id, subject, created_at, lane) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (notice_key) DO NOTHING",
-    )
-    .bind(notice.key.clone())
-    .bind(notice.environment.as_ref().map(ToString::to_string))
-    .bind(notice.kind.as_str())
-    .bind(to_json(&notice.channel)?)
-    .bind(notice.payload.to_string())
-    .bind(notice.rollback.map(|id| id.0))
-    .bind(notice.subject.clone())
-    .bind(notice.now.to_string())
-    .bind(lane(notice))
-    .execute(tx)
-    .await?;
+         VALUES {} ON CONFLICT (notice_key) DO NOTHING",
+        rows.collect::<Vec<_>>().join(", ")
+    );
+    let Said { environment, kind, words, now } = said;
+    let mut query = query(sql)
+        .bind(environment.map(ToString::to_string))
+        .bind(kind.as_str())
+        .bind(words.payload.to_string())
+        .bind(words.rollback.map(|id| id.0))
+        .bind(words.subject.clone())
+        .bind(now.to_string());
+    for (key, channel) in notices {
+        query = query.bind(key.clone()).bind(to_json(channel)?).bind(lane(*environment, channel));
+    }
+    query.execute(tx).await?;
     tx.tells = true;
     Ok(())
 }
 
 /// Within it, notices are delivered in the order in which they were written.
-fn lane(notice: &NewNotice) -> String {
-    let environment = notice.environment.as_ref().map(EnvironmentName::as_str).unwrap_or_default();
-    let address = notice.channel.endpoint();
+fn lane(environment: Option<&EnvironmentName>, channel: &Channel) -> String {
+    let environment = environment.map(EnvironmentName::as_str).unwrap_or_default();
+    let address = channel.endpoint();
     Digest::of(format!("{environment} {address}").as_bytes()).to_string()
 }
 
@@ -103,20 +125,9 @@ pub(crate) async fn say(
     words: Words,
     now: Timestamp,
 ) -> Result<()> {
-    let Words { key, payload, rollback, subject } = words;
-    for (index, channel) in environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind))
-    {
-        let notice = NewNotice {
-            key: format!("{key}-{index}"),
-            environment: Some(environment.environment.name.clone()),
-            kind,
-            channel: channel.clone(),
-            payload: payload.clone(),
-            rollback,
-            subject: subject.clone(),
-            now,
-        };
-        enqueue(tx, &notice).await?;
-    }
-    Ok(())
+    let wanted = environment.channels.iter().enumerate().filter(|(_, channel)| channel.wants(kind));
+    let notices: Vec<_> =
+        wanted.map(|(index, channel)| (format!("{}-{index}", words.key), channel)).collect();
+    let said = Said { environment: Some(&environment.environment.name), kind, words: &words, now };
+    enqueue(tx, &said, &notices).await
 }

@@ -41,6 +41,28 @@ pub struct Kubernetes {
     /// An HTTPRoute of the namespace whose weights share the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// What containers may do; as the cluster makes them, where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
+    /// Files of the user's, read at each deployment; what was in them is sealed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<String>,
+    /// Which container of their Deployment the image is put into; its only one, where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+}
+
+/// An object of the user's, as it was read at a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// For people: the file, and which of its documents.
+    pub from: String,
+    /// Of a Secret, without what is secret.
+    pub object: serde_json::Value,
+    /// Under this name the secrets of the release have what is in a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl Default for Kubernetes {
@@ -57,6 +79,58 @@ impl Default for Kubernetes {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             route: None,
+            security: None,
+            manifests: Vec::new(),
+            container: None,
+        }
+    }
+}
+
+/// What a container may do. What is not said is as the pod security standard `restricted` asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    pub run_as_non_root: bool,
+    /// The image's own, where there is none; a `user` of the environment or of a process type goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_user: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as_group: Option<u32>,
+    pub seccomp_profile: Seccomp,
+    pub allow_privilege_escalation: bool,
+    pub drop_capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_capabilities: Vec<String>,
+    pub read_only_root_filesystem: bool,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            run_as_non_root: true,
+            run_as_user: None,
+            run_as_group: None,
+            seccomp_profile: Seccomp::RuntimeDefault,
+            allow_privilege_escalation: false,
+            drop_capabilities: vec!["ALL".to_owned()],
+            add_capabilities: Vec::new(),
+            read_only_root_filesystem: false,
+        }
+    }
+}
+
+/// Which calls of the kernel are let through, in the cluster's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Seccomp {
+    RuntimeDefault,
+    Unconfined,
+}
+
+impl Seccomp {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RuntimeDefault => "RuntimeDefault",
+            Self::Unconfined => "Unconfined",
         }
     }
 }

@@ -48,7 +48,9 @@ pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_
     announce(&mut tx, &new, deployment, now).await?;
     // It may have been pruned between its sealing and this moment.
     releases::set_pruned(&mut tx, new.release.id, None).await?;
-    let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
+    let traceparent = ports.host.traceparent();
+    let open =
+        NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, traceparent, now };
     let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;

@@ -29,7 +29,8 @@ pub(crate) async fn begin_drill(db: &Database, ports: &Ports, new: &DrillToBegin
     let environment = &plan.live.environment;
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
     let (deployment, steps) = (plan.deployment, &plan.plan);
-    let open = NewOperation { environment, deployment, rollback: None, plan: steps, fence, now };
+    let traceparent = ports.host.traceparent();
+    let open = NewOperation { environment, deployment, rollback: None, plan: steps, fence, traceparent, now };
     let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(steps, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;

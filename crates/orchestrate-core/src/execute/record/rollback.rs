@@ -25,6 +25,7 @@ use crate::ports::Ports;
 use crate::release::Release;
 use crate::rollback_event::{Left, NewRollbackEvent, RollbackEvent, RollbackPath, RollbackStatus, Trigger};
 use crate::time::Timestamp;
+use crate::trace::Traceparent;
 
 pub(crate) struct NewRollback<'a> {
     pub plan: &'a RollbackPlan,
@@ -85,7 +86,8 @@ pub(crate) async fn begin_rollback(
     if let Some(part) = new.part {
         groups::link(&mut tx, part, event.id).await?;
     }
-    let record = open(&mut tx, new, steps, event.id, fence, now).await?;
+    let traceparent = ports.host.traceparent();
+    let record = open(&mut tx, new, steps, event.id, fence, traceparent, now).await?;
     sites::settle_here(&mut tx, ports, new.environment, &new.plan.target).await?;
     started(&mut tx, &event, now);
     if new.environment.tells(NoticeKind::RollbackStarted) {
@@ -132,10 +134,19 @@ async fn open(
     steps: &Plan,
     rollback: RollbackId,
     fence: crate::name::Fence,
+    traceparent: Option<Traceparent>,
     now: Timestamp,
 ) -> Result<OperationRecord> {
     let (environment, deployment) = (&new.plan.deployment.environment, new.plan.deployment.id);
-    let open = NewOperation { environment, deployment, rollback: Some(rollback), plan: steps, fence, now };
+    let open = NewOperation {
+        environment,
+        deployment,
+        rollback: Some(rollback),
+        plan: steps,
+        fence,
+        traceparent,
+        now,
+    };
     let record = operations::create(tx, open).await?;
     operations::write_journal(tx, record.id, 0, &first_entry(steps, now)).await?;
     mark_filling(tx, environment, steps, &new.seen, now).await?;
@@ -164,7 +175,9 @@ pub(crate) async fn replan_rollback(
     )
     .await?;
     rollbacks::set_path(&mut tx, rollback, new.plan.rollback_type, new.plan.path).await?;
-    let record = open(&mut tx, new, steps, rollback, operation.record.fence, now).await?;
+    let record =
+        open(&mut tx, new, steps, rollback, operation.record.fence, operation.record.traceparent, now)
+            .await?;
     commit(tx).await?;
     let mut next =
         Operation::new(db, record, new.plan.target.clone(), new.live.cloned(), &first_entry(steps, now))

@@ -50,7 +50,9 @@ pub(crate) async fn begin_promotion(
         return Err(Error::refused("ORC-0155", format!("the rollout of {} is paused", rollout.version))
             .hint(format!("take it on: orchestrate deploy promote --env {environment}")));
     }
-    let open = NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, now };
+    let traceparent = ports.host.traceparent();
+    let open =
+        NewOperation { environment, deployment, rollback: None, plan: &new.plan, fence, traceparent, now };
     let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&new.plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;

@@ -24,7 +24,8 @@ pub(crate) async fn begin_stop(
 ) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &live.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, actor, seen).await?;
-    let open = NewOperation { environment, deployment, rollback: None, plan: &plan, fence, now };
+    let traceparent = ports.host.traceparent();
+    let open = NewOperation { environment, deployment, rollback: None, plan: &plan, fence, traceparent, now };
     let record = operations::create(&mut tx, open).await?;
     let entries = first_entry(&plan, now);
     operations::write_journal(&mut tx, record.id, 0, &entries).await?;

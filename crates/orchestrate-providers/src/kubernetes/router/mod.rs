@@ -1,15 +1,18 @@
-//! The `kubernetes` router: a Service for each routed process type, whose selector picks who is live, and an HTTPRoute of the
-//! user's where two releases share the traffic.
+//! The `kubernetes` router: a Service for each routed process type, whose selector picks who is live. Where two releases share
+//! the traffic, an HTTPRoute of the user's has weights, or the Service selects pods of both.
 
 mod drain;
 mod endpoints;
+mod mix;
 mod prove;
 mod register;
 mod route;
 mod service;
+mod share;
 mod switch;
 mod traffic;
 
+pub use mix::described;
 pub(super) use service::selected_otherwise;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use orchestrate_core::ports::{PortError, PortErrorKind, PortResult, Proof, Prove};
 
 use super::endpoints;
+use super::service::{self, Role};
 use super::traffic::{Traffic, who};
 use crate::kubernetes::anchor;
 use crate::kubernetes::api::Kind;
@@ -37,15 +38,15 @@ pub(super) async fn prove(site: &Site, request: &Prove) -> PortResult<Proof> {
         let live = who(site, &traffic, &anchor, process);
         return Err(PortError::failed(format!("{live} has the traffic, not {}", placement.version)));
     }
-    let service = match beside && site.settings.route.is_some() {
-        true => site.names.beside(known.track(placement.slot), process),
-        false => site.names.front(process),
-    };
-    let count = match beside && site.settings.route.is_none() {
+    let alone = site.names.beside(known.track(placement.slot), process);
+    let has_way_in = service::all(site, Role::Beside).await?.contains_key(&alone);
+    let service = match (beside, has_way_in) {
+        (false, _) => site.names.front(process),
+        (true, true) => alone,
         // Staged without a share: there is nobody to ask but what is live.
-        true => return staged(site, request).await,
-        false => converged(site, &service, request).await?,
+        (true, false) => return staged(site, request).await,
     };
+    let count = converged(site, &service, request).await?;
     let mut slowest = 0;
     let mut status = request.expected_status;
     for _ in 0..(count * EACH).clamp(1, MOST) {

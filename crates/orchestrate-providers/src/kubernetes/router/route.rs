@@ -89,7 +89,9 @@ fn missing(name: &str) -> PortError {
         PortErrorKind::Missing,
         format!("the HTTPRoute {name} is not there, or the cluster has no Gateway API"),
     )
-    .detail(format!("look at it: kubectl get httproute {name}"))
+    .detail(format!(
+        "look at it: kubectl get httproute {name}; without the Gateway API leave `route` out, then shares go by numbers of pods"
+    ))
 }
 
 fn leads_nowhere(site: &Site, name: &str, processes: &[String]) -> PortError {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use orchestrate_core::ports::{Placement, PortResult};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::kubernetes::anchor::not_ours;
 use crate::kubernetes::api::{Amended, Kind};
-use crate::kubernetes::names::{NOWHERE, Names, PROCESS, TRACK, Track};
+use crate::kubernetes::names::{NOWHERE, Names, PROCESS, SHARED, TRACK, Track};
 use crate::kubernetes::object::Object;
 use crate::kubernetes::site::Site;
 
@@ -17,6 +18,24 @@ const ROLE: &str = "orchestrate.dev/role";
 const LIVE: &str = "orchestrate.dev/live";
 /// What we had it select, to be told from what was changed by hand.
 const SELECTED: &str = "orchestrate.dev/selected";
+
+/// Who shares the requests of the Service, as JSON.
+const SHARES: &str = "orchestrate.dev/shares";
+
+/// What two releases were asked to share, and what that came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shares {
+    /// Slot and release of who gets the weight.
+    pub target: String,
+    /// The same of who gets the rest.
+    pub rest: String,
+    /// In percent, as it was asked for.
+    pub weight: u8,
+    pub target_pods: usize,
+    pub rest_pods: usize,
+    /// Never fewer pods than this have the traffic.
+    pub least: usize,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -65,7 +84,23 @@ impl Service {
     /// Whether somebody else had it select other pods than we did.
     pub fn is_changed(&self, names: &Names) -> bool {
         let ours = self.object.annotation(SELECTED).unwrap_or(NOWHERE);
-        self.selector() != Value::Object(names.pods(ours, &self.process))
+        self.selector() != Value::Object(names.selected(ours, &self.process))
+    }
+
+    /// Who shares its requests, if two releases do.
+    pub fn shares(&self, names: &Names) -> Option<Shares> {
+        let is_shared = self.selector() == Value::Object(names.selected(SHARED, &self.process));
+        let noted = self.object.annotation(SHARES).filter(|_| is_shared)?;
+        serde_json::from_str(noted).ok()
+    }
+
+    /// Lets these two share its requests from now on.
+    pub fn shared(&self, names: &Names, shares: &Shares) -> Self {
+        let mut service = self.clone();
+        service.object.0["spec"]["selector"] = Value::Object(names.selected(SHARED, &self.process));
+        service.object.annotate(SELECTED, Some(SHARED.to_owned()));
+        service.object.annotate(SHARES, Some(json!(shares).to_string()));
+        service
     }
 
     /// What a person types to have it select what we had it select, where somebody changed that.
@@ -87,9 +122,10 @@ impl Service {
     ) -> Self {
         let mut service = self.clone();
         let track = track.map_or(NOWHERE, Track::as_str);
-        service.object.0["spec"]["selector"] = Value::Object(names.pods(track, &self.process));
+        service.object.0["spec"]["selector"] = Value::Object(names.selected(track, &self.process));
         service.object.annotate(SELECTED, Some(track.to_owned()));
         service.object.annotate(LIVE, live);
+        service.object.annotate(SHARES, None);
         if let Some(wanted) = port {
             let kept: Vec<Value> = service
                 .object
@@ -183,7 +219,7 @@ fn new(names: &Names, name: &str, role: Role, process: &str, track: &str, port: 
         },
         "spec": {
             "type": "ClusterIP",
-            "selector": names.pods(track, process),
+            "selector": names.selected(track, process),
             "ports": [port_of(port)],
         },
     })

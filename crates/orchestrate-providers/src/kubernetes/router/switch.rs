@@ -9,6 +9,7 @@ use orchestrate_core::traffic::{Shift, TrafficRules};
 
 use super::route;
 use super::service::{Service, key};
+use super::share::{self, Side};
 use super::traffic::{Traffic, ready, who};
 use crate::kubernetes::anchor::{self, Anchor, Known};
 use crate::kubernetes::api::Kind;
@@ -93,8 +94,8 @@ async fn note_who_left(site: &Site, fence: Fence, stay: &[&Placement]) -> PortRe
     Ok(())
 }
 
-/// Only on top of what was read; where somebody else was faster, the fence is looked at again before another try.
-async fn point(
+/// Has the Service select this track, or nobody.
+pub(super) async fn point(
     site: &Site,
     front: &Service,
     track: Option<Track>,
@@ -102,13 +103,23 @@ async fn point(
     port: Option<u16>,
     fence: Fence,
 ) -> PortResult<()> {
+    write(site, front, fence, |front| front.pointed(&site.names, track, placement.map(key), port)).await
+}
+
+/// Only on top of what was read; where somebody else was faster, the fence is looked at again before another try.
+pub(super) async fn write(
+    site: &Site,
+    front: &Service,
+    fence: Fence,
+    change: impl Fn(&Service) -> Service,
+) -> PortResult<()> {
     let mut front = front.clone();
     for _ in 0..ROUNDS {
-        let pointed = front.pointed(&site.names, track, placement.map(key), port);
-        if pointed.object == front.object {
+        let changed = change(&front);
+        if changed.object == front.object {
             return Ok(());
         }
-        match site.cluster.replace(Kind::Service, &pointed.object).await {
+        match site.cluster.replace(Kind::Service, &changed.object).await {
             Ok(_) => return Ok(()),
             Err(Fault::Refused(refusal)) if refusal.is_conflict() => {}
             Err(fault) => return Err(fault.into()),
@@ -138,16 +149,21 @@ pub(super) async fn shift(site: &Site, request: &Shift) -> PortResult<()> {
     }
     let traffic = Traffic::look(site).await?;
     let processes: Vec<String> = target.backends.keys().cloned().collect();
-    let points_at = |placement: &Placement, known: &Known| {
+    let leads_to = |placement: &Placement, known: &Known| {
         processes.iter().all(|process| traffic.points_at(site, process, placement.slot, known))
     };
-    // The selectors stay where they are; the other one of the two gets its share beside them.
-    let weight = request.weight.min(100);
-    let (beside, weight) = if points_at(rest, &other) {
-        (target.track(placement.slot), weight)
-    } else if points_at(placement, &target) {
-        (other.track(rest.slot), 100 - weight)
-    } else {
+    let (at_rest, at_target) = (leads_to(rest, &other), leads_to(placement, &target));
+    // With pods an operation may have ended between one Service and the next.
+    let is_between = processes.iter().all(|process| {
+        traffic.points_at(site, process, rest.slot, &other)
+            || traffic.points_at(site, process, placement.slot, &target)
+            || traffic
+                .fronts
+                .get(process)
+                .is_some_and(|front| share::is_between(front, site, placement, rest))
+    });
+    let is_theirs = at_rest || at_target || (is_between && site.settings.route.is_none());
+    if !is_theirs {
         let process = processes.first().map(String::as_str).unwrap_or_default();
         return Err(PortError::failed(format!(
             "neither {} nor {} has the traffic, but {}",
@@ -155,10 +171,7 @@ pub(super) async fn shift(site: &Site, request: &Shift) -> PortResult<()> {
             rest.version,
             who(site, &traffic, &anchor, process)
         )));
-    };
-    let Some(name) = &site.settings.route else {
-        return if weight == 0 { Ok(()) } else { Err(no_route()) };
-    };
+    }
     let staying: Vec<&Placement> = match request.weight {
         0 => vec![rest],
         100.. => vec![placement],
@@ -173,14 +186,23 @@ pub(super) async fn shift(site: &Site, request: &Shift) -> PortResult<()> {
         Ok(())
     })
     .await?;
-    route::share(site, name, &processes, Some((beside, weight)).filter(|_| weight > 0)).await?;
+    match &site.settings.route {
+        Some(name) => {
+            // The selectors stay where they are; the other one of the two gets its share beside them.
+            let weight = request.weight.min(100);
+            let (beside, weight) = match at_rest {
+                true => (target.track(placement.slot), weight),
+                false => (other.track(rest.slot), 100 - weight),
+            };
+            route::share(site, name, &processes, Some((beside, weight)).filter(|_| weight > 0)).await?;
+        }
+        None => {
+            let sides = [(placement, &target), (rest, &other)];
+            let [one, two] = sides.map(|(placement, known)| Side { placement, known });
+            share::by_pods(site, request, &traffic, one, two).await?;
+        }
+    }
     note_who_left(site, fence, &staying).await
-}
-
-fn no_route() -> PortError {
-    PortError::failed("without an HTTPRoute, two releases cannot share the traffic in a cluster").detail(
-        "name one in the config file, `kubernetes: { route: NAME }`, or deploy with --strategy blue_green",
-    )
 }
 
 fn known<'a>(anchor: &'a Anchor, placement: &Placement) -> PortResult<&'a Known> {

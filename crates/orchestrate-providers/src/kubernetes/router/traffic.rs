@@ -8,6 +8,7 @@ use orchestrate_core::slot::Slot;
 
 use super::route::{self, Beside};
 use super::service::{self, Role, Service};
+use super::share;
 use crate::kubernetes::anchor::{self, Anchor, Known};
 use crate::kubernetes::api::Kind;
 use crate::kubernetes::live;
@@ -19,6 +20,8 @@ use crate::kubernetes::site::Site;
 pub(super) struct Traffic {
     pub fronts: BTreeMap<String, Service>,
     beside: BTreeMap<String, Beside>,
+    /// The pods of the environment, where two releases share by their numbers.
+    pods: Vec<Object>,
 }
 
 impl Traffic {
@@ -30,7 +33,12 @@ impl Traffic {
                 beside.insert(process.clone(), route::shared(site, name, process).await?);
             }
         }
-        Ok(Self { fronts, beside })
+        let is_shared = fronts.values().any(|front| front.shares(&site.names).is_some());
+        let pods = match is_shared {
+            true => site.cluster.list(Kind::Pod, &site.names.selector()).await?.0,
+            false => Vec::new(),
+        };
+        Ok(Self { fronts, beside, pods })
     }
 
     /// Whether the Service has its requests go there, as far as it is asked.
@@ -53,6 +61,9 @@ impl Traffic {
     }
 
     fn share(&self, site: &Site, process: &str, slot: Slot, known: &Known) -> u32 {
+        if let Some(shares) = self.fronts.get(process).and_then(|front| front.shares(&site.names)) {
+            return share::percent(site, &shares, &self.pods, process, slot, known);
+        }
         let beside = self.beside.get(process).copied().flatten();
         let there = beside.filter(|(track, _)| *track == known.track(slot));
         let aside = u32::from(beside.map_or(0, |(_, weight)| weight));

@@ -4,14 +4,23 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::kubelet::variables;
-use super::world::{World, selects};
+use super::world::{Look, World, has_fields, selects};
 use super::{NAMESPACE, merge, valid};
 
 /// A status and a body; or a watch, which goes on.
 pub enum Reply {
     Json(u16, Value),
     Text(u16, String),
-    Watch { plural: String, selector: String, from: u64 },
+    Watch {
+        plural: String,
+        selector: String,
+        from: u64,
+    },
+    /// What a pod prints from this line on, for as long as it runs.
+    Log {
+        pod: String,
+        from: usize,
+    },
 }
 
 /// A request, taken apart.
@@ -55,6 +64,7 @@ impl<'a> Asked<'a> {
             "endpointslices",
             "jobs",
             "httproutes",
+            "events",
         ];
         let plural = parts[at + 1];
         if !known.contains(&plural) {
@@ -85,6 +95,22 @@ impl<'a> Asked<'a> {
                 }),
             )),
         }
+    }
+
+    /// What is to be noted of it, if it is a list or a watch.
+    pub fn look(&self, world: &World, is_met: bool) -> Option<Look> {
+        if *self.method != Method::GET || !self.name.is_empty() {
+            return None;
+        }
+        let watch = self.is_watch();
+        let from = self.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        let version = if watch { from } else { world.version };
+        let refused = is_met || (watch && from < world.oldest);
+        Some(Look { plural: self.plural.clone(), watch, version, refused })
+    }
+
+    pub fn is_watch(&self) -> bool {
+        self.query("watch") == Some("true")
     }
 
     fn query(&self, key: &str) -> Option<&str> {
@@ -141,7 +167,9 @@ fn conflict(asked: &Asked<'_>) -> Reply {
 }
 
 fn list(world: &World, asked: &Asked<'_>) -> Reply {
-    let selector = asked.query("labelSelector").unwrap_or_default().to_owned();
+    let of_events = asked.plural == "events";
+    let key = if of_events { "fieldSelector" } else { "labelSelector" };
+    let selector = asked.query(key).unwrap_or_default().to_owned();
     if asked.query("watch") == Some("true") {
         let from = asked.query("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
         if from < world.oldest {
@@ -150,11 +178,16 @@ fn list(world: &World, asked: &Asked<'_>) -> Reply {
         return Reply::Watch { plural: asked.plural.clone(), selector, from };
     }
     let items: Vec<Value> =
-        world.all(&asked.plural).into_iter().filter(|one| selects(&selector, one)).collect();
+        world.all(&asked.plural).into_iter().filter(|one| is_meant(&asked.plural, &selector, one)).collect();
     Reply::Json(
         200,
         json!({ "kind": "List", "metadata": { "resourceVersion": world.version.to_string() }, "items": items }),
     )
+}
+
+/// Events are picked by their fields, everything else by labels.
+pub fn is_meant(plural: &str, selector: &str, object: &Value) -> bool {
+    if plural == "events" { has_fields(selector, object) } else { selects(selector, object) }
 }
 
 fn create(world: &mut World, asked: &Asked<'_>) -> Reply {
@@ -239,11 +272,29 @@ fn delete(world: &mut World, asked: &Asked<'_>, name: &str) -> Reply {
     Reply::Json(200, json!({ "kind": "Status", "status": "Success" }))
 }
 
-fn log(world: &World, asked: &Asked<'_>, pod: &str) -> Reply {
-    if world.get("pods", pod).is_none() {
-        return missing(asked);
+fn log(world: &World, asked: &Asked<'_>, name: &str) -> Reply {
+    let Some(pod) = world.get("pods", name) else { return missing(asked) };
+    let containers = pod["spec"]["containers"].as_array().unwrap();
+    let container = asked.query("container").unwrap_or_default();
+    if !containers.iter().any(|one| one["name"] == container) {
+        return refused(400, "BadRequest", &format!("container {container} is not valid for pod {name}"));
     }
-    Reply::Text(200, world.logs.get(pod).cloned().unwrap_or_default())
+    let text = world.logs.get(name).cloned().unwrap_or_default();
+    let count = text.lines().count();
+    let most = asked.query("tailLines").and_then(|most| most.parse().ok()).unwrap_or(usize::MAX);
+    let since = asked
+        .query("sinceTime")
+        .map_or(0, |time| (0..count).take_while(|at| stamp(*at).as_str() < time).count());
+    let from = count.saturating_sub(most).max(since);
+    if asked.query("follow") == Some("true") {
+        return Reply::Log { pod: name.to_owned(), from };
+    }
+    Reply::Text(200, text.lines().skip(from).map(|line| format!("{line}\n")).collect())
+}
+
+/// When a line was printed.
+pub fn stamp(line: usize) -> String {
+    format!("2026-01-01T00:00:00.{line:09}Z")
 }
 
 /// The API server asks one of those behind a Service, or a pod, in place of a user.

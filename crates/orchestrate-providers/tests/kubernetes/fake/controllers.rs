@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::admission;
 use super::world::{World, matches};
 
 pub fn step(world: &mut World) {
@@ -43,12 +44,9 @@ fn keep(world: &mut World, mut deployment: Value) {
     let surge = if old.is_empty() { 0 } else { wanted.div_ceil(4) };
     let mut failure = None;
     if new.len() < wanted && new.len() + old.len() < wanted + surge {
-        if world.quota.is_some_and(|most| world.all("pods").len() >= most) {
-            failure = Some(
-                "pods \"x\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1",
-            );
-        } else {
-            create_pod(world, &deployment, &template, &hash);
+        match admission::denies(world, &template) {
+            Some(message) => failure = Some(message),
+            None => create_pod(world, &deployment, &template, &hash),
         }
     } else if new.len() > wanted {
         world.delete("pods", first_to_go(&new));
@@ -107,7 +105,11 @@ fn run(world: &mut World, mut job: Value) {
     let pods = world.all("pods");
     let Some(pod) = pods.iter().find(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == uid) else {
         let mut template = job["spec"]["template"].clone();
-        template["metadata"]["labels"]["batch.kubernetes.io/job-name"] = name;
+        template["metadata"]["labels"]["batch.kubernetes.io/job-name"] = name.clone();
+        if let Some(message) = admission::denies(world, &template) {
+            admission::note(world, &job, &message);
+            return late(world, job);
+        }
         create_pod(world, &job, &template, "job");
         return;
     };
@@ -116,16 +118,21 @@ fn run(world: &mut World, mut job: Value) {
         json!({ "type": "Complete", "status": "True" })
     } else if !code.is_null() {
         json!({ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit" })
-    } else if super::kubelet::older_than(
-        &job,
-        job["spec"]["activeDeadlineSeconds"].as_u64().unwrap_or(u64::MAX),
-    ) {
-        json!({ "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline" })
     } else {
-        return;
+        return late(world, job);
     };
     job["status"] = json!({ "conditions": [condition] });
     world.put("jobs", job);
+}
+
+/// A Job whose time is over has failed.
+fn late(world: &mut World, mut job: Value) {
+    let most = job["spec"]["activeDeadlineSeconds"].as_u64().unwrap_or(u64::MAX);
+    if super::kubelet::older_than(&job, most) {
+        let condition = json!({ "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline" });
+        job["status"] = json!({ "conditions": [condition] });
+        world.put("jobs", job);
+    }
 }
 
 /// One slice for each Service that selects something.

@@ -5,7 +5,7 @@ use hyper::Method;
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub method: Method,
-    /// A part of path and query.
+    /// Parts of path and query, with `*` between them.
     pub path: &'static str,
     pub times: usize,
     pub answer: Answer,
@@ -21,6 +21,10 @@ pub enum Answer {
     Lost,
     /// Somebody else writes the object in the moment before.
     Raced,
+    /// A watch comes about and goes on for ever, and all that is told is an error with this code.
+    Event(u16),
+    /// A watch comes about, and its connection ends in the middle of an event.
+    Half,
 }
 
 impl Answer {
@@ -31,7 +35,9 @@ impl Answer {
 
 /// The fault that this request meets, if any; it is used up.
 pub fn met(faults: &mut Vec<Fault>, method: &Method, path: &str) -> Option<Answer> {
-    let index = faults.iter().position(|fault| fault.method == *method && path.contains(fault.path))?;
+    let index = faults
+        .iter()
+        .position(|fault| fault.method == *method && fault.path.split('*').all(|part| path.contains(part)))?;
     let answer = faults[index].answer.clone();
     faults[index].times -= 1;
     if faults[index].times == 0 {

@@ -58,6 +58,16 @@ fn go_on(world: &mut World, mut pod: Value) -> Option<Value> {
         Ok(all) => all,
         Err(missing) => return Some(waiting(pod, &before, &image, "CreateContainerConfigError", &missing)),
     };
+    if world.unsynced > 0 {
+        world.unsynced -= 1;
+        let why = "failed to sync configmap cache: timed out waiting for the condition";
+        return Some(waiting(pod, &before, &image, "CreateContainerConfigError", why));
+    }
+    let context = &pod["spec"]["containers"][0]["securityContext"];
+    if world.run_as_root && context["runAsNonRoot"] == true && context["runAsUser"].is_null() {
+        let why = "container has runAsNonRoot and image will run as root";
+        return Some(waiting(pod, &before, &image, "CreateContainerConfigError", why));
+    }
     if pod["spec"]["restartPolicy"] == "Never" {
         return once(world, pod, &image, &all);
     }
@@ -125,7 +135,14 @@ fn waiting(mut pod: Value, before: &Value, image: &str, reason: &str, message: &
     pod
 }
 
-fn status(pod: &Value, phase: &str, ready: bool, container: Value) -> Value {
+/// What is beside the first container runs, and is of no account here.
+fn status(pod: &Value, phase: &str, ready: bool, mut container: Value) -> Value {
+    let named = pod["spec"]["containers"].as_array().unwrap();
+    container["name"] = named[0]["name"].clone();
+    let beside = named[1..].iter().map(|one| {
+        json!({ "name": one["name"], "image": one["image"], "restartCount": 0, "state": { "running": {} } })
+    });
+    let containers: Vec<Value> = std::iter::once(container).chain(beside).collect();
     let word = if ready { "True" } else { "False" };
     let before = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let same = before.iter().find(|one| one["type"] == "Ready" && one["status"] == word);
@@ -137,7 +154,7 @@ fn status(pod: &Value, phase: &str, ready: bool, container: Value) -> Value {
             { "type": "Ready", "status": word, "lastTransitionTime": since },
             { "type": "PodScheduled", "status": "True" },
         ],
-        "containerStatuses": [container],
+        "containerStatuses": containers,
     })
 }
 
@@ -197,6 +214,18 @@ pub fn variables(world: &World, pod: &Value) -> Result<BTreeMap<String, String>,
                 _ => text.to_owned(),
             };
             all.insert(key.clone(), plain);
+        }
+    }
+    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+        for (plural, name) in
+            [("configmaps", &volume["configMap"]["name"]), ("secrets", &volume["secret"]["secretName"])]
+        {
+            let is_optional =
+                [&volume["configMap"], &volume["secret"]].iter().any(|one| one["optional"] == true);
+            let missing = name.as_str().filter(|name| !is_optional && world.get(plural, name).is_none());
+            if let Some(name) = missing {
+                return Err(format!("{plural} \"{name}\" not found"));
+            }
         }
     }
     for one in container["env"].as_array().into_iter().flatten() {

@@ -1,12 +1,14 @@
 //! A small API server with one namespace, in memory: objects with versions, server-side apply, watches, and the controllers
-//! that make pods of Deployments and endpoints of Services. It knows what the provider and the router ask, and nothing else:
+//! that make pods of Deployments and endpoints of Services. It allows what the Role in `deploy/kubernetes` does. It knows what the provider and the router ask, and nothing else:
 //! what it does not know it answers with 501, and the test fails.
 
+mod admission;
 mod answer;
 mod controllers;
 mod faults;
 mod kubelet;
 mod merge;
+mod rights;
 mod server;
 mod valid;
 mod world;
@@ -14,6 +16,8 @@ mod world;
 pub use controllers::is_ready;
 pub use faults::{Answer, Fault};
 pub use kubelet::variables;
+pub use rights::rules;
+pub use world::Look;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -21,6 +21,12 @@ pub struct World {
     pub images: BTreeSet<String>,
     /// No more pods than this.
     pub quota: Option<usize>,
+    /// The namespace enforces the pod security standard `restricted`.
+    pub restricted: bool,
+    /// Images do not name a user who is not root.
+    pub run_as_root: bool,
+    /// So many containers more cannot be started at the first try.
+    pub unsynced: u32,
     /// The node takes no pod.
     pub full: bool,
     /// When pods that are told to go are gone, by uid.
@@ -30,7 +36,23 @@ pub struct World {
     pub turns: usize,
     /// How often the API server was asked, by verb and plural.
     pub asked: BTreeMap<String, usize>,
+    /// What whoever is not a test may do.
+    pub rules: Vec<(Vec<String>, Vec<String>)>,
+    /// The rights that were needed so far.
+    pub used: BTreeSet<(String, String)>,
+    /// Every list and every watch that was asked for, in order.
+    pub looks: Vec<Look>,
     counter: u64,
+}
+
+/// A list with the version that it told, or a watch with the version that it was to begin at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub plural: String,
+    pub watch: bool,
+    pub version: u64,
+    /// A fault was its answer, or the server did not have the version any more.
+    pub refused: bool,
 }
 
 pub struct Event {
@@ -52,11 +74,17 @@ impl World {
             met: 0,
             images: BTreeSet::new(),
             quota: None,
+            restricted: false,
+            run_as_root: false,
+            unsynced: 0,
             full: false,
             ends: BTreeMap::new(),
             logs: BTreeMap::new(),
             turns: 0,
             asked: BTreeMap::new(),
+            rules: super::rights::rules(),
+            used: BTreeSet::new(),
+            looks: Vec::new(),
             counter: 0,
         }
     }
@@ -150,6 +178,14 @@ impl World {
 
 pub fn now() -> String {
     orchestrate_core::time::Timestamp::system_now().to_string()
+}
+
+/// `a.b=c,d=e`: whether the fields are so.
+pub fn has_fields(selector: &str, object: &Value) -> bool {
+    selector
+        .split(',')
+        .filter_map(|one| one.split_once('='))
+        .all(|(path, value)| object.pointer(&format!("/{}", path.replace('.', "/"))) == Some(&json!(value)))
 }
 
 /// `a=b,c=d,e`: whether the labels are so.

@@ -1,27 +1,20 @@
 //! Fifty environments on one PostgreSQL: a warm rollback of one alone, beside those of half of them while all of them are worked
 //! on, each by somebody of its own; and beside those of all of them in the same instant.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::future::try_join_all;
-use serde_json::Value;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Plan;
 use crate::client::{BAD, GOOD};
+use crate::many::{Many, Setting};
 use crate::peers::Place;
 use crate::postgres::Postgres;
-use crate::process::{free_address, run as ended};
 use crate::table::{Table, Verdict};
 
 const ENVIRONMENTS: usize = 50;
-/// So many are deployed to at a time, to begin with.
-const BATCH: usize = 5;
 const AT_MOST: f64 = 3.0;
 /// Each environment is rolled back, or deployed to, so often: ten commands a second in all.
 const EVERY: Duration = Duration::from_secs(5);
@@ -29,21 +22,15 @@ const EVERY: Duration = Duration::from_secs(5);
 pub async fn run(plan: &Plan, place: &Place) -> Result<Vec<Verdict>> {
     let Some(program) = &plan.orchestrate else { return Ok(Vec::new()) };
     let postgres = Postgres::start(&place.room("fifty-server")?, ENVIRONMENTS * 2 + 20).await?;
-    let fifty = Fifty::prepare(program, place, &postgres.url())?;
+    // Health is asked for once a second: a hundred instances are there, and they are not what is measured.
+    let setting = Setting { database: Some(postgres.url()), interval: "1s" };
+    let fifty = Fifty(Many::prepare(program, place, "fifty", ENVIRONMENTS, setting)?);
     let measured = measure(plan, &fifty).await;
-    let stopped = ended(fifty.command().args(["daemon", "stop", "--all"])).await;
+    let stopped = fifty.0.stop().await;
     postgres.stop().await?;
     let verdicts = measured?;
     stopped?;
     Ok(verdicts)
-}
-
-/// One home, one service, fifty environments.
-struct Fifty {
-    program: PathBuf,
-    room: PathBuf,
-    url: String,
-    names: Vec<String>,
 }
 
 /// What one command took, and how long it said that the rollback itself was.
@@ -53,59 +40,13 @@ struct Took {
     inner_ms: f64,
 }
 
+/// One home, one service, fifty environments.
+struct Fifty(Many);
+
 impl Fifty {
-    fn prepare(program: &Path, place: &Place, url: &str) -> Result<Self> {
-        let room = place.room("fifty")?;
-        for version in [GOOD, BAD] {
-            let artifact = room.join("dist").join(version);
-            std::fs::create_dir_all(&artifact)?;
-            // A hundred copies of a program would be a measurement of the disk.
-            std::fs::write(artifact.join("VERSION"), version)?;
-        }
-        let names: Vec<String> = (0..ENVIRONMENTS).map(|number| format!("shop-{number}")).collect();
-        let mut environments = serde_json::Map::new();
-        for name in &names {
-            environments.insert(name.clone(), settings(free_address()?, place.program()));
-        }
-        let config = serde_json::json!({
-            "service": "bench", "release": { "artifact": "dist/{version}" }, "environments": environments,
-        });
-        std::fs::write(room.join("orchestrate.yaml"), config.to_string())?;
-        Ok(Self { program: program.to_owned(), room, url: url.to_owned(), names })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORCHESTRATE_"))
-        {
-            command.env_remove(name);
-        }
-        command.env("NO_COLOR", "1").env("ORCHESTRATE_PROXY_THREADS", "1").current_dir(&self.room);
-        command.env("ORCHESTRATE_HOME", self.room.join("home")).env("ORCHESTRATE_DATABASE_URL", &self.url);
-        command.env("ORCHESTRATE_CONFIG", self.room.join("orchestrate.yaml")).stdin(Stdio::null());
-        command
-    }
-
-    async fn typed(&self, name: &str, words: &[&str]) -> Result<(f64, Value)> {
-        let mut command = self.command();
-        command.args(words).args(["--env", name, "--yes", "--format", "json"]);
-        let finished = ended(&mut command).await?;
-        let value = serde_json::from_slice(&finished.stdout).context("no JSON")?;
-        Ok(((finished.ended - finished.started).as_secs_f64() * 1_000.0, value))
-    }
-
-    async fn deploy(&self, name: &str, version: &str) -> Result<()> {
-        let (_, value) = self.typed(name, &["deploy", "--version", version]).await?;
-        if value["status"] != "completed" {
-            bail!("the deployment of {version} to {name} is {}", value["status"]);
-        }
-        Ok(())
-    }
-
     /// A warm rollback; `how` is `--force` or `--undo`.
     async fn switch(&self, name: &str, how: &str) -> Result<Took> {
-        let (whole_ms, value) = self.typed(name, &["deploy", "rollback", how]).await?;
+        let (whole_ms, value) = self.0.typed(name, &["deploy", "rollback", how]).await?;
         if value["status"] != "completed" || value["path"] != "warm" {
             bail!("the rollback of {name} is {} and {}", value["status"], value["path"]);
         }
@@ -121,7 +62,7 @@ impl Fifty {
             sleep_until(began + offset + EVERY * u32::try_from(turn)?).await;
             match number % 2 {
                 0 => took.push(self.switch(name, how).await?),
-                _ => self.deploy(name, version).await?,
+                _ => self.0.deploy(name, version).await?,
             }
         }
         Ok(took)
@@ -132,35 +73,20 @@ impl Fifty {
     }
 }
 
-/// Health is asked for once a second: a hundred instances are there, and they are not what is measured.
-fn settings(listen: SocketAddr, service: &Path) -> Value {
-    serde_json::json!({
-        "type": "production", "provider": "process",
-        "processes": { "web": { "command": [service, "--serve"], "instances": 1, "listen": listen } },
-        "strategy": { "type": "blue_green", "warm_for": "1h" },
-        "health_check": { "path": "/healthz", "interval": "1s", "deadline": "60s" },
-        "drain": "5s",
-    })
-}
-
 async fn measure(plan: &Plan, fifty: &Fifty) -> Result<Vec<Verdict>> {
-    ended(fifty.command().args(["env", "apply"])).await?;
-    for version in [GOOD, BAD] {
-        for batch in fifty.names.chunks(BATCH) {
-            try_join_all(batch.iter().map(|name| fifty.deploy(name, version))).await?;
-        }
-    }
+    fifty.0.deploy_all().await?;
+    let names = &fifty.0.names;
     let (mut alone, mut together, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let rounds = if plan.quick { 1 } else { plan.rounds };
     for _ in 0..rounds {
-        for name in &fifty.names[..if plan.quick { 5 } else { 10 }] {
+        for name in &names[..if plan.quick { 5 } else { 10 }] {
             alone.push(fifty.switch(name, "--force").await?);
             alone.push(fifty.switch(name, "--undo").await?);
         }
-        together.extend(fifty.switch_all(&fifty.names, "--force").await?);
-        together.extend(fifty.switch_all(&fifty.names, "--undo").await?);
+        together.extend(fifty.switch_all(names, "--force").await?);
+        together.extend(fifty.switch_all(names, "--undo").await?);
         let began = Instant::now();
-        let work = fifty.names.iter().enumerate().map(|(number, name)| fifty.work(began, number, name));
+        let work = names.iter().enumerate().map(|(number, name)| fifty.work(began, number, name));
         beside.extend(try_join_all(work).await?.into_iter().flatten());
     }
     Ok(report(&alone, &together, &beside))

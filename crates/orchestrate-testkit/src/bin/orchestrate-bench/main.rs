@@ -13,12 +13,14 @@ mod cold;
 mod docker;
 mod fifty;
 mod idle;
+mod many;
 mod notices;
 mod peers;
 mod planning;
 mod postgres;
 mod process;
 mod proxy_cost;
+mod readiness;
 mod recreate;
 mod report;
 mod revival;
@@ -76,6 +78,7 @@ enum Part {
     Report,
     Notices,
     Idle,
+    Readiness,
     Fifty,
 }
 
@@ -172,6 +175,7 @@ async fn run(part: Part, plan: &Plan) -> Result<Vec<Verdict>> {
         Part::Report => report::run(plan, &place).await,
         Part::Notices => notices::run(plan, &place).await,
         Part::Idle => idle::run(plan, &place).await,
+        Part::Readiness => readiness::run(plan, &place).await,
         Part::Fifty => fifty::run(plan, &place).await,
     }
 }
