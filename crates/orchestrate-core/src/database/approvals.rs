@@ -32,14 +32,14 @@ impl Database {
         let rows = query("SELECT * FROM approval_requests WHERE environment = $1 ORDER BY id DESC LIMIT $2")
             .bind(environment.to_string())
             .bind(limit)
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut connection)
             .await?;
         let mut requests = Vec::new();
         for row in &rows {
             let mut request = read(row)?;
             let votes = query("SELECT * FROM approval_votes WHERE request_id = $1 ORDER BY at, person")
                 .bind(request.id.0)
-                .fetch_all(&mut *connection)
+                .fetch_all(&mut connection)
                 .await?;
             request.votes = votes.iter().map(vote).collect::<Result<_>>()?;
             requests.push(request);

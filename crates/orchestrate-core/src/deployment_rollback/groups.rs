@@ -105,7 +105,8 @@ impl DeploymentRollback {
             Some(runs) => !runs,
             None => silent_for > PATIENCE * self.ports.lease_ttl.as_millis(),
         });
-        if !is_ours && !(is_gone && self.db.take_group(group, &holder, now).await?) {
+        let may_go_on = is_ours || (is_gone && self.db.take_group(group, &holder, now).await?);
+        if !may_go_on {
             return Ok(None);
         }
         self.carry_group(group.id, &holder, &Limits::default()).await.map(Some)

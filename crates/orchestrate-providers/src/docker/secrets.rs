@@ -22,7 +22,7 @@ const INSIDE: &str = "/run/secrets";
 /// Memory on every Linux, and gone with the boot.
 const MEMORY: &str = "/dev/shm";
 /// What the kernel calls file systems that are in memory.
-const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 /// The longest `/etc/passwd` that is read.
 const MOST_USERS: usize = 4 << 20;
 
@@ -152,7 +152,8 @@ fn room(shared: &Shared, name: &str) -> io::Result<PathBuf> {
     if !is_ours {
         return Err(io::Error::other("it is somebody else's, or others may read it"));
     }
-    if !IN_MEMORY.contains(&i64::from(rustix::fs::statfs(&all)?.f_type)) {
+    let kind = u64::try_from(rustix::fs::statfs(&all)?.f_type).unwrap_or_default();
+    if !IN_MEMORY.contains(&kind) {
         return Err(io::Error::other("it is not in memory"));
     }
     let room = all.join(name);

@@ -113,7 +113,7 @@ fn told(refusal: &Refusal) -> PortError {
             let told = match denial {
                 Denial::Rights => format!("it is not allowed to {asked}: {message}"),
                 Denial::Quota => format!("a quota does not allow to {asked}: {message}"),
-                Denial::PodSecurity | Denial::Policy => {
+                Denial::PodSecurity | Denial::Policy | Denial::Other => {
                     format!("the cluster's admission does not allow to {asked}: {message}")
                 }
             };

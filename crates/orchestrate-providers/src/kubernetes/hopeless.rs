@@ -15,6 +15,8 @@ use super::site::Site;
 
 /// A container that ended by itself so often is not going to stay.
 const CRASH_LOOP: u32 = 2;
+/// The same of what is beside ours, or before it: that may wait for something in this way.
+const CRASH_LOOP_BESIDE: u32 = 5;
 const LINES_OF_OUTPUT: u32 = 10;
 /// Which template a pod was made of; the cluster sets it.
 const TEMPLATE: &str = "pod-template-hash";
@@ -155,10 +157,8 @@ fn hopeless_pod(id: &str, pod: &Object, stuck: &mut Stuck) -> Option<Hopeless> {
 
 fn hopeless_container(id: &str, pod: &Object, container: &Object, stuck: &mut Stuck) -> Option<Hopeless> {
     let name = container.text("/name").unwrap_or_default();
-    let id = &match name == live::container_of(pod) {
-        true => id.to_owned(),
-        false => format!("the container {name} of {id}"),
-    };
+    let is_ours = name == live::container_of(pod);
+    let id = &if is_ours { id.to_owned() } else { format!("the container {name} of {id}") };
     let reason = container.text("/state/waiting/reason").unwrap_or_default();
     let said = container.text("/state/waiting/message").unwrap_or_default();
     match reason {
@@ -179,7 +179,11 @@ fn hopeless_container(id: &str, pod: &Object, container: &Object, stuck: &mut St
         _ => {}
     }
     let restarts = container.count("/restartCount");
-    if reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP {
+    let loops = match is_ours {
+        true => reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP,
+        false => restarts >= CRASH_LOOP_BESIDE,
+    };
+    if loops {
         let how = live::last_exit(container).unwrap_or_else(|| "ended".into());
         let message = format!("{id} does not stay: it {how}, and was started {restarts} times again");
         let error = match live::last_words(container) {

@@ -56,6 +56,8 @@ pub(super) enum Denial {
     PodSecurity,
     /// A policy of the cluster's own.
     Policy,
+    /// Something else, which its words say: a limit, an account that is not there.
+    Other,
 }
 
 impl Denial {
@@ -67,8 +69,10 @@ impl Denial {
             Self::PodSecurity
         } else if message.contains("denied the request") || message.contains("denied request") {
             Self::Policy
-        } else {
+        } else if message.contains(" cannot ") {
             Self::Rights
+        } else {
+            Self::Other
         }
     }
 
@@ -82,6 +86,7 @@ impl Denial {
                  where the image runs as root"
             }
             Self::Policy => "a policy of the cluster refuses it; ask who looks after the cluster",
+            Self::Other => "correct what the cluster names, in its settings or in those of the environment",
         }
     }
 }
@@ -106,6 +111,11 @@ mod tests {
             (
                 "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
                 Denial::PodSecurity,
+            ),
+            ("pods \"x\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", Denial::Other),
+            (
+                "pods \"x\" is forbidden: error looking up service account shop/web: serviceaccount \"web\" not found",
+                Denial::Other,
             ),
             ("admission webhook \"policy.example\" denied the request: no latest", Denial::Policy),
             (

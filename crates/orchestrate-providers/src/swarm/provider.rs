@@ -107,7 +107,7 @@ impl Provider for Swarm {
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>> {
         let seen = look::look(&self.shared, environment).await?;
         let is_new = !seen.is_empty() && !self.shared.watched().contains(environment);
-        if is_new && self.shared.belongs_here(environment).await? {
+        if is_new && self.shared.belongs_here(environment).await.unwrap_or(false) {
             self.shared.watch(environment);
         }
         Ok(seen.into_iter().map(|one| one.instance).collect())

@@ -44,6 +44,7 @@ async fn two(count: u32) -> (Stage<Fake>, Placement, Placement) {
     }
     let [first, second] = both;
     switch(&stage.scene, &first, count).await.unwrap();
+    until_behind(&stage, count as usize, 0).await;
     (stage, first, second)
 }
 

@@ -3,11 +3,11 @@
 use crate::data_change::{DataChange, Schema};
 use crate::drill::DrillStatus;
 use crate::environment::{DrillPolicy, EnvironmentSettings, EnvironmentType};
-use crate::policy::{ClockTime, DeployWindow};
 use crate::error::ErrorKind;
 use crate::execute::Limits;
 use crate::fakes::{Fault, Gate, Kind, When};
 use crate::hooks::Hook;
+use crate::policy::{ClockTime, DeployWindow};
 use crate::ports::InstanceState;
 use crate::slot_tending::tend;
 use crate::stage::{Stage, baking, canary, hooked, recreate, settings, v};
@@ -52,7 +52,12 @@ async fn while_no_deployment_window_is_open() {
         let at = Timestamp::from_millis(stage.world.clock.read().as_millis() + hours * 3_600_000);
         ClockTime::try_from(at.to_string()[11..16].to_owned()).unwrap()
     };
-    let windows = vec![DeployWindow { days: Vec::new(), from: in_hours(1), to: in_hours(2) }];
+    let windows = vec![DeployWindow {
+        days: Vec::new(),
+        from: in_hours(1),
+        to: in_hours(2),
+        time_zone: Default::default(),
+    }];
     let settings = EnvironmentSettings { windows, ..settings() };
     let now = stage.world.clock.read();
     stage.db.apply_environment(&stage.environment, "shop", &settings, &[], "ada", now).await.unwrap();
