@@ -1,37 +1,17 @@
 //! Waiting until the cluster has a release ready, told by it as it happens; and seeing early when it never will be.
 
-use std::time::Duration;
-
-use orchestrate_core::ports::{AwaitHealthy, Instance, Placement, PortError, PortErrorKind, PortResult};
+use orchestrate_core::ports::{AwaitHealthy, Instance, PortError, PortErrorKind, PortResult};
 use tokio::time::Instant;
 
 use super::api::Kind;
 use super::follow::{Follow, in_time};
+use super::hopeless::{Hopeless, NO_PLACE, Stuck, Wanted, hopeless, not_there};
 use super::live::{self, Deployed};
-use super::names::PROCESS;
 use super::object::{Object, Objects};
 use super::objects::Release;
 use super::provider::Shared;
-use super::security::{self, Denial};
 use super::site::Site;
 use crate::spec::RunSpec;
-
-/// A container that ended by itself so often is not going to stay.
-const CRASH_LOOP: u32 = 2;
-/// The same of what is beside ours, or before it: that may wait for something in this way.
-const CRASH_LOOP_BESIDE: u32 = 5;
-const LINES_OF_OUTPUT: u32 = 10;
-/// Which template a pod was made of; the cluster sets it.
-const TEMPLATE: &str = "pod-template-hash";
-/// A cluster that grows by itself may find a place for a pod within this.
-const NO_PLACE: Duration = Duration::from_secs(20);
-
-/// One process type that is waited for.
-struct Wanted {
-    process: String,
-    deployment: String,
-    count: u32,
-}
 
 pub(super) async fn await_healthy(shared: &Shared, request: &AwaitHealthy) -> PortResult<Vec<Instance>> {
     let deadline = Instant::now() + request.deadline.duration();
@@ -41,15 +21,17 @@ pub(super) async fn await_healthy(shared: &Shared, request: &AwaitHealthy) -> Po
     let selector = site.names.selector();
     let mut deployments = Follow::begin(&site.cluster, Kind::Deployment, selector.clone());
     let mut pods = Follow::begin(&site.cluster, Kind::Pod, selector);
-    let mut last = "nothing was seen of it".to_owned();
+    let (mut last, mut stuck) = ("nothing was seen of it".to_owned(), Stuck::default());
     loop {
         let both = async { Ok((deployments.now().await?, pods.now().await?)) };
         match in_time(both, deadline).await {
-            Some(Ok((deployments, pods))) => match judge(&site, request, &wanted, &deployments, &pods) {
-                Verdict::Ready(instances) => return Ok(instances),
-                Verdict::Hopeless(hopeless) => return Err(hopeless.told(&site).await),
-                Verdict::Waiting(why) => last = why,
-            },
+            Some(Ok((deployments, pods))) => {
+                match judge(&site, request, &wanted, (&deployments, &pods), &mut stuck) {
+                    Verdict::Ready(instances) => return Ok(instances),
+                    Verdict::Hopeless(hopeless) => return Err(hopeless.told(&site).await),
+                    Verdict::Waiting(why) => last = why,
+                }
+            }
             Some(Err::<_, PortError>(error)) if error.kind == PortErrorKind::Unreachable => {
                 last = error.message
             }
@@ -89,45 +71,12 @@ enum Verdict {
     Waiting(String),
 }
 
-/// Why it will never be, and whose output may say more.
-struct Hopeless {
-    error: PortError,
-    pod: Option<Printed>,
-}
-
-/// A container whose output is asked for.
-struct Printed {
-    pod: String,
-    container: String,
-    /// Of the one before, which ended.
-    previous: bool,
-}
-
-impl Hopeless {
-    fn of(message: String) -> Self {
-        Self { error: PortError::failed(message), pod: None }
-    }
-
-    fn advised(self, advice: &str) -> Self {
-        Self { error: self.error.detail(advice.to_owned()), ..self }
-    }
-
-    async fn told(self, site: &Site) -> PortError {
-        let Some(Printed { pod, container, previous }) = self.pod else { return self.error };
-        let query = format!("container={container}&tailLines={LINES_OF_OUTPUT}&previous={previous}");
-        match site.cluster.log(&pod, &query).await {
-            Ok(log) if !log.trim().is_empty() => self.error.detail(log.trim_end().to_owned()),
-            Ok(_) | Err(_) => self.error,
-        }
-    }
-}
-
 fn judge(
     site: &Site,
     request: &AwaitHealthy,
     wanted: &[Wanted],
-    deployments: &Objects,
-    pods: &Objects,
+    (deployments, pods): (&Objects, &Objects),
+    stuck: &mut Stuck,
 ) -> Verdict {
     let placement = &request.placement;
     let environment = &site.names.environment;
@@ -145,8 +94,13 @@ fn judge(
     let mut waiting = None;
     for (one, deployed) in wanted.iter().zip(&there) {
         let Err(why) = settled(&deployed.object, one.count) else { continue };
-        if let Some(hopeless) = hopeless(placement, one, deployed, &pods) {
-            return Verdict::Hopeless(hopeless);
+        match hopeless(placement, one, deployed, &pods, stuck) {
+            Some(hopeless) if hopeless.for_now => {
+                waiting.get_or_insert(hopeless.error.message);
+                continue;
+            }
+            Some(hopeless) => return Verdict::Hopeless(hopeless),
+            None => {}
         }
         let who = (1..=one.count as usize).map(|number| live::id(placement, &one.process, number));
         let ready = |id: &String| {
@@ -189,107 +143,8 @@ fn settled(deployment: &Object, count: u32) -> Result<(), String> {
     }
 }
 
-fn is_seen(deployment: &Object) -> bool {
+pub(super) fn is_seen(deployment: &Object) -> bool {
     deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation")
-}
-
-fn not_there(placement: &Placement, one: &Wanted) -> Hopeless {
-    let message = format!(
-        "{} of {} does not run in {}: the Deployment {} is not there, or is another release",
-        live::id(placement, &one.process, 1),
-        placement.version,
-        placement.environment,
-        one.deployment
-    );
-    Hopeless { error: PortError::new(PortErrorKind::NotReady, message), pod: None }
-}
-
-fn hopeless(placement: &Placement, one: &Wanted, deployed: &Deployed, pods: &[Object]) -> Option<Hopeless> {
-    let version = &placement.version;
-    // Before the controller took notice, what it says is about what was there before.
-    if is_seen(&deployed.object)
-        && let Some((true, failure)) = deployed.object.condition("ReplicaFailure")
-    {
-        let why = failure.text("/message").unwrap_or("no reason was given");
-        let message = format!("the cluster makes no pod of {} of {version}: {why}", one.process);
-        return Some(Hopeless::of(message).advised(Denial::read(why).advice()));
-    }
-    let ours = |pod: &&Object| {
-        live::counts(pod)
-            && live::placement(pod, &placement.environment).as_ref() == Some(placement)
-            && pod.annotation(PROCESS) == Some(&one.process)
-    };
-    let mut pods: Vec<&Object> = pods.iter().filter(ours).collect();
-    pods.sort_by_key(|pod| (live::created(pod), pod.name().to_owned()));
-    // After somebody changed it by hand, pods of another template are on their way out under the same labels.
-    let newest = pods.last().and_then(|pod| pod.label(TEMPLATE)).map(str::to_owned);
-    let image = image(&deployed.object, "/spec/template/spec/containers");
-    pods.retain(|pod| {
-        pod.label(TEMPLATE) == newest.as_deref() && self::image(pod, "/spec/containers") == image
-    });
-    let numbered = pods.iter().enumerate().filter(|(_, pod)| !live::is_ready(pod));
-    numbered.into_iter().find_map(|(index, pod)| {
-        let id =
-            format!("{} of {version} (pod {})", live::id(placement, &one.process, index + 1), pod.name());
-        hopeless_pod(&id, pod)
-    })
-}
-
-fn image(object: &Object, containers: &str) -> Option<String> {
-    let ours = object.items(containers).find(|one| one.text("/name") == Some(live::container_of(object)))?;
-    ours.text("/image").map(str::to_owned)
-}
-
-fn hopeless_pod(id: &str, pod: &Object) -> Option<Hopeless> {
-    if let Some((false, told)) = pod.condition("PodScheduled")
-        && told.text("/reason") == Some("Unschedulable")
-    {
-        let since = told.text("/lastTransitionTime").and_then(|text| text.parse().ok());
-        let since = since.unwrap_or_else(|| live::created(pod));
-        let waited = orchestrate_core::time::Timestamp::system_now().millis_since(since);
-        let message = told.text("/message").unwrap_or("no node takes it");
-        return (waited >= u64::try_from(NO_PLACE.as_millis()).unwrap_or(u64::MAX))
-            .then(|| Hopeless::of(format!("{id} finds no place in the cluster: {message}")));
-    }
-    // What is beside our container, or before it, may keep it from getting ready as well.
-    let all = pod.items("/status/initContainerStatuses").chain(pod.items("/status/containerStatuses"));
-    all.into_iter().find_map(|container| hopeless_container(id, pod, &container))
-}
-
-fn hopeless_container(id: &str, pod: &Object, container: &Object) -> Option<Hopeless> {
-    let name = container.text("/name").unwrap_or_default();
-    let is_ours = name == live::container_of(pod);
-    let id = &if is_ours { id.to_owned() } else { format!("the container {name} of {id}") };
-    let reason = container.text("/state/waiting/reason").unwrap_or_default();
-    let said = container.text("/state/waiting/message").unwrap_or_default();
-    match reason {
-        "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
-            let image = container.text("/image").unwrap_or_default();
-            return Some(Hopeless::of(format!("{id} cannot get its image {image} ({reason}): {said}")));
-        }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            let hopeless = Hopeless::of(format!("{id} cannot be started ({reason}): {said}"));
-            return Some(match security::is_root(said) {
-                true => hopeless.advised("name a user: `kubernetes: { security: { run_as_user: 1001 } }`"),
-                false => hopeless,
-            });
-        }
-        _ => {}
-    }
-    let restarts = container.count("/restartCount");
-    let loops = match is_ours {
-        true => reason == "CrashLoopBackOff" || restarts >= CRASH_LOOP,
-        false => restarts >= CRASH_LOOP_BESIDE,
-    };
-    if loops {
-        let how = live::last_exit(container).unwrap_or_else(|| "ended".into());
-        let error = PortError::failed(format!(
-            "{id} does not stay: it {how}, and was started {restarts} times again"
-        ));
-        let (pod, container) = (pod.name().to_owned(), name.to_owned());
-        return Some(Hopeless { error, pod: Some(Printed { pod, container, previous: restarts > 0 }) });
-    }
-    None
 }
 
 fn too_late(request: &AwaitHealthy, last: &str) -> PortError {

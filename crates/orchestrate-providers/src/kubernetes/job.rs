@@ -166,5 +166,7 @@ async fn output(site: &Site, name: &str) -> (Option<Object>, String) {
     let Some(pod) = pods.into_iter().next() else { return (None, String::new()) };
     let query = format!("container={}&tailLines={LINES}", live::container_of(&pod));
     let log = site.cluster.log(pod.name(), &query).await.unwrap_or_default();
-    (Some(pod), log.trim_end().to_owned())
+    let printed = Some(log.trim_end().to_owned()).filter(|log| !log.is_empty());
+    let said = printed.or_else(|| live::last_words(&live::container(&pod)?));
+    (Some(pod), said.unwrap_or_default())
 }

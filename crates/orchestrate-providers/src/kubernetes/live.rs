@@ -202,10 +202,21 @@ fn state(pod: &Object, container: Option<&Object>) -> InstanceState {
     }
 }
 
+fn last_end(container: &Object) -> Option<Object> {
+    let ended = ["/state/terminated", "/lastState/terminated"].into_iter();
+    ended.filter_map(|pointer| container.0.pointer(pointer).cloned().map(Object)).next()
+}
+
+/// What was said of that end: one that could not even be started printed nothing.
+pub(super) fn last_words(container: &Object) -> Option<String> {
+    let ended = last_end(container)?;
+    let words = ended.text("/message")?.trim();
+    (!words.is_empty()).then(|| words.to_owned())
+}
+
 /// How the container ended the last time.
 pub(super) fn last_exit(container: &Object) -> Option<String> {
-    let ended = ["/state/terminated", "/lastState/terminated"].into_iter();
-    let ended = ended.filter_map(|pointer| container.0.pointer(pointer).cloned().map(Object)).next()?;
+    let ended = last_end(container)?;
     let how = match (ended.number("/signal").filter(|signal| *signal != 0), ended.number("/exitCode")) {
         (Some(signal), _) => format!("killed by signal {signal}"),
         // 128 and the signal's number, as shells count.

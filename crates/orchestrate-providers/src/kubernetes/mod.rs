@@ -11,6 +11,7 @@ mod drift;
 mod fault;
 mod fetch;
 mod follow;
+mod hopeless;
 mod image;
 mod job;
 mod lines;

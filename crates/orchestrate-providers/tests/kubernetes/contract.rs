@@ -86,8 +86,16 @@ impl<G: Ground> ProviderStage for Stage<G> {
 
     async fn kill(&self, instance: &Instance) {
         let pod = self.scene.pod_of(instance).await.unwrap();
-        let now = self.scene.image_of(&pod).await;
+        let (now, before) = (self.scene.image_of(&pod).await, self.scene.restarts_of(&pod).await);
         self.scene.set_image(&pod, &self.scene.alias(&now)).await;
+        // The node has yet to see that: until then, the container is as alive as it was.
+        for _ in 0..3000 {
+            if self.scene.restarts_of(&pod).await > before {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("the container of {pod} is not started again");
     }
 
     async fn answer(&self, instance: &Instance) -> Option<String> {

@@ -220,6 +220,12 @@ impl Scene {
         pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
     }
 
+    pub async fn restarts_of(&self, pod: &str) -> u64 {
+        let now = self.api("GET", &format!("/api/v1/NS/pods/{pod}"), None).await.unwrap();
+        let pod: Value = serde_json::from_str(&now).unwrap();
+        pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0)
+    }
+
     /// The version that answers, asked by the API server.
     pub async fn version_at(&self, path: &str) -> Option<String> {
         let body = self.api("GET", path, None).await.ok()?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orchestrate_core::hooks::Hook;
 use orchestrate_core::name::Fence;
 use orchestrate_core::ports::{
-    CountLines, ForgetHooks, HookRequest, OneOff, Placement, PortError, PortErrorKind, Processes,
+    CountLines, Drain, ForgetHooks, HookRequest, OneOff, Placement, PortError, PortErrorKind, Processes,
     Provider as _, Router as _, StopRequest, Switch,
 };
 use orchestrate_core::secrets::SecretText;
@@ -47,6 +47,15 @@ async fn an_image_that_is_not_there() {
         error.message.contains("cannot get its image orchestrate-sample:1 (ErrImageNeverPull)"),
         "{error}"
     );
+}
+
+/// A busy node has not everything in time, and tries again.
+#[tokio::test]
+async fn a_container_that_is_started_at_the_second_try() {
+    let stage = stage().await;
+    stage.ground.world().unsynced = 2;
+    live(&stage, 1, Sample::web(2)).await;
+    assert_eq!(stage.ground.world().unsynced, 0);
 }
 
 #[tokio::test]
@@ -100,10 +109,42 @@ async fn what_was_changed_by_hand() {
     let restore = Switch { placement: first.clone(), needs: BTreeMap::new(), fence: Fence(1) };
     let error = scene.router.switch(&restore).await.unwrap_err();
     assert!(error.message.contains("was changed by hand, and is left as it is"), "{error}");
+    assert!(error.detail.unwrap().contains(&format!("patch service {service} --type=json")));
     scene.start(&first, 1).await.unwrap();
     scene.ready(&first, LONG).await.unwrap();
     switch(scene, &first, 2).await.unwrap();
     assert_eq!(drift().await, [""; 0], "it is as it was sealed, and nobody else's");
+}
+
+/// Users that were sent elsewhere by hand stay there, and who is asked to stop what they are sent to says how they come back.
+#[tokio::test]
+async fn what_users_were_sent_to_by_hand_is_not_drained() {
+    let stage = stage().await;
+    let scene = &stage.scene;
+    live(&stage, 1, Sample::web(1)).await;
+    let second = live(&stage, 2, Sample::web(1)).await;
+    let first = live(&stage, 1, Sample::web(1)).await;
+    let service = format!("contract-{}-web", scene.environment);
+    let track = |track: &'static str| {
+        stage.ground.edit("services", &service, |object| {
+            object["spec"]["selector"]["orchestrate.dev/track"] = track.into()
+        });
+    };
+    let drain = Drain { placement: second, deadline: Span::from_secs(0), fence: Fence(1) };
+    track("green");
+    let error = scene.router.drain(&drain).await.unwrap_err();
+    assert!(error.message.contains("1.2.0 has traffic"), "{error}");
+    let told = error.detail.unwrap();
+    assert!(
+        told.contains(&format!(
+            "kubectl --namespace {} patch service {service} --type=json",
+            scene.namespace
+        ))
+    );
+    assert!(told.contains(r#""orchestrate.dev/track":"blue""#), "{told}");
+    track("blue");
+    scene.router.drain(&drain).await.unwrap();
+    assert_eq!(scene.router.observe(&scene.environment).await.unwrap().slots[0].release, first.release);
 }
 
 /// A Deployment that was scaled to nothing by hand is not taken for one that is not there.
@@ -158,6 +199,11 @@ async fn a_hook_runs_once_and_is_told_again() {
     (request.of, request.command) = ("d8".into(), vec!["false".into()]);
     let ended = scene.provider.hook(&request).await.unwrap();
     assert_eq!((ended.success, ended.code, ended.how.as_str()), (false, Some(1), "exited with status 1"));
+    // What cannot even be started printed nothing; the cluster says why.
+    (request.of, request.command) = ("d9".into(), vec!["/nothing".into()]);
+    let ended = scene.provider.hook(&request).await.unwrap();
+    assert_eq!((ended.code, ended.how.as_str()), (Some(128), "exited with status 128 (StartError)"));
+    assert!(ended.output.contains("no such file or directory"), "{ended:?}");
     let but = ForgetHooks { environment: scene.environment.clone(), but: Some("d8".into()), fence: Fence(1) };
     scene.provider.forget_hooks(&but).await.unwrap();
     let left = stage.ground.world().all("jobs");

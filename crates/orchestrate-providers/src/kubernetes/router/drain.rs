@@ -24,7 +24,14 @@ pub(super) async fn drain(site: &Site, request: &Drain) -> PortResult<Drained> {
     let Some(known) = anchor.placed(placement) else { return Ok(Drained { cut: 0 }) };
     let traffic = Traffic::look(site).await?;
     if traffic.weight(site, placement.slot, known) > 0 {
-        return Err(PortError::failed(format!("{} has traffic, so it is not drained", known.version)));
+        let error = PortError::failed(format!("{} has traffic, so it is not drained", known.version));
+        // Whoever is asked to make room for something else is not the one who may move users away.
+        return Err(match traffic.fronts.values().find_map(|front| front.put_back(site)) {
+            Some(command) => {
+                error.detail(format!("by a selector that was changed by hand; put it back: {command}"))
+            }
+            None => error,
+        });
     }
     if known.track(placement.slot) == Track::Rolling || !known.used {
         return Ok(Drained { cut: 0 });

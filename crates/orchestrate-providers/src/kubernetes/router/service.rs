@@ -103,6 +103,15 @@ impl Service {
         service
     }
 
+    /// What a person types to have it select what we had it select, where somebody changed that.
+    pub fn put_back(&self, site: &Site) -> Option<String> {
+        let track = self.object.annotation(SELECTED).filter(|_| self.is_changed(&site.names))?;
+        let selector = Value::Object(site.names.pods(track, &self.process));
+        let patch = json!([{ "op": "replace", "path": "/spec/selector", "value": selector }]);
+        let (namespace, name) = (&site.cluster.namespace, self.name());
+        Some(format!("kubectl --namespace {namespace} patch service {name} --type=json --patch '{patch}'"))
+    }
+
     /// Selects this track from now on: never nothing, and never everything.
     pub fn pointed(
         &self,

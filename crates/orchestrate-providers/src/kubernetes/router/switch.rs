@@ -32,10 +32,14 @@ pub(super) async fn switch(site: &Site, request: &Switch) -> PortResult<()> {
     if let Some(front) = traffic.fronts.values().find(|front| front.is_changed(&site.names))
         && request.needs.is_empty()
     {
-        return Err(PortError::failed(format!(
+        let error = PortError::failed(format!(
             "the selector of the Service {} was changed by hand, and is left as it is",
             front.name()
-        )));
+        ));
+        return Err(match front.put_back(site) {
+            Some(command) => error.detail(format!("put it back: {command}")),
+            None => error,
+        });
     }
     anchor::write(site, fence, |slots| {
         if let Some(known) = slots.get_mut(&placement.slot) {

@@ -58,6 +58,11 @@ fn go_on(world: &mut World, mut pod: Value) -> Option<Value> {
         Ok(all) => all,
         Err(missing) => return Some(waiting(pod, &before, &image, "CreateContainerConfigError", &missing)),
     };
+    if world.unsynced > 0 {
+        world.unsynced -= 1;
+        let why = "failed to sync configmap cache: timed out waiting for the condition";
+        return Some(waiting(pod, &before, &image, "CreateContainerConfigError", why));
+    }
     let context = &pod["spec"]["containers"][0]["securityContext"];
     if world.run_as_root && context["runAsNonRoot"] == true && context["runAsUser"].is_null() {
         let why = "container has runAsNonRoot and image will run as root";
@@ -164,6 +169,13 @@ fn once(world: &mut World, mut pod: Value, image: &str, all: &BTreeMap<String, S
     let code = match words[0] {
         "true" => 0,
         "false" => 1,
+        "/nothing" => {
+            let message = "exec: \"/nothing\": stat /nothing: no such file or directory";
+            let ended = json!({ "exitCode": 128, "reason": "StartError", "message": message });
+            let container = json!({ "name": "main", "image": image, "restartCount": 0, "state": { "terminated": ended } });
+            pod["status"] = status(&pod, "Failed", false, container);
+            return Some(pod);
+        }
         _ => return None,
     };
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();

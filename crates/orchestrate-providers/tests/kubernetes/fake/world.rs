@@ -25,6 +25,8 @@ pub struct World {
     pub restricted: bool,
     /// Images do not name a user who is not root.
     pub run_as_root: bool,
+    /// So many containers more cannot be started at the first try.
+    pub unsynced: u32,
     /// The node takes no pod.
     pub full: bool,
     /// When pods that are told to go are gone, by uid.
@@ -74,6 +76,7 @@ impl World {
             quota: None,
             restricted: false,
             run_as_root: false,
+            unsynced: 0,
             full: false,
             ends: BTreeMap::new(),
             logs: BTreeMap::new(),
