@@ -1,6 +1,8 @@
 //! What an operation told the router last about the traffic. A router that is killed in that moment starts again without
 //! it, and answers as if nothing had been asked: before anything relies on it, it is seen to be on disk.
 
+use std::time::Duration;
+
 use super::journal::StepState;
 use super::{Operation, Outcome, perform};
 use crate::name::{EnvironmentName, Fence};
@@ -77,10 +79,21 @@ impl Outcome {
     }
 }
 
-/// Returns once the traffic is as it was switched last, over a loss of power.
+/// Returns once the traffic is as it was switched last, over a loss of power. A proxy that died in this moment is waited
+/// for: whoever keeps it starts it again, and it may have forgotten the switch.
 pub(crate) async fn keep_traffic(ports: &Ports, last: Option<&LastSwitch>) -> PortResult<()> {
-    match last {
-        Some(last) => last.keep(ports).await,
-        None => ports.router.persisted().await,
+    const PAUSES: [u64; 7] = [50, 100, 200, 400, 800, 1600, 1600];
+    let mut pauses = PAUSES.iter();
+    loop {
+        let kept = match last {
+            Some(last) => last.keep(ports).await,
+            None => ports.router.persisted().await,
+        };
+        match (kept, pauses.next()) {
+            (Err(error), Some(pause)) if error.kind == PortErrorKind::Unreachable => {
+                tokio::time::sleep(Duration::from_millis(*pause)).await;
+            }
+            (kept, _) => return kept,
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::deployment_executor::DeploymentExecutor;
 use crate::deployment_rollback::Asking;
 use crate::execute::Outcome;
 use crate::fakes::{Fault, Gate, Kind, When};
+use crate::ports::PortErrorKind;
 use crate::rollback_event::RollbackStatus;
 use crate::slot_tending::tend;
 use crate::stage::{Stage, rolling, v, with_worker};
@@ -33,6 +34,18 @@ async fn success_is_claimed_only_of_traffic_that_stays_moved() {
     let rolled = forgetting_before(&stage, Kind::Persisted, rollback.rollback_as(&request, &asking)).await;
     assert_eq!(rolled.unwrap().event.status, RollbackStatus::Completed);
     assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
+async fn success_is_claimed_only_once_a_router_that_was_away_has_said_so() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.forget_calls();
+    stage.world.fault(When::Kind(Kind::Persisted), 3, Fault::Fail(PortErrorKind::Unreachable));
+    let rolled = stage.rollback().rollback_as(&stage.forced(), &Asking::by("ada")).await;
+    assert_eq!(rolled.unwrap().event.status, RollbackStatus::Completed);
+    let asked = stage.world.calls().iter().filter(|call| call.kind == Kind::Persisted).count();
+    assert!(asked > 3, "asked {asked} times");
 }
 
 #[tokio::test]
