@@ -68,7 +68,9 @@ fn period(event: &Event, zone: &Zone) -> Result<(Timestamp, Timestamp), String> 
     let moment = |key: &str, is_last: bool| {
         let Some(property) = event.properties().get(key) else { return Ok(None) };
         let own = match property.params().get("TZID") {
-            Some(named) => Zone::try_from(named.value().to_owned())
+            Some(named) => named
+                .value()
+                .parse::<Zone>()
                 .map_err(|_| wrong("whose time zone is none of the IANA database"))?,
             None => zone.clone(),
         };
@@ -121,7 +123,7 @@ mod tests {
     }
 
     fn berlin() -> Zone {
-        Zone::try_from("Europe/Berlin".to_owned()).unwrap()
+        "Europe/Berlin".parse().unwrap()
     }
 
     fn read_one(lines: &str) -> (String, String) {

@@ -6,6 +6,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,9 +17,24 @@ use support::{Receiver, Scene, until};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
+/// Where the definitions are that OpenTelemetry publishes: they come with the crate that we write them by.
+fn definitions() -> PathBuf {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == "opentelemetry-proto").unwrap();
+    let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
+    manifest.with_file_name("src/proto/opentelemetry-proto")
+}
+
 /// What a request says to Google's reader of protobuf, by the definitions that OpenTelemetry publishes.
 fn read(received: &Received) -> String {
-    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto");
+    let proto = definitions();
+    let proto = proto.display();
     let mut protoc = Command::new("protoc")
         .arg("--decode=opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest")
         .arg(format!("--proto_path={proto}"))

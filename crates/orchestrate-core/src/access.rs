@@ -9,21 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::release::Digest;
+use crate::rollback_event::text_enum;
 use crate::secrets::SecretText;
 use crate::time::Timestamp;
 
-/// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Looks.
-    Viewer,
-    /// Deploys and rolls back.
-    Deployer,
-    /// Approves and rejects what others deploy.
-    Approver,
-    /// Everything, tokens and policies too.
-    Admin,
+text_enum! {
+    /// What a token is for.
+    Role {
+        /// Looks.
+        Viewer = "viewer",
+        /// Deploys and rolls back.
+        Deployer = "deployer",
+        /// Approves and rejects what others deploy.
+        Approver = "approver",
+        /// Everything, tokens and policies too.
+        Admin = "admin",
+    }
 }
 
 /// What a command does, as far as a role decides it.
@@ -36,21 +37,6 @@ pub enum Right {
 }
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Deployer, Self::Approver, Self::Admin];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Deployer => "deployer",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text)
-    }
-
     const fn has(self, right: Right) -> bool {
         match (self, right) {
             (Self::Admin, _) | (Self::Deployer, Right::Deploy) | (Self::Approver, Right::Approve) => true,
@@ -75,12 +61,6 @@ impl Right {
             Self::Approve => Role::Approver,
             Self::Administer => Role::Admin,
         }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

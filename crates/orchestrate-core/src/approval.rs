@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{ApprovalId, DeploymentId, EnvironmentName, ReleaseId, Version};
+use crate::rollback_event::text_enum;
 use crate::time::Timestamp;
 
 /// A deployment that waits, or waited, to be approved. It is bound to a sealed release: another artifact or another setting
@@ -37,15 +38,15 @@ pub struct Vote {
     pub at: Timestamp,
 }
 
-/// Where a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ApprovalStatus {
-    Waiting,
-    Approved,
-    Rejected,
-    Expired,
-    Used,
+text_enum! {
+    /// Where a request stands.
+    ApprovalStatus {
+        Waiting = "waiting",
+        Approved = "approved",
+        Rejected = "rejected",
+        Expired = "expired",
+        Used = "used",
+    }
 }
 
 impl ApprovalRequest {
@@ -76,23 +77,5 @@ impl ApprovalRequest {
     /// Who said no, and why.
     pub fn rejection(&self) -> Option<&Vote> {
         self.votes.iter().find(|vote| !vote.approves)
-    }
-}
-
-impl ApprovalStatus {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::Used => "used",
-        }
-    }
-}
-
-impl fmt::Display for ApprovalStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }

@@ -114,12 +114,7 @@ impl DeploymentDrill {
         let mut operation = begin_drill(&self.db, &self.ports, &new).await?;
         plan.remarks.iter().for_each(|remark| self.ports.progress.remark(remark));
         let outcome = self.carry_out(&mut operation, &request.limits).await?;
-        let detail = match &outcome {
-            Outcome::Completed => None,
-            Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
-                failure.detail.clone()
-            }
-        };
+        let detail = outcome.failure().and_then(|failure| failure.detail.clone());
         let drill = conclude(&self.db, &self.ports, &mut operation, &outcome, gave_up(&outcome)).await?;
         Ok(Drilled { drill, remarks: plan.remarks, detail })
     }

@@ -297,12 +297,7 @@ impl DeploymentRollback {
                 replan_rollback(&self.db, &self.ports, &mut operation, &because, &again, &steps).await?;
             outcome = execute::run(&self.db, &self.ports, &mut operation, limits).await?;
         }
-        let detail = match &outcome {
-            Outcome::Completed => None,
-            Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
-                failure.detail.clone()
-            }
-        };
+        let detail = outcome.failure().and_then(|failure| failure.detail.clone());
         let event = conclude(&self.db, &self.ports, &mut operation, &outcome).await?;
         Ok(RolledBack { event, remarks, detail })
     }

@@ -5,12 +5,14 @@ mod faults;
 mod hooks;
 mod invariants;
 mod provider;
+mod request;
 mod router;
 mod routes;
 mod surroundings;
 mod witness;
 
 pub use faults::{Fault, Gate, Kind, When};
+pub use request::{contents, to_deploy};
 pub use routes::Routes;
 pub use surroundings::{FakeHost, Remarks, SteppedClock};
 

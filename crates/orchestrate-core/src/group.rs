@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::database::Holder;
 use crate::environment::DependsOn;
 use crate::name::{EnvironmentName, GroupRollbackId, Version};
-use crate::rollback_event::{RollbackEvent, RollbackPath, RollbackStatus};
+use crate::rollback_event::{RollbackEvent, RollbackPath, RollbackStatus, text_enum};
 use crate::time::Timestamp;
 
 /// Which part of which group's rollback a rollback is.
@@ -57,36 +57,13 @@ pub struct GroupPart {
     pub position: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GroupStatus {
-    InProgress,
-    Completed,
-    /// A part failed, and all of them are where they were.
-    Failed,
-    NeedsAttention,
-}
-
-impl GroupStatus {
-    pub const ALL: [Self; 4] = [Self::InProgress, Self::Completed, Self::Failed, Self::NeedsAttention];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InProgress => "in_progress",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::NeedsAttention => "needs_attention",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-impl fmt::Display for GroupStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+text_enum! {
+    GroupStatus {
+        InProgress = "in_progress",
+        Completed = "completed",
+        /// A part failed, and all of them are where they were.
+        Failed = "failed",
+        NeedsAttention = "needs_attention",
     }
 }
 

@@ -87,6 +87,10 @@ impl Policy {
 
 /// Whether two names are those of one person: the machine that a name was typed on does not count.
 pub fn is_same_person(one: &str, other: &str) -> bool {
-    let person = |name: &str| name.split_once('@').map_or(name, |(person, _)| person).to_owned();
     person(one) == person(other)
+}
+
+/// The name without the machine.
+pub(crate) fn person(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(person, _)| person)
 }

@@ -15,11 +15,11 @@ use crate::drill::DrillTrigger;
 use crate::environment::{EnvironmentSettings, ProcessType};
 use crate::error::Result;
 use crate::execute::Limits;
-use crate::fakes::World;
+use crate::fakes::{self, World};
 use crate::hooks::{Hook, HookCommand, IfItFails};
 use crate::name::{EnvironmentName, Version};
 use crate::notification::{Channel, NoticeKind};
-use crate::release::{Artifact, Contents, Digest};
+use crate::release::Contents;
 use crate::slot::{SlotRecord, SlotState};
 use crate::time::{Span, Timestamp};
 
@@ -143,38 +143,13 @@ impl Stage {
 
     /// What a version consists of, with today's settings.
     pub fn contents(&self, version: &str) -> Contents {
-        Contents {
-            artifact: Artifact {
-                digest: Digest::of(version.as_bytes()),
-                origin: format!("dist/shop-{version}.tar.gz"),
-                size: 1,
-                commit: None,
-                committed_at: None,
-                signed_by: None,
-                image: None,
-            },
-            processes: self.settings.processes.clone(),
-            settings: self.settings.sealed(),
-            variables: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            data: Default::default(),
-            hooks: self.settings.hooks.clone(),
-        }
+        let mut contents = fakes::contents(&self.settings, version);
+        contents.artifact.origin = format!("dist/shop-{version}.tar.gz");
+        contents
     }
 
     pub fn to_deploy(&self, version: &str) -> DeployRequest {
-        DeployRequest {
-            environment: self.environment.clone(),
-            version: v(version),
-            contents: self.contents(version),
-            strategy: None,
-            no_switch: false,
-            force: false,
-            break_glass: false,
-            actor: "ada".into(),
-            reason: None,
-            limits: Limits::default(),
-        }
+        fakes::to_deploy(&self.environment, v(version), self.contents(version))
     }
 
     /// A handle of its own, as another program has one.

@@ -164,7 +164,7 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
         let (db, settings) = (&wiring.db, &environment.settings);
         let actor = wiring.actor(Right::Deploy, name, "apply").await?;
         wiring.only_here(asked("apply", name, &actor)).await?;
-        let loosened = loosened(wiring, name, settings).await?;
+        let loosened = intake::loosened(wiring, name, settings).await?;
         if !loosened.is_empty() {
             wiring.actor(Right::Administer, name, "apply").await?;
         }
@@ -192,19 +192,6 @@ async fn apply(global: &Global, wiring: &Wiring, args: EnvApply, printer: &Print
         lines.collect::<Vec<_>>().join("\n")
     });
     Ok(Exit::DONE)
-}
-
-/// What the new settings allow that the ones on record do not.
-async fn loosened(
-    wiring: &Wiring,
-    name: &EnvironmentName,
-    settings: &EnvironmentSettings,
-) -> Result<Vec<String>> {
-    let record = wiring.db.find_environment(name).await?;
-    let now = SystemClock.now();
-    Ok(record.map_or_else(Vec::new, |record| {
-        orchestrate_core::policy::loosened(&record.environment.settings, settings, now)
-    }))
 }
 
 fn asked<'a>(what: &'static str, environment: &'a EnvironmentName, actor: &'a str) -> Asked<'a> {

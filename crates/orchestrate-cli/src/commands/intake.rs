@@ -11,7 +11,7 @@ use orchestrate_core::deployment_strategy::StrategyKind;
 use orchestrate_core::environment::EnvironmentSettings;
 use orchestrate_core::name::{EnvironmentName, Version};
 use orchestrate_core::notification::{Channel, SECRET_SCOPE, SecretRef, Via};
-use orchestrate_core::policy::loosened;
+use orchestrate_core::policy;
 use orchestrate_core::ports::{Clock as _, Progress, SystemClock};
 use orchestrate_core::release::{Artifact, Contents};
 use orchestrate_core::secrets::SecretText;
@@ -141,8 +141,7 @@ impl Intended {
 
     /// Refuses a config file that lets more happen than the policies on record: such a change is made by itself, on purpose.
     pub async fn keeps_policies(&self, wiring: &Wiring, environment: &EnvironmentName) -> Result<()> {
-        let Some(record) = wiring.db.find_environment(environment).await? else { return Ok(()) };
-        let loosened = loosened(&record.environment.settings, &self.settings, SystemClock.now());
+        let loosened = loosened(wiring, environment, &self.settings).await?;
         if loosened.is_empty() {
             return Ok(());
         }
@@ -243,6 +242,18 @@ impl Intended {
         let newest = wiring.db.list_lineage(environment, None, 1).await?;
         Ok(newest.into_iter().next().map(|release| release.contents.secrets).unwrap_or_default())
     }
+}
+
+/// What these settings allow that the ones on record do not.
+pub async fn loosened(
+    wiring: &Wiring,
+    environment: &EnvironmentName,
+    settings: &EnvironmentSettings,
+) -> Result<Vec<String>> {
+    let record = wiring.db.find_environment(environment).await?;
+    Ok(record.map_or_else(Vec::new, |record| {
+        policy::loosened(&record.environment.settings, settings, SystemClock.now())
+    }))
 }
 
 /// The config file's channels for an environment, with what is secret of them kept apart: the URL as well, since many hold a

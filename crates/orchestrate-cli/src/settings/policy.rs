@@ -203,7 +203,7 @@ fn zone(section: &Section<'_>) -> Read<Zone> {
     let mut zone = Zone::default();
     section.set("time_zone", &mut zone, |field| {
         field.parsed("the name of a time zone", |text| {
-            Zone::try_from(text.to_owned())
+            text.parse::<Zone>()
                 .map_err(|_| "is not a time zone; write its IANA name, for example `Europe/Berlin`".into())
         })
     })?;

@@ -2,15 +2,19 @@
 
 use super::audit::{self, Entry};
 use super::row::Row;
+use super::session::Session;
 use super::sql::query;
 use super::{Database, EnvironmentRecord, Tx, commit, outbox};
 use crate::approval::{ApprovalRequest, ApprovalStatus, Vote};
 use crate::error::{Error, Result};
 use crate::name::{ApprovalId, DeploymentId, EnvironmentName, ReleaseId, Version};
 use crate::notification::{NoticeKind, Told};
-use crate::policy::is_same_person;
+use crate::policy::{is_same_person, person};
 use crate::release::Release;
 use crate::time::Timestamp;
+
+/// How many of the newest requests somebody may mean.
+const LOOKED_THROUGH: i64 = 100;
 
 /// What somebody says to a request.
 #[derive(Clone, Copy, Debug)]
@@ -28,23 +32,7 @@ impl Database {
         environment: &EnvironmentName,
         limit: i64,
     ) -> Result<Vec<ApprovalRequest>> {
-        let mut connection = self.connection().await?;
-        let rows = query("SELECT * FROM approval_requests WHERE environment = $1 ORDER BY id DESC LIMIT $2")
-            .bind(environment.to_string())
-            .bind(limit)
-            .fetch_all(&mut connection)
-            .await?;
-        let mut requests = Vec::new();
-        for row in &rows {
-            let mut request = read(row)?;
-            let votes = query("SELECT * FROM approval_votes WHERE request_id = $1 ORDER BY at, person")
-                .bind(request.id.0)
-                .fetch_all(&mut connection)
-                .await?;
-            request.votes = votes.iter().map(vote).collect::<Result<_>>()?;
-            requests.push(request);
-        }
-        Ok(requests)
+        newest(&mut *self.connection().await?, environment, limit).await
     }
 
     /// The request that stands for this release, made and told of if there is none. A rejection stands until its request would
@@ -96,7 +84,7 @@ impl Database {
         let record_of = self.environment(environment).await?;
         let mut tx = self.begin().await?;
         lock(&mut tx, environment).await?;
-        let mut request = meant(&mut tx, environment, version, say.now).await?;
+        let request = meant(&mut tx, environment, version, say.now).await?;
         may_say(&record_of, &request, &say)?;
         let said = query(
             "INSERT INTO approval_votes (request_id, person, actor, approves, reason, at) \
@@ -121,9 +109,8 @@ impl Database {
                 .bind(say.now.to_string())
                 .execute(&mut tx)
                 .await?;
-            request.rejected_at = Some(say.now);
         }
-        request.votes = votes(&mut tx, request.id).await?;
+        let request = same(&mut tx, request.id).await?;
         let action = if say.approves { "approval_given" } else { "approval_rejected" };
         record(&mut tx, &request, action, say.actor, say.reason, say.now);
         commit(tx).await?;
@@ -157,24 +144,14 @@ async fn meant(
     version: Option<&Version>,
     now: Timestamp,
 ) -> Result<ApprovalRequest> {
-    let rows = query("SELECT * FROM approval_requests WHERE environment = $1 ORDER BY id DESC LIMIT 100")
-        .bind(environment.to_string())
-        .fetch_all(tx)
-        .await?;
-    let mut newest = None;
-    let mut waiting = Vec::new();
-    for row in &rows {
-        let mut request = read(row)?;
-        if version.is_some_and(|version| *version != request.version) {
-            continue;
-        }
-        request.votes = votes(tx, request.id).await?;
-        // What is approved already may still be rejected, or approved by more.
-        if matches!(request.status(now), ApprovalStatus::Waiting | ApprovalStatus::Approved) {
-            waiting.push(request.clone());
-        }
-        newest.get_or_insert(request);
-    }
+    let mut requests = newest(tx, environment, LOOKED_THROUGH).await?;
+    requests.retain(|request| version.is_none_or(|version| *version == request.version));
+    let newest = requests.first().cloned();
+    // What is approved already may still be rejected, or approved by more.
+    let waits = |request: &ApprovalRequest| {
+        matches!(request.status(now), ApprovalStatus::Waiting | ApprovalStatus::Approved)
+    };
+    let waiting: Vec<ApprovalRequest> = requests.into_iter().filter(waits).collect();
     let see = format!("see the requests: orchestrate deploy approvals --env {environment}");
     let mut versions: Vec<&str> = waiting.iter().map(|request| request.version.as_str()).collect();
     versions.dedup();
@@ -213,10 +190,28 @@ async fn standing(tx: &mut Tx, release: &Release, now: Timestamp) -> Result<Opti
     .bind(now.to_string())
     .fetch_optional(tx)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let mut request = read(&row)?;
-    request.votes = votes(tx, request.id).await?;
-    Ok(Some(request))
+    Ok(with_votes(tx, row.as_slice()).await?.pop())
+}
+
+/// The newest of an environment, the newest first.
+async fn newest(
+    session: &mut Session,
+    environment: &EnvironmentName,
+    limit: i64,
+) -> Result<Vec<ApprovalRequest>> {
+    let rows = query("SELECT * FROM approval_requests WHERE environment = $1 ORDER BY id DESC LIMIT $2")
+        .bind(environment.to_string())
+        .bind(limit)
+        .fetch_all(session)
+        .await?;
+    with_votes(session, &rows).await
+}
+
+/// The same one, as it is now.
+async fn same(tx: &mut Tx, id: ApprovalId) -> Result<ApprovalRequest> {
+    let row = query("SELECT * FROM approval_requests WHERE id = $1").bind(id.0).fetch_one(tx).await?;
+    let request = with_votes(tx, &[row]).await?.pop();
+    request.ok_or_else(|| Error::bug(format!("approval request {id} vanished")))
 }
 
 /// Makes the approval the deployment's own; false if another took it, or it was rejected meanwhile.
@@ -262,17 +257,25 @@ fn record(
     audit::record(tx, Entry { at: now, environment: &request.environment, actor, action, reason, detail });
 }
 
-/// The name without the machine.
-fn person(actor: &str) -> &str {
-    actor.split_once('@').map_or(actor, |(person, _)| person)
-}
-
-async fn votes(tx: &mut Tx, id: ApprovalId) -> Result<Vec<Vote>> {
-    let rows = query("SELECT * FROM approval_votes WHERE request_id = $1 ORDER BY at, person")
-        .bind(id.0)
-        .fetch_all(tx)
-        .await?;
-    rows.iter().map(vote).collect()
+/// The requests of one environment, with what was said to them, in one question however many they are.
+async fn with_votes(session: &mut Session, rows: &[Row]) -> Result<Vec<ApprovalRequest>> {
+    let mut requests = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let Some(oldest) = requests.iter().map(|request| request.id).min() else { return Ok(requests) };
+    let said = query(
+        "SELECT v.* FROM approval_votes v JOIN approval_requests r ON r.id = v.request_id \
+         WHERE r.environment = $1 AND r.id >= $2 ORDER BY v.at, v.person",
+    )
+    .bind(requests[0].environment.to_string())
+    .bind(oldest.0)
+    .fetch_all(session)
+    .await?;
+    for row in &said {
+        let id = ApprovalId(row.int("request_id")?);
+        if let Some(request) = requests.iter_mut().find(|request| request.id == id) {
+            request.votes.push(vote(row)?);
+        }
+    }
+    Ok(requests)
 }
 
 fn vote(row: &Row) -> Result<Vote> {

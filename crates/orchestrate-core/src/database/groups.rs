@@ -86,11 +86,7 @@ impl Database {
             .bind(limit)
             .fetch_all(&mut *self.connection().await?)
             .await?;
-        let mut found = Vec::new();
-        for row in &rows {
-            found.push(self.with_parts(row).await?);
-        }
-        Ok(found)
+        self.all_with_parts(&rows).await
     }
 
     /// Those that are not at their end, the oldest first.
@@ -100,8 +96,12 @@ impl Database {
         )
         .fetch_all(&mut *self.connection().await?)
         .await?;
+        self.all_with_parts(&rows).await
+    }
+
+    async fn all_with_parts(&self, rows: &[Row]) -> Result<Vec<GroupRollback>> {
         let mut found = Vec::new();
-        for row in &rows {
+        for row in rows {
             found.push(self.with_parts(row).await?);
         }
         Ok(found)

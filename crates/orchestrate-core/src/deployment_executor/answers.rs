@@ -36,12 +36,7 @@ pub(super) fn stop_error(environment: &EnvironmentName, outcome: Outcome) -> Opt
 pub fn failed(deployed: &Deployed, rollback: Option<&RollbackEvent>) -> Option<Error> {
     let Deployment { id, version, environment, status, error_message, .. } = &deployed.deployment;
     let why = error_message.as_deref().unwrap_or("no reason is recorded");
-    let detail = match &deployed.outcome {
-        Outcome::Completed => None,
-        Outcome::Condemned(failure) | Outcome::Undone(failure) | Outcome::NeedsAttention(failure) => {
-            failure.detail.as_ref()
-        }
-    };
+    let detail = deployed.outcome.failure().and_then(|failure| failure.detail.as_ref());
     let detail = detail.map_or_else(String::new, |text| format!("\n{text}"));
     let what = format!("deployment {id} of {version} to {environment}");
     if let Outcome::NeedsAttention(failure) = &deployed.outcome {

@@ -253,9 +253,6 @@ fn asking(request: &GroupRequest, members: &[EnvironmentName]) -> Asking {
 
 /// With the member that it is about.
 fn of(environment: &EnvironmentName, error: Error) -> Error {
-    let named = Error::new(error.kind(), error.code(), format!("{environment}: {}", error.message()));
-    match error.hint_text() {
-        Some(hint) => named.hint(hint),
-        None => named,
-    }
+    let named = format!("{environment}: {}", error.message());
+    error.reworded(named)
 }

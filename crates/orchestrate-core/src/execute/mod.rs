@@ -41,6 +41,16 @@ pub enum Outcome {
     NeedsAttention(Failure),
 }
 
+impl Outcome {
+    /// Why it is not completed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Completed => None,
+            Self::Condemned(failure) | Self::Undone(failure) | Self::NeedsAttention(failure) => Some(failure),
+        }
+    }
+}
+
 /// Why a step did not come about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

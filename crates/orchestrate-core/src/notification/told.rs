@@ -109,22 +109,15 @@ impl Told {
                 serde_json::to_value(RollbackNotification { service, url, text, event: (**event).clone() })
             }
             Self::Deployment(deployment) | Self::Completed { deployment, .. } => {
-                serde_json::to_value(deployment).map(|mut value| {
+                let told = about(deployment, deployment_text(kind, &service, deployment), environment);
+                told.map(|mut value| {
                     if let Self::Completed { first, .. } = self {
                         value["first"] = (*first).into();
                     }
-                    value["text"] = deployment_text(kind, &service, deployment).into();
-                    value["service"] = service.into();
-                    value["url"] = url.into();
                     value
                 })
             }
-            Self::Drill(drill) => serde_json::to_value(drill).map(|mut value| {
-                value["text"] = drill_text(&service, drill).into();
-                value["service"] = service.into();
-                value["url"] = url.into();
-                value
-            }),
+            Self::Drill(drill) => about(drill, drill_text(&service, drill), environment),
             Self::Readiness(readiness) => {
                 let text = readiness_text(&service, &environment.environment.name, readiness);
                 about(readiness, text, environment)

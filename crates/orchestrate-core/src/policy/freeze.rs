@@ -142,7 +142,7 @@ mod tests {
     use crate::policy::{ClockTime, Weekday};
 
     fn berlin() -> Zone {
-        Zone::try_from("Europe/Berlin".to_owned()).unwrap()
+        "Europe/Berlin".parse().unwrap()
     }
 
     fn year_end() -> Freeze {

@@ -127,8 +127,7 @@ pub fn verdict(against: Vec<Error>, break_glass: bool) -> Result<Option<String>>
     if break_glass {
         return Ok(Some(told));
     }
-    let hint = first.hint_text().unwrap_or_default().to_owned();
-    Err(Error::refused(first.code(), told).hint(hint))
+    Err(first.reworded(told))
 }
 
 #[cfg(test)]

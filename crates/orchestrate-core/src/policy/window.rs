@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -9,39 +10,48 @@ use jiff::{ToSpan as _, Zoned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::schedule;
 use crate::time::Timestamp;
 
 /// A time zone by its name in the IANA database: `Europe/Berlin`. The default is UTC.
+///
+/// From what somebody writes it is parsed, and must be known. From what is stored it is taken as it is: a program that knows fewer
+/// time zones must still be able to read the environment and roll it back; it then reads times of that zone as UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Zone(TimeZone);
+#[serde(from = "String", into = "String")]
+pub struct Zone {
+    name: String,
+    rules: TimeZone,
+}
 
 impl Default for Zone {
     fn default() -> Self {
-        Self(TimeZone::UTC)
+        Self { name: UTC.into(), rules: TimeZone::UTC }
     }
 }
 
+const UTC: &str = "UTC";
+
 impl Zone {
     pub fn is_utc(&self) -> bool {
-        self.0 == TimeZone::UTC
+        self.name == UTC
     }
 
     /// What a clock on the wall there shows.
     pub fn at(&self, instant: Timestamp) -> Zoned {
         jiff::Timestamp::from_millisecond(instant.as_millis())
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-            .to_zoned(self.0.clone())
+            .to_zoned(self.rules.clone())
     }
 
     /// The instant at which it is that time there; where it is so twice, the first; where it never is, just before.
     pub fn first(&self, time: DateTime) -> Option<Timestamp> {
-        instant(self.0.to_ambiguous_zoned(time).earlier())
+        instant(self.rules.to_ambiguous_zoned(time).earlier())
     }
 
     /// The same, and the last where it is so twice: what ends then is not over an hour early.
     pub fn last(&self, time: DateTime) -> Option<Timestamp> {
-        instant(self.0.to_ambiguous_zoned(time).later())
+        instant(self.rules.to_ambiguous_zoned(time).later())
     }
 }
 
@@ -51,26 +61,31 @@ fn instant(zoned: Result<Zoned, jiff::Error>) -> Option<Timestamp> {
 
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0.iana_name().unwrap_or("UTC"))
+        f.pad(&self.name)
     }
 }
 
-impl TryFrom<String> for Zone {
-    type Error = String;
+impl FromStr for Zone {
+    type Err = String;
 
-    fn try_from(name: String) -> Result<Self, String> {
-        if name == "UTC" {
-            return Ok(Self::default());
-        }
-        TimeZone::get(&name).map(Self).map_err(|_| {
+    fn from_str(name: &str) -> Result<Self, String> {
+        let rules = schedule::time_zone(name).map_err(|_| {
             format!("`{name}` is not a time zone; write its IANA name, for example `Europe/Berlin`")
-        })
+        })?;
+        Ok(Self { name: name.to_owned(), rules })
+    }
+}
+
+impl From<String> for Zone {
+    fn from(name: String) -> Self {
+        let rules = schedule::time_zone(&name).unwrap_or(TimeZone::UTC);
+        Self { name, rules }
     }
 }
 
 impl From<Zone> for String {
     fn from(zone: Zone) -> Self {
-        zone.to_string()
+        zone.name
     }
 }
 
@@ -199,7 +214,7 @@ mod tests {
 
     fn window(days: &[Weekday], from: &str, to: &str, zone: &str) -> DeployWindow {
         let time = |text: &str| ClockTime::try_from(text.to_owned()).unwrap();
-        let time_zone = Zone::try_from(zone.to_owned()).unwrap();
+        let time_zone = zone.parse().unwrap();
         DeployWindow { days: days.to_vec(), from: time(from), to: time(to), time_zone }
     }
 
@@ -253,7 +268,15 @@ mod tests {
 
     #[test]
     fn a_zone_that_does_not_exist_is_refused() {
-        assert!(Zone::try_from("Europe/Berlim".to_owned()).unwrap_err().contains("IANA"));
-        assert_eq!(Zone::try_from("Asia/Kolkata".to_owned()).unwrap().to_string(), "Asia/Kolkata");
+        assert!("Europe/Berlim".parse::<Zone>().unwrap_err().contains("IANA"));
+        assert_eq!("Asia/Kolkata".parse::<Zone>().unwrap().to_string(), "Asia/Kolkata");
+    }
+
+    #[test]
+    fn what_a_newer_program_stored_is_read_and_keeps_its_name() {
+        let stored = r#"{"days":[],"from":"09:00","to":"10:00","time_zone":"Mars/Olympus"}"#;
+        let window: DeployWindow = serde_json::from_str(stored).unwrap();
+        assert!(window.contains(at("2026-11-28T09:30:00Z")) && !window.contains(at("2026-11-28T10:00:00Z")));
+        assert_eq!(serde_json::to_string(&window).unwrap(), stored);
     }
 }

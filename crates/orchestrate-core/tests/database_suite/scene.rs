@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use orchestrate_core::database::DatabaseUrl;
 use orchestrate_core::deployment_executor::{DeployRequest, Deployed};
 use orchestrate_core::environment::{EnvironmentSettings, ProcessType};
-use orchestrate_core::execute::Limits;
-use orchestrate_core::fakes::World;
+use orchestrate_core::fakes::{self, World};
 use orchestrate_core::name::{EnvironmentName, Version};
-use orchestrate_core::release::{Artifact, Contents, Digest};
+use orchestrate_core::release::Contents;
 use orchestrate_core::time::Span;
 use orchestrate_core::{Database, DeploymentExecutor, DeploymentRollback, RollbackRequest};
 use sqlx::Connection as _;
@@ -40,23 +39,7 @@ pub fn settings() -> EnvironmentSettings {
 }
 
 pub fn contents(version: &str) -> Contents {
-    Contents {
-        artifact: Artifact {
-            digest: Digest::of(version.as_bytes()),
-            origin: version.to_owned(),
-            size: 1,
-            commit: None,
-            committed_at: None,
-            signed_by: None,
-            image: None,
-        },
-        processes: settings().processes,
-        settings: settings().sealed(),
-        variables: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        data: Default::default(),
-        hooks: Default::default(),
-    }
+    fakes::contents(&settings(), version)
 }
 
 impl Fresh {
@@ -108,18 +91,8 @@ impl Scene {
     }
 
     pub fn to_deploy(&self, version: &str) -> DeployRequest {
-        DeployRequest {
-            environment: self.environment.clone(),
-            version: v(version),
-            contents: contents(version),
-            strategy: None,
-            no_switch: false,
-            force: false,
-            break_glass: false,
-            actor: "ada".into(),
-            reason: Some("Wednesday".into()),
-            limits: Limits::default(),
-        }
+        let request = fakes::to_deploy(&self.environment, v(version), contents(version));
+        DeployRequest { reason: Some("Wednesday".into()), ..request }
     }
 
     pub async fn deploy(&self, version: &str) -> Deployed {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrate_core::name::{EnvironmentName, Version};
-use orchestrate_core::ports::{PortError, PortErrorKind, PortResult};
+use orchestrate_core::ports::{PortErrorKind, PortResult};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -50,13 +50,7 @@ impl Logs {
     }
 
     async fn site(&self, environment: &EnvironmentName) -> PortResult<Site> {
-        let place = self.places.place(environment).await?.ok_or_else(|| {
-            PortError::new(
-                PortErrorKind::Missing,
-                format!("it is not known which cluster {environment} is in"),
-            )
-        })?;
-        Site::of(&self.access, environment, place).await
+        Site::known(&*self.places, &self.access, environment).await
     }
 
     /// The last lines of every pod of the version; none, where it has no pod that ever ran.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestrate_core::environment::Kubernetes;
 use orchestrate_core::name::EnvironmentName;
-use orchestrate_core::ports::PortResult;
+use orchestrate_core::ports::{PortError, PortErrorKind, PortResult};
 
 use super::access::Access;
 use super::api::Cluster;
@@ -34,6 +34,19 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// Where whoever knows says that it is.
+    pub async fn known(
+        places: &dyn Places,
+        access: &Arc<Access>,
+        environment: &EnvironmentName,
+    ) -> PortResult<Self> {
+        let place = places.place(environment).await?.ok_or_else(|| {
+            let why = format!("it is not known which cluster {environment} is in");
+            PortError::new(PortErrorKind::Missing, why)
+        })?;
+        Self::of(access, environment, place).await
+    }
+
     pub async fn of(access: &Arc<Access>, environment: &EnvironmentName, place: Place) -> PortResult<Self> {
         let cluster = Cluster::of(access, &place.settings).await?;
         let names = Names { service: place.service, environment: environment.clone() };

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use orchestrate_core::DeploymentExecutor;
 use orchestrate_core::database::{Database, DatabaseUrl};
-use orchestrate_core::deployment_executor::DeployRequest;
 use orchestrate_core::drill::{Drill, DrillStatus};
 use orchestrate_core::environment::{DrillPolicy, EnvironmentSettings, ProcessType};
-use orchestrate_core::fakes::World;
+use orchestrate_core::fakes::{self, World};
 use orchestrate_core::name::Version;
-use orchestrate_core::release::{Artifact, Contents, Digest};
 use orchestrate_core::time::Span;
 use tempfile::TempDir;
 
@@ -62,36 +60,8 @@ impl Night {
     }
 
     async fn deploy(&self, settings: &EnvironmentSettings, version: &str) {
-        let artifact = Artifact {
-            digest: Digest::of(version.as_bytes()),
-            origin: version.to_owned(),
-            size: 1,
-            commit: None,
-            committed_at: None,
-            signed_by: None,
-            image: None,
-        };
-        let contents = Contents {
-            artifact,
-            processes: settings.processes.clone(),
-            settings: settings.sealed(),
-            variables: Default::default(),
-            secrets: Default::default(),
-            data: Default::default(),
-            hooks: Default::default(),
-        };
-        let request = DeployRequest {
-            environment: self.environment.clone(),
-            version: Version::new(version).unwrap(),
-            contents,
-            strategy: None,
-            no_switch: false,
-            force: false,
-            break_glass: false,
-            actor: "ada".into(),
-            reason: None,
-            limits: Limits::default(),
-        };
+        let contents = fakes::contents(settings, version);
+        let request = fakes::to_deploy(&self.environment, Version::new(version).unwrap(), contents);
         let executor = DeploymentExecutor::new(self.db.clone(), self.world.ports());
         executor.deploy(&request).await.unwrap();
     }

@@ -10,10 +10,8 @@ use opentelemetry_proto::tonic::trace::v1::Span as Told;
 use orchestrate_core::database::{Database, DatabaseUrl};
 use orchestrate_core::deployment_executor::{DeployRequest, DeploymentExecutor};
 use orchestrate_core::environment::{EnvironmentSettings, ProcessType};
-use orchestrate_core::execute::Limits;
-use orchestrate_core::fakes::World;
+use orchestrate_core::fakes::{self, World};
 use orchestrate_core::name::{EnvironmentName, Version};
-use orchestrate_core::release::{Artifact, Contents, Digest};
 use orchestrate_core::secrets::SecretText;
 use orchestrate_notify::{Collector, OtlpTracer};
 use orchestrate_testkit::{Answer, Received, WebhookReceiver};
@@ -134,36 +132,8 @@ fn settings() -> EnvironmentSettings {
 }
 
 fn request(version: &str) -> DeployRequest {
-    let settings = settings();
-    let contents = Contents {
-        artifact: Artifact {
-            digest: Digest::of(version.as_bytes()),
-            origin: version.to_owned(),
-            size: 1,
-            commit: None,
-            committed_at: None,
-            signed_by: None,
-            image: None,
-        },
-        processes: settings.processes.clone(),
-        settings: settings.sealed(),
-        variables: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        data: Default::default(),
-        hooks: Default::default(),
-    };
-    DeployRequest {
-        environment: environment(),
-        version: Version::new(version).unwrap(),
-        contents,
-        strategy: None,
-        no_switch: false,
-        force: false,
-        break_glass: false,
-        actor: "ada".into(),
-        reason: None,
-        limits: Limits::default(),
-    }
+    let contents = fakes::contents(&settings(), version);
+    fakes::to_deploy(&environment(), Version::new(version).unwrap(), contents)
 }
 
 fn spans(received: &Received) -> Vec<Told> {

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
-    Close, Deregister, Drain, Drained, PortError, PortErrorKind, PortResult, Proof, Prove, Register,
-    ReleaseCounts, Router, RouterView, Switch,
+    Close, Deregister, Drain, Drained, PortResult, Proof, Prove, Register, ReleaseCounts, Router, RouterView,
+    Switch,
 };
 use orchestrate_core::traffic::Shift;
 
@@ -40,13 +40,7 @@ impl KubernetesRouter {
     }
 
     async fn site(&self, environment: &EnvironmentName) -> PortResult<Site> {
-        let place = self.places.place(environment).await?.ok_or_else(|| {
-            PortError::new(
-                PortErrorKind::Missing,
-                format!("it is not known which cluster {environment} is in"),
-            )
-        })?;
-        Site::of(&self.access, environment, place).await
+        Site::known(&*self.places, &self.access, environment).await
     }
 }
 
