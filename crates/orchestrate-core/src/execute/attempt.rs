@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::hooks::HookRun;
 use crate::name::EnvironmentName;
 use crate::plan::{OperationKind, Place, Step};
-use crate::ports::{PortError, PortErrorKind, Ports};
+use crate::ports::{PortError, PortErrorKind, Ports, Processes};
 
 /// Marks that a newer operation has been here.
 pub(super) struct Fenced;
@@ -54,6 +54,12 @@ pub(super) async fn attempt(
                 let (environment, fence) = (operation.environment(), operation.record.fence);
                 perform(ports, environment, fence, release, &start).await.is_ok()
             }
+            (_, Step::ProveLive(place))
+                if !started_again && operation.record.plan.kind() == OperationKind::Rollback =>
+            {
+                started_again = start_what_is_gone(ports, operation, place).await;
+                true
+            }
             (PortErrorKind::Unreachable, _) | (_, Step::ProveLive(_) | Step::ProveShare(_)) => true,
             _ => false,
         };
@@ -62,6 +68,26 @@ pub(super) async fn attempt(
             _ => return Err(Ok(Failure::from(error))),
         }
     }
+}
+
+/// After a loss of power nothing runs of what an operation found running, and while it is open nobody else starts it.
+/// Whether it was gone, and is there again.
+pub(super) async fn start_what_is_gone(ports: &Ports, operation: &Operation, place: &Place) -> bool {
+    let environment = operation.environment();
+    let placement = place.placement(environment);
+    let Ok(instances) = ports.provider.instances(environment).await else { return false };
+    if instances.iter().any(|instance| instance.placement == placement) {
+        return false;
+    }
+    for step in
+        [Step::Start(place.clone(), Processes::All), Step::AwaitHealthy(place.clone(), Processes::All)]
+    {
+        let release = operation.release_of(&step);
+        if perform(ports, environment, operation.record.fence, release, &step).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Decides by what the router says, because the answer to a switch may have been lost. `None`: go on.

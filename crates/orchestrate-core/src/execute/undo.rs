@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::attempt::start_what_is_gone;
 use super::journal::{StepEvent, StepState};
 use super::last_switch::{forgetful, is_kept};
 use super::step::{grow, perform, shift, shrink};
@@ -149,7 +150,15 @@ async fn return_to(ports: &Ports, operation: &Operation, before: &Place) -> Port
     let (environment, fence) = (operation.environment(), operation.record.fence);
     if share_of(ports, environment, before).await? < 100 {
         let again = Step::SwitchTraffic(before.clone());
-        perform(ports, environment, fence, operation.release_of(&again), &again).await?;
+        match perform(ports, environment, fence, operation.release_of(&again), &again).await {
+            Err(error) if error.kind == PortErrorKind::NotReady => {
+                if !start_what_is_gone(ports, operation, before).await {
+                    return Err(error);
+                }
+                perform(ports, environment, fence, operation.release_of(&again), &again).await?;
+            }
+            result => result?,
+        }
     }
     stays(ports, environment, before, 100).await
 }

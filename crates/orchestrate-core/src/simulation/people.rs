@@ -30,9 +30,7 @@ impl Command {
     /// Something that a person might type now.
     pub fn draw(scene: &mut Scene) -> Self {
         let known = |scene: &Scene| v(&format!("1.{}", scene.fate.below(scene.versions.max(1))));
-        // Drills change every history after them, so they are asked for.
-        let kinds = if std::env::var_os("SIM_DRILLS").is_some() { 23 } else { 20 };
-        match scene.fate.below(kinds) {
+        match scene.fate.below(23) {
             0..7 => Self::Deploy(scene.next_version()),
             7 => Self::Deploy(known(scene)),
             8 => Self::Stage(scene.next_version()),
@@ -44,8 +42,8 @@ impl Command {
             16 => Self::Pause,
             17 => Self::Resume,
             18 => Self::Hold(known(scene)),
-            20.. => Self::Drill,
-            _ => Self::Unhold(known(scene)),
+            19 => Self::Unhold(known(scene)),
+            _ => Self::Drill,
         }
     }
 

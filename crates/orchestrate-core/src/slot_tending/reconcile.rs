@@ -10,7 +10,7 @@ use crate::name::{EnvironmentName, Fence};
 use crate::plan::{Place, Share, Step};
 use crate::ports::{
     AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortError, PortErrorKind,
-    PortResult, Ports, Processes, Register, RouterView, StartRequest, Switch,
+    PortResult, Ports, Processes, Register, RouterView, StartRequest, StopRequest, Switch,
 };
 use crate::release::Release;
 use crate::rollout::Rollout;
@@ -112,6 +112,7 @@ async fn reconcile_environment(
         let placement = Place::of(&release, slot.slot).placement(name);
         let known_as = placement.clone();
         let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
+        let ran = !ours.is_empty();
         let shared = rollout.as_ref().filter(|rollout| rollout.release == release.id);
         let kept = match keep_placed(ports, told, slot.state, &release, &placement, ours, fence).await {
             Ok(Some(view)) => match (slot.state, shared, &live) {
@@ -131,10 +132,8 @@ async fn reconcile_environment(
             }
             Err(error) => Err(error),
         };
-        if kept.is_err() {
-            return Ok(kept);
-        }
-        if let Err(error) = forget_again(db, ports, &known_as, fence).await? {
+        let forgotten = forget_again(db, ports, &known_as, ran, fence).await?;
+        if let Err(error) = kept.and(forgotten) {
             return Ok(Err(error));
         }
     }
@@ -145,11 +144,13 @@ fn is_not_here(ports: &Ports, state: SlotState, error: &PortError) -> bool {
     state == SlotState::Warm && error.kind == PortErrorKind::Missing && ports.host.site().is_some()
 }
 
-/// A slot may have been retired while the router was told of it; then nobody would tell the router of its end.
+/// A slot may have been retired while the router was told of it; then nobody would tell the router of its end. What did not
+/// run before runs only because it was started again here, and nobody else would stop it; what did may still answer.
 async fn forget_again(
     db: &Database,
     ports: &Ports,
     placement: &Placement,
+    ran: bool,
     fence: Fence,
 ) -> Result<PortResult<()>> {
     let slots = db.slots(&placement.environment).await?;
@@ -159,10 +160,14 @@ async fn forget_again(
     }
     let Placement { environment, slot, release, .. } = placement.clone();
     match ports.router.deregister(&Deregister { environment, slot, release, fence }).await {
+        Ok(()) if ran => return Ok(Ok(())),
+        Ok(()) => {}
         // It has the traffic by now, so it is known rightly.
-        Err(error) if error.kind == PortErrorKind::Failed => Ok(Ok(())),
-        result => Ok(result),
+        Err(error) if error.kind == PortErrorKind::Failed => return Ok(Ok(())),
+        Err(error) => return Ok(Err(error)),
     }
+    let (placement, processes) = (placement.clone(), Processes::All);
+    Ok(ports.provider.stop(&StopRequest { placement, processes, fence, counts: None }).await)
 }
 
 /// What the router knew before; nothing, where it knows better than the records.

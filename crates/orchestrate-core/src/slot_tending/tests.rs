@@ -6,7 +6,7 @@ use crate::slot::SlotState;
 use crate::stage::{Stage, v, with_worker};
 use crate::time::Span;
 
-use super::tend;
+use super::{Told, reconcile, tend};
 
 async fn pass(stage: &Stage) -> Option<crate::time::Timestamp> {
     tend(&stage.db, &stage.world.ports()).await.unwrap()
@@ -113,6 +113,27 @@ async fn a_pass_that_was_overtaken_by_an_operation_is_fenced() {
         stage.world.remarks.all().iter().filter(|text| text.contains("could not be stopped")).count(),
         0
     );
+}
+
+#[tokio::test]
+async fn what_is_retired_while_it_is_started_again_does_not_run_on() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.be_rough();
+    stage.world.lose_instances(&v("1.0"));
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Start), 1, Fault::Hold(gate.clone()));
+    let (mut told, ports) = (Told::default(), stage.world.ports());
+    let (kept, ()) = tokio::join!(reconcile(&stage.db, &ports, &mut told, &stage.environment), async {
+        gate.reached().await;
+        stage.world.clock.advance(Span::from_secs(3600));
+        pass(&stage).await;
+        assert_eq!(stage.slots().await.len(), 1);
+        gate.open();
+    });
+    kept.unwrap();
+    assert_eq!(stage.world.running(&stage.environment), ["green-web-1@1.1", "green-web-2@1.1"]);
+    assert_eq!(stage.world.routed(&stage.environment).len(), 1);
 }
 
 #[tokio::test]

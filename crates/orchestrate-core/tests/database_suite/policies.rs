@@ -135,8 +135,9 @@ pub async fn two_approvals_in_the_same_instant_are_two(fresh: Fresh) {
     let (one, two) = (scene.executor(), scene.executor());
     let (one, two) = tokio::join!(one.deploy(&both[0]), two.deploy(&both[1]));
     assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
-    let used = scene.db.list_approvals(name, 1).await.unwrap().remove(0).used_by;
-    assert!(used.is_some());
+    // Whoever came second may have asked anew.
+    let all = scene.db.list_approvals(name, 10).await.unwrap();
+    assert_eq!(all.iter().filter(|request| request.used_by.is_some()).count(), 1, "{all:?}");
     other.close().await;
     scene.end(fresh).await;
 }

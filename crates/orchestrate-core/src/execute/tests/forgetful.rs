@@ -95,6 +95,38 @@ async fn what_was_started_and_is_gone_is_started_again_by_a_resume() {
     check_instances(&stage, "after the resume").await;
 }
 
+/// A loss of power takes the instances along too. While the operation is open, nobody but its resume starts them.
+#[tokio::test]
+async fn a_switch_whose_target_is_gone_is_finished_by_a_resume_that_starts_it_again() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.be_rough();
+    stage.world.fault(When::Kind(Kind::Switch), 1, Fault::CrashAfter);
+    let (rollback, request, asking) = (stage.rollback(), stage.forced(), Asking::by("ada"));
+    assert!(stage.world.until_crash(rollback.rollback_as(&request, &asking)).await.is_none());
+    stage.world.lose_instances(&v("1.0"));
+    let executor = DeploymentExecutor::new(stage.db.clone(), stage.world.reborn());
+    executor.resume(&stage.environment, "daemon").await.unwrap();
+    assert!(!needs_attention(&stage).await);
+    assert_eq!(stage.live().await.as_deref(), Some("1.0"));
+    check_instances(&stage, "after the resume").await;
+}
+
+#[tokio::test]
+async fn a_drill_comes_back_to_what_is_gone_by_starting_it_again() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    stage.world.be_rough();
+    stage.world.fault(When::Kind(Kind::Switch), 1, Fault::CrashAfter);
+    assert!(stage.world.until_crash(Box::pin(stage.drill())).await.is_none());
+    stage.world.lose_instances(&v("1.1"));
+    let executor = DeploymentExecutor::new(stage.db.clone(), stage.world.reborn());
+    executor.resume_by_itself(&stage.environment, "daemon").await.unwrap();
+    assert!(!needs_attention(&stage).await);
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    check_instances(&stage, "after the resume").await;
+}
+
 /// What a person asked for that long ago is not done now; what has the traffic already is carried on.
 #[tokio::test]
 async fn what_was_left_alone_for_long_is_undone_unless_its_traffic_moved() {
