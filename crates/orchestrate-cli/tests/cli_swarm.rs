@@ -136,6 +136,14 @@ fn what_docker_service_rollback_did_is_shown_on_record_left_alone_and_overwritte
     until("it is as it was", || hive.scene.status()["drift"].is_null().then_some(()));
     hive.deploy("1.1.0").ok();
     assert_eq!(hive.scene.answers(), "1.1.0");
+
+    // What waits warm is no target for a switch once somebody changed it.
+    hive.engine.docker(&["service", "update", "--detach", "--env-add", "EXTRA=1", &service]);
+    let changed = "1.0.0 was warm but somebody changed it (variables of blue-web-1 were changed: EXTRA)";
+    hive.scene.typed("deploy rollback --env production --force").ok().says(changed);
+    let told = hive.scene.json("deploy rollbacks --env production").ok().json();
+    assert_eq!((&told[0]["path"], hive.scene.answers().as_str()), (&json!("cold"), "1.0.0"));
+    assert!(hive.scene.status()["drift"].is_null());
 }
 
 /// Two homes on one database, which reach the same swarm.

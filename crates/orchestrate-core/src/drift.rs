@@ -5,7 +5,7 @@ use crate::database::{Database, audit, commit};
 use crate::error::{Error, Result};
 use crate::name::EnvironmentName;
 use crate::plan::Place;
-use crate::ports::{PortErrorKind, PortResult, Ports};
+use crate::ports::{PortErrorKind, PortResult, Ports, Processes};
 use crate::release::Release;
 use crate::slot::{Slot, SlotRecord, SlotState};
 
@@ -14,7 +14,29 @@ pub async fn seen(ports: &Ports, release: &Release, slot: Slot) -> PortResult<Ve
     if !release.contents.settings.provider.may_drift() {
         return Ok(Vec::new());
     }
-    ports.provider.drift(&Place::of(release, slot).placement(&release.environment)).await
+    ports.provider.drift(&Place::of(release, slot).placement(&release.environment), Processes::All).await
+}
+
+/// What is otherwise than it was made, of each release that waits warm: traffic switched to it would not come to what is sealed.
+pub(crate) async fn of_warm(
+    db: &Database,
+    ports: &Ports,
+    slots: &[SlotRecord],
+) -> Result<Vec<(Slot, String)>> {
+    let mut found = Vec::new();
+    for record in slots.iter().filter(|record| record.state == SlotState::Warm) {
+        let Some(release) = db.release(record.release).await? else { continue };
+        if !release.contents.settings.provider.may_drift() {
+            continue;
+        }
+        let placement = Place::of(&release, record.slot).placement(&release.environment);
+        // Who does not answer is not trusted less: the operation will say so.
+        let changes = ports.provider.drift(&placement, Processes::Routed).await.unwrap_or_default();
+        if !changes.is_empty() {
+            found.push((record.slot, changes.join("; ")));
+        }
+    }
+    Ok(found)
 }
 
 /// What a person or a policy asked for is refused if it would overwrite what somebody changed; `retry` is what to type then.

@@ -54,7 +54,8 @@ pub trait Provider: Send + Sync {
     /// What runs in the environment now.
     async fn instances(&self, environment: &EnvironmentName) -> PortResult<Vec<Instance>>;
     /// What somebody else changed of what runs for the release, in words for people; where only we can change it, nothing.
-    async fn drift(&self, _placement: &Placement) -> PortResult<Vec<String>> {
+    /// [`Processes::All`] is for what is live, with what sends it its traffic; [`Processes::Routed`] for what waits to be.
+    async fn drift(&self, _placement: &Placement, _of: Processes) -> PortResult<Vec<String>> {
         Ok(Vec::new())
     }
     /// The memory where instances of the release would be started; nothing where an engine elsewhere finds a place for them.

@@ -2,6 +2,7 @@
 
 use crate::database::{Database, EnvironmentRecord};
 use crate::deployment::Deployment;
+use crate::drift;
 use crate::error::{Error, Result};
 use crate::execute::record::{MOVED, Seen};
 use crate::name::{DeploymentId, EnvironmentName, Fence, ReleaseId};
@@ -52,6 +53,9 @@ pub(crate) async fn observe(
     });
     let mut observed = stored?;
     observed.situation.router = router.map_err(|error| error.message);
+    if observed.environment.environment.settings.provider.may_drift() {
+        observed.situation.changed = drift::of_warm(db, ports, &observed.situation.slots).await?;
+    }
     Ok(observed)
 }
 
@@ -106,6 +110,7 @@ async fn read(db: &Database, name: &EnvironmentName, question: Question<'_>) -> 
         requested,
         last_rollback,
         router: Err("not asked".into()),
+        changed: Vec::new(),
     };
     Ok(Observed { situation, environment, seen, busy: lease.is_some_and(|lease| lease.is_closed()) })
 }

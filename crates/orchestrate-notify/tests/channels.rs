@@ -150,6 +150,38 @@ async fn pagerduty_is_triggered_by_what_is_bad_and_resolved_by_what_is_well_agai
     }
 }
 
+/// What `servicedeployed.json`, `serviceupgraded.json` and `servicerolledback.json` of the CDEvents specification ask for, all
+/// three the same but for the type: these members, some of them required, none of them empty, and no others at any level
+/// (<https://github.com/cdevents/spec/tree/v0.4.1/schemas>).
+#[track_caller]
+fn follows_the_published_schemas(event: &Value, what: &str) {
+    let levels: [(&str, &[&str], &[&str]); 5] = [
+        ("", &["context", "subject"], &["customData", "customDataContentType"]),
+        ("/context", &["version", "id", "source", "type", "timestamp"], &["chainId", "links", "schemaUri"]),
+        ("/subject", &["id", "type", "content"], &["source"]),
+        ("/subject/content", &["environment", "artifactId"], &[]),
+        ("/subject/content/environment", &["id"], &["source"]),
+    ];
+    for (at, required, optional) in levels {
+        let members = event.pointer(at).and_then(Value::as_object).unwrap();
+        for name in required {
+            let member = members.get(*name).unwrap_or_else(|| panic!("no `{name}` at `{at}`: {event}"));
+            assert!(
+                member.is_object() || member.as_str().is_some_and(|text| !text.is_empty()),
+                "{name}: {member}"
+            );
+        }
+        let known = |name: &&str| required.contains(name) || optional.contains(name);
+        let others: Vec<&str> = members.keys().map(String::as_str).filter(|name| !known(name)).collect();
+        assert!(others.is_empty(), "{others:?} at `{at}`");
+    }
+    assert_eq!(event["context"]["type"], format!("dev.cdevents.service.{what}.0.2.0"));
+    assert_eq!(event["subject"]["type"], "service");
+    assert!(event["customData"].is_object());
+    let timestamp = event["context"]["timestamp"].as_str().unwrap();
+    timestamp.parse::<orchestrate_core::time::Timestamp>().unwrap();
+}
+
 #[tokio::test]
 async fn cdevents_are_what_the_published_sdk_reads() {
     for (kind, first, what, version) in [
@@ -173,6 +205,7 @@ async fn cdevents_are_what_the_published_sdk_reads() {
             assert_eq!(received[0].header(header), value, "{header}");
         }
         let body = body(&received);
+        follows_the_published_schemas(&body, what);
         assert_eq!(body["subject"]["content"]["artifactId"], format!("pkg:generic/shop@{version}"));
         assert_eq!(body["subject"]["content"]["environment"]["id"], "production");
     }

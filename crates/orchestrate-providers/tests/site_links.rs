@@ -342,9 +342,9 @@ async fn what_somebody_changed_is_told_and_mended_where_nobody_sees_it() {
     let (first, second) = (stage.place(1).await, stage.place(2).await);
     stage.switch(&first, 1).await.unwrap();
     for placement in [&first, &second] {
-        assert_eq!(stage.sites.drift(placement).await.unwrap(), [""; 0]);
+        assert_eq!(stage.sites.drift(placement, Processes::All).await.unwrap(), [""; 0]);
         fs::write(stage.directory(placement).join("index.html"), "hacked").unwrap();
-        assert_eq!(stage.sites.drift(placement).await.unwrap().len(), 1);
+        assert_eq!(stage.sites.drift(placement, Processes::All).await.unwrap().len(), 1);
     }
     let error = stage.switch(&second, 1).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotReady, "{error}");

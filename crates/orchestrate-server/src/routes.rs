@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use orchestrate_core::name::{DeploymentId, EnvironmentName};
 use orchestrate_core::ports::{
-    AwaitHealthy, Fetch, HookRequest, Placement, PortResult, StartRequest, StopRequest,
+    AwaitHealthy, Fetch, HookRequest, Placement, PortResult, Processes, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,8 @@ async fn instances(State(daemon): Shared, Json(environment): Json<EnvironmentNam
     answer(daemon.options.ports.provider.instances(&environment).await)
 }
 
-async fn drift(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {
-    answer(daemon.options.ports.provider.drift(&placement).await)
+async fn drift(State(daemon): Shared, Json((placement, of)): Json<(Placement, Processes)>) -> Response {
+    answer(daemon.options.ports.provider.drift(&placement, of).await)
 }
 
 async fn memory(State(daemon): Shared, Json(placement): Json<Placement>) -> Response {

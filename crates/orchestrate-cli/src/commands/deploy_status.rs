@@ -14,7 +14,7 @@ use orchestrate_core::drill::Drill;
 use orchestrate_core::evidence::Evidence;
 use orchestrate_core::hooks::HookRun;
 use orchestrate_core::name::{DeploymentId, EnvironmentName, OperationId, Version};
-use orchestrate_core::ports::{Placement, Provider, Router as _, RouterView, Silent};
+use orchestrate_core::ports::{Placement, Processes, Provider, Router as _, RouterView, Silent};
 use orchestrate_core::rollout::Rollout;
 use orchestrate_core::slot::{Slot, SlotState};
 use orchestrate_core::time::Timestamp;
@@ -224,7 +224,7 @@ async fn drift(
     }
     let (environment, slot) = (environment.clone(), live.slot);
     let placement = Placement { environment, slot, release: live.release, version: live.version };
-    Ok(provider.drift(&placement).await.unwrap_or_default())
+    Ok(provider.drift(&placement, Processes::All).await.unwrap_or_default())
 }
 
 /// Whether a rollback is ready is known where the instances are.

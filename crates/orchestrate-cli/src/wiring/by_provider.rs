@@ -9,7 +9,7 @@ use orchestrate_core::environment::ProviderKind;
 use orchestrate_core::name::{EnvironmentName, ReleaseId};
 use orchestrate_core::ports::{
     AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, Memory, OneOff,
-    Placement, PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
+    Placement, PortError, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use orchestrate_providers::Hosted;
@@ -121,8 +121,8 @@ impl Provider for ByProvider {
         Ok(all)
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
-        self.of(placement.release).await?.drift(placement).await
+    async fn drift(&self, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
+        self.of(placement.release).await?.drift(placement, of).await
     }
 
     async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {

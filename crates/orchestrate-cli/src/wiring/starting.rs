@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, Close, Deregister, Drain, Drained, Ended, Fetch, HookRequest, Instance, Memory, Placement,
-    PortError, PortErrorKind, PortResult, Proof, Prove, Provider, Register, ReleaseCounts, Router,
+    PortError, PortErrorKind, PortResult, Processes, Proof, Prove, Provider, Register, ReleaseCounts, Router,
     RouterView, StartRequest, StopRequest, Switch,
 };
 use orchestrate_core::release::Digest;
@@ -65,8 +65,8 @@ impl<P: Provider> Provider for Starting<P> {
         self.again(self.port.instances(environment).await, self.port.instances(environment)).await
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
-        self.again(self.port.drift(placement).await, self.port.drift(placement)).await
+    async fn drift(&self, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
+        self.again(self.port.drift(placement, of).await, self.port.drift(placement, of)).await
     }
 
     async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {

@@ -3,6 +3,7 @@
 use crate::deployment_executor::DeployRequest;
 use crate::environment::{EnvironmentSettings, ProviderKind};
 use crate::fakes::Kind;
+use crate::rollback_event::RollbackPath;
 use crate::slot_tending::{Told, reconcile};
 use crate::stage::{Stage, settings, v};
 
@@ -35,6 +36,26 @@ async fn a_rollback_says_what_it_overwrites() {
     stage.rollback().rollback(&stage.forced()).await.unwrap();
     let said = stage.world.remarks.all();
     assert!(said.iter().any(|remark| remark.contains(CHANGE)), "{said:?}");
+}
+
+/// Traffic that came to what somebody made of a release would be no rollback to it.
+#[tokio::test]
+async fn what_waits_warm_and_was_changed_is_started_again_from_what_is_sealed() {
+    let stage = engine().await;
+    stage.world.drifts(&v("1.1"), &[]);
+    stage.world.drifts(&v("1.0"), &[CHANGE]);
+    stage.world.forget_calls();
+    let rolled = stage.rollback().rollback(&stage.forced()).await.unwrap();
+    assert_eq!(rolled.target_version, v("1.0"));
+    assert_eq!(rolled.path, RollbackPath::Cold);
+    let said = stage.world.remarks.all();
+    assert!(
+        said.iter().any(|remark| remark.contains(&format!("somebody changed it ({CHANGE})"))),
+        "{said:?}"
+    );
+    let calls: Vec<Kind> = stage.world.calls().into_iter().map(|call| call.kind).collect();
+    let at = |kind: Kind| calls.iter().position(|call| *call == kind).unwrap();
+    assert!(at(Kind::Stop) < at(Kind::Start) && at(Kind::Start) < at(Kind::Switch), "{calls:?}");
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Provider for World {
         self.call(Call::plain(Kind::Instances), |state| Ok(list(state, environment, |_| true))).await
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
+    async fn drift(&self, placement: &Placement, _: Processes) -> PortResult<Vec<String>> {
         let version = placement.version.clone();
         self.call(Call::at(Kind::Drift, placement), move |state| {
             Ok(state.drift.get(&version).cloned().unwrap_or_default())

@@ -45,6 +45,8 @@ pub struct Situation {
     pub last_rollback: Option<(RollbackEvent, Option<Release>)>,
     /// What the router says, or why it says nothing.
     pub router: std::result::Result<RouterView, String>,
+    /// What somebody else changed of what waits warm, by its slot.
+    pub changed: Vec<(Slot, String)>,
 }
 
 /// How it was asked.
@@ -422,6 +424,11 @@ pub(super) fn ready(
         place.and_then(|place| view.placed(place.slot, release.id)).ok_or("the proxy does not know it")?;
     if must_serve && slot.weight == 0 {
         return Err("has no traffic".into());
+    }
+    let changed =
+        situation.changed.iter().find(|(changed, _)| place.is_some_and(|place| place.slot == *changed));
+    if let Some((_, changes)) = changed {
+        return Err(format!("somebody changed it ({changes})"));
     }
     has_enough(slot, release)
 }

@@ -120,6 +120,7 @@ fn situation(current: &Release, all: &[Release], status: DeploymentStatus) -> Si
         requested: None,
         last_rollback: None,
         router: Ok(RouterView::default()),
+        changed: Vec::new(),
     }
 }
 

@@ -95,7 +95,7 @@ impl Provider for CustomProvider {
         Ok(all)
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
+    async fn drift(&self, placement: &Placement, _: Processes) -> PortResult<Vec<String>> {
         let spec = self.around.spec(placement.release).await?;
         let told = self.around.ask(Verb::Status, &spec, placement, None, None, |_| {}).await?;
         Ok(answer::of_another_version(&told.instances.unwrap_or_default(), placement))

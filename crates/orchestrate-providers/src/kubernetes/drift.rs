@@ -1,7 +1,7 @@
 //! What somebody else changed: the cluster is asked what applying the sealed release again would change, and by whom the
 //! Deployment was written beside us.
 
-use orchestrate_core::ports::{Placement, PortResult};
+use orchestrate_core::ports::{Placement, PortResult, Processes};
 use serde_json::Value;
 
 use super::api::Kind;
@@ -17,18 +17,21 @@ use super::site::Site;
 /// More differences than this say no more.
 const MOST: usize = 5;
 
-pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<Vec<String>> {
+pub(super) async fn drift(shared: &Shared, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
     let spec = shared.specs.run_spec(placement.release).await?;
     let site = shared.site(&placement.environment, Some(&spec)).await?;
     let release = Release { names: &site.names, spec: &spec, placement };
     let mut found = Vec::new();
-    for (process, kind) in spec.processes.iter().filter(|(_, kind)| kind.instances > 0) {
+    for (process, kind) in
+        spec.processes.iter().filter(|(_, kind)| kind.instances > 0 && of.includes(kind.listen))
+    {
         let name = site.names.deployment(release.track(), process);
         match site.cluster.get(Kind::Deployment, &name).await? {
             None => found.push(format!("the Deployment {name} is not there")),
             Some(live) => found.extend(of_deployment(&site, &release, &live, process, kind).await?),
         }
-        if kind.listen.is_some() {
+        // Whoever turned the traffic changed nothing of what waits for it.
+        if kind.listen.is_some() && of == Processes::All {
             found.extend(selected_otherwise(&site, process).await?);
         }
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, CountLines, Ended, Fetch, ForgetHooks, HookRequest, Instance, Lines, OneOff, Placement,
-    PortError, PortErrorKind, PortResult, Provider, StartRequest, StopRequest,
+    PortError, PortErrorKind, PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use tokio::sync::watch;
@@ -162,8 +162,8 @@ impl Provider for KubernetesProvider {
         instances(&site).await
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
-        drift::drift(&self.shared, placement).await
+    async fn drift(&self, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
+        drift::drift(&self.shared, placement, of).await
     }
 }
 

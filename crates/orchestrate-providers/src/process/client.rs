@@ -15,7 +15,7 @@ use orchestrate_core::failpoint;
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::ports::{
     AwaitHealthy, Ended, Fetch, HookRequest, Instance, Memory, Placement, PortError, PortErrorKind,
-    PortResult, Provider, StartRequest, StopRequest,
+    PortResult, Processes, Provider, StartRequest, StopRequest,
 };
 use orchestrate_core::release::Digest;
 use rustix::fs::OFlags;
@@ -111,8 +111,8 @@ impl Provider for ProcessProvider {
         self.ask("instances", environment).await
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
-        self.ask("drift", placement).await
+    async fn drift(&self, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
+        self.ask("drift", &(placement, of)).await
     }
 
     async fn memory(&self, placement: &Placement) -> PortResult<Option<Memory>> {

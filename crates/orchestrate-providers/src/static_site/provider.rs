@@ -187,7 +187,7 @@ impl Provider for StaticSites {
         Ok(all)
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
+    async fn drift(&self, placement: &Placement, _: Processes) -> PortResult<Vec<String>> {
         let Some(spec) = self.linked(placement).await? else { return Ok(Vec::new()) };
         let places = Places::of(&spec, placement)?;
         let (store, shown) = (Arc::clone(&self.store), places.release.display().to_string());

@@ -14,12 +14,12 @@ use crate::docker::secrets::are_files;
 use crate::spec::RunSpec;
 
 /// In words for people; the values of variables may be secret, so only their names are told.
-pub(super) async fn drift(shared: &Shared, placement: &Placement) -> PortResult<Vec<String>> {
+pub(super) async fn drift(shared: &Shared, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
     shared.node().await?;
     let spec = shared.spec(placement.release).await?;
     let services = look::services(shared, Some(&placement.environment)).await?;
     let mut changes = Vec::new();
-    for one in spec.wanted(Processes::All, None) {
+    for one in spec.wanted(of, None) {
         let who = Who { placement: placement.clone(), process: one.process.to_owned(), number: one.number };
         let wanted = service::of_instance(shared, &spec, &who)?;
         let there =

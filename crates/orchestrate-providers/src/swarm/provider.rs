@@ -113,8 +113,8 @@ impl Provider for Swarm {
         Ok(seen.into_iter().map(|one| one.instance).collect())
     }
 
-    async fn drift(&self, placement: &Placement) -> PortResult<Vec<String>> {
-        drift::drift(&self.shared, placement).await
+    async fn drift(&self, placement: &Placement, of: Processes) -> PortResult<Vec<String>> {
+        drift::drift(&self.shared, placement, of).await
     }
 }
 

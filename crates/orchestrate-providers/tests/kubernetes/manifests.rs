@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use orchestrate_core::environment::{Kubernetes, Security};
-use orchestrate_core::ports::{Fetch, Placement, Provider as _};
+use orchestrate_core::ports::{Fetch, Placement, Processes, Provider as _};
 use orchestrate_core::time::Span;
 use orchestrate_providers::RunSpec;
 use orchestrate_providers::kubernetes::read_manifests;
@@ -222,7 +222,7 @@ async fn what_was_sealed_comes_back_byte_for_byte() {
     assert_eq!(of().0[0]["spec"].to_string(), original.to_string());
     assert!(maps.iter().all(|map| of().1.contains(map)));
     // There is no Service where nothing was switched to.
-    let drift = stage.scene.provider.drift(&first).await.unwrap();
+    let drift = stage.scene.provider.drift(&first, Processes::All).await.unwrap();
     assert!(drift.iter().all(|one| one.contains("the Service")), "{drift:?}");
 }
 

@@ -1,6 +1,6 @@
 //! What somebody else added to what is ours.
 
-use orchestrate_core::ports::Provider as _;
+use orchestrate_core::ports::{Processes, Provider as _};
 use orchestrate_testkit::contract::provider::{ProviderStage as _, Sample};
 
 use crate::contract::Stage;
@@ -28,11 +28,11 @@ async fn what_somebody_added_is_not_in_the_next_release() {
         stage.ground.world().all("configmaps").into_iter().find(|one| !one["data"]["RELEASE"].is_null());
     let contents = contents.unwrap()["metadata"]["name"].as_str().unwrap().to_owned();
     stage.ground.edit("configmaps", &contents, |object| object["data"]["DEBUG"] = "1".into());
-    let found = scene.provider.drift(&first).await.unwrap();
+    let found = scene.provider.drift(&first, Processes::All).await.unwrap();
     assert!(found.iter().any(|one| one.contains("was written by kubectl-edit")), "{found:?}");
     for number in [2, 1] {
         let placement = goes_live(scene, number, Sample::web(1)).await;
-        assert_eq!(scene.provider.drift(&placement).await.unwrap(), [""; 0]);
+        assert_eq!(scene.provider.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
     }
     let template = stage.ground.world().get("deployments", &name).unwrap()["spec"]["template"].clone();
     assert!(

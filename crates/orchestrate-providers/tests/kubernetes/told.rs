@@ -88,7 +88,7 @@ async fn what_was_changed_by_hand() {
     let stage = stage().await;
     let scene = &stage.scene;
     let first = live(&stage, 1, Sample::web(2)).await;
-    let drift = async || scene.provider.drift(&first).await.unwrap();
+    let drift = async || scene.provider.drift(&first, Processes::All).await.unwrap();
     assert_eq!(drift().await, [""; 0], "nobody changed anything");
     let (deployment, service) =
         (format!("contract-{}-blue-web", scene.environment), format!("contract-{}-web", scene.environment));
@@ -105,6 +105,9 @@ async fn what_was_changed_by_hand() {
         object["spec"]["selector"] = serde_json::json!({ "app": "mine" })
     });
     assert!(drift().await.iter().any(|one| one.contains("the selector of the Service")));
+    let waiting = scene.provider.drift(&first, Processes::Routed).await.unwrap();
+    assert!(waiting.iter().any(|one| one.contains("image is")), "{waiting:?}");
+    assert!(!waiting.iter().any(|one| one.contains("Service")), "what waits gets no traffic: {waiting:?}");
     // What is recorded is not put back over what a person did; only an operation does that.
     let restore = Switch { placement: first.clone(), needs: BTreeMap::new(), fence: Fence(1) };
     let error = scene.router.switch(&restore).await.unwrap_err();

@@ -20,7 +20,7 @@ async fn what_is_changed_by_hand_is_told_and_gone_once_it_is_taken_back() {
     let deadline = Span::from_secs(60);
     let wait = AwaitHealthy { placement: placement.clone(), processes, counts: None, deadline };
     provider.await_healthy(&wait).await.unwrap();
-    assert_eq!(provider.drift(&placement).await.unwrap(), [""; 0]);
+    assert_eq!(provider.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
 
     let service = world.services().remove(0);
     world.engine.docker(&[
@@ -33,16 +33,16 @@ async fn what_is_changed_by_hand_is_told_and_gone_once_it_is_taken_back() {
         "work",
         &service,
     ]);
-    let seen = provider.drift(&placement).await.unwrap().join("; ");
+    let seen = provider.drift(&placement, Processes::All).await.unwrap().join("; ");
     assert!(seen.contains("variables of blue-web-1 were changed: GREETING"), "{seen}");
     assert!(seen.contains("the command of blue-web-1 was changed") && !seen.contains("bye"), "{seen}");
 
     // As somebody would who knows only docker.
     world.engine.docker(&["service", "rollback", "--detach", &service]);
-    assert_eq!(provider.drift(&placement).await.unwrap(), [""; 0]);
+    assert_eq!(provider.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
 
     world.engine.docker(&["service", "rm", &service]);
-    let seen = provider.drift(&placement).await.unwrap().join("; ");
+    let seen = provider.drift(&placement, Processes::All).await.unwrap().join("; ");
     assert!(seen.contains("the service of blue-web-1") && seen.contains("is gone"), "{seen}");
     provider.stop(&StopRequest { placement, processes, counts: None, fence }).await.unwrap();
 }

@@ -51,7 +51,7 @@ async fn homes_of_one_database_go_on_with_the_same_services_and_share_one_fence(
     assert_eq!(world.services_of(&mark).len(), 2);
     let seen = ready(&*beta, &placement).await;
     assert_eq!(pids(&seen), pids(&before), "nothing was started again");
-    assert_eq!(beta.drift(&placement).await.unwrap(), [""; 0]);
+    assert_eq!(beta.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
 
     // Whoever takes over has the newer fence, and all that belongs elsewhere outlives the home.
     beta.start(&start(&placement, 3)).await.unwrap();
@@ -108,7 +108,7 @@ async fn services_with_the_mark_of_their_home_get_that_of_the_database_and_run_o
     assert_eq!(older.kind, PortErrorKind::Fenced, "{older}");
     now.start(&start(&placement, 6)).await.unwrap();
     assert_eq!(pids(&ready(&*now, &placement).await), pids(&before));
-    assert_eq!(now.drift(&placement).await.unwrap(), [""; 0]);
+    assert_eq!(now.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
     assert_eq!(other.start(&start(&placement, 5)).await.unwrap_err().kind, PortErrorKind::Fenced);
 
     // Who takes back the change of its label by hand changes nothing for us.

@@ -54,7 +54,7 @@ async fn secrets_are_objects_of_the_swarm_and_go_with_their_release() {
     let service = world.engine.docker(&["service", "inspect", &world.services()[0]]);
     assert!(!service.contains("hunter2") && service.contains("\"Init\": true"), "{service}");
     assert_eq!(world.secrets().len(), 1, "one for all instances");
-    assert_eq!(provider.drift(&placement).await.unwrap(), [""; 0]);
+    assert_eq!(provider.drift(&placement, Processes::All).await.unwrap(), [""; 0]);
     let pattern = "uid 1234 owner 1234 mode 400: 2retnuh".to_owned();
     let request = CountLines { placement: placement.clone(), process: None, pattern };
     let swarm = world.provider_of(world.home(), &world.owner(), None, true).await;
@@ -69,7 +69,7 @@ async fn secrets_are_objects_of_the_swarm_and_go_with_their_release() {
     start(&*provider, &placement).await;
     let secret = world.secrets().remove(0);
     world.engine.docker(&["service", "update", "--detach", "--secret-rm", &secret, &world.services()[0]]);
-    let drift = provider.drift(&placement).await.unwrap();
+    let drift = provider.drift(&placement, Processes::All).await.unwrap();
     assert_eq!(drift, ["the secrets of blue-web-1 were changed"]);
     stop(&*provider, &placement, None).await;
     assert_eq!(world.secrets(), [""; 0]);

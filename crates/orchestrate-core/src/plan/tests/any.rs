@@ -122,6 +122,7 @@ impl Facts {
             newer: releases.last().cloned(),
             requested: self.requested.as_ref().map(one),
             last_rollback: None,
+            changed: Vec::new(),
             router: router.map(|seen_by| RouterView {
                 fence: None,
                 slots: both.into_iter().zip(seen_by).filter_map(seen).collect(),
