@@ -9,19 +9,25 @@ use tokio::task::JoinSet;
 pub(crate) struct Lanes<K> {
     busy: HashSet<K>,
     tasks: JoinSet<K>,
-    /// Work came for a key that was busy.
-    missed: bool,
+    /// Those that were busy when work came for them.
+    missed: HashSet<K>,
+    /// Those of them that are free now: until the next wait, nothing is started for others. If it were, those that end soon would
+    /// be started again and again for as long as there is always one that is busy.
+    only: Option<HashSet<K>>,
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
     pub fn new() -> Self {
-        Self { busy: HashSet::new(), tasks: JoinSet::new(), missed: false }
+        Self { busy: HashSet::new(), tasks: JoinSet::new(), missed: HashSet::new(), only: None }
     }
 
     /// Starts the work, unless some for the same key is going on.
     pub fn start(&mut self, key: K, work: impl Future<Output = ()> + Send + 'static) {
+        if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
+            return;
+        }
         if !self.busy.insert(key.clone()) {
-            self.missed = true;
+            self.missed.insert(key);
             return;
         }
         self.tasks.spawn(async move {
@@ -30,17 +36,30 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
         });
     }
 
-    /// Returns once work ended that other work waited for: it is time to look again.
-    pub async fn freed(&mut self) {
-        loop {
-            match self.tasks.join_next().await {
-                Some(Ok(key)) => self.busy.remove(&key),
-                Some(Err(_)) => continue,
-                None => return std::future::pending().await,
-            };
-            if std::mem::take(&mut self.missed) {
-                return;
+    /// Returns once work ended that other work waited for: it is time to look again, for that other work.
+    pub fn freed(&mut self) -> impl Future<Output = ()> {
+        // Whatever ends the wait, everything is looked at again, unless this does.
+        self.only = None;
+        async {
+            let mut free = HashSet::new();
+            loop {
+                let ended = match free.is_empty() {
+                    true => self.tasks.join_next().await,
+                    false => self.tasks.try_join_next(),
+                };
+                match ended {
+                    Some(Ok(key)) => {
+                        self.busy.remove(&key);
+                        if self.missed.remove(&key) {
+                            free.insert(key);
+                        }
+                    }
+                    Some(Err(_)) => {}
+                    None if free.is_empty() => return std::future::pending().await,
+                    None => break,
+                }
             }
+            self.only = Some(free);
         }
     }
 }
@@ -48,6 +67,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::sync::{Semaphore, mpsc};
 
@@ -75,6 +95,44 @@ mod tests {
         lanes.freed_all().await;
         lanes.start("slow", slow(4));
         assert_eq!(told.recv().await, Some(4), "it may be begun again");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_always_busy_has_no_other_begun_again_and_again() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut lanes = Lanes::new();
+        let gate = Arc::new(Semaphore::new(0));
+        let look = |lanes: &mut Lanes<&'static str>| {
+            for key in ["slow", "quick"] {
+                let (tell, gate) = (tell.clone(), Arc::clone(&gate));
+                lanes.start(key, async move {
+                    tell.send(key).unwrap();
+                    if key == "slow" {
+                        gate.acquire().await.unwrap().forget();
+                    }
+                });
+            }
+        };
+        look(&mut lanes);
+        // Both are looked at again while both are busy.
+        look(&mut lanes);
+        lanes.freed().await;
+        look(&mut lanes);
+        // The quick one has made up for what it missed: only the slow one is waited for now.
+        tokio::task::yield_now().await;
+        let next = tokio::time::timeout(Duration::from_millis(100), lanes.freed()).await;
+        assert!(next.is_err(), "it looks again for nobody");
+        gate.add_permits(2);
+        lanes.freed().await;
+        look(&mut lanes);
+        drop(tell);
+        lanes.freed_all().await;
+        let mut begun = Vec::new();
+        while let Ok(key) = told.try_recv() {
+            begun.push(key);
+        }
+        begun.sort_unstable();
+        assert_eq!(begun, ["quick", "quick", "slow", "slow"]);
     }
 
     impl Lanes<&'static str> {
