@@ -9,12 +9,16 @@ use crate::ports::{PortErrorKind, PortResult, Ports, Processes};
 use crate::release::Release;
 use crate::slot::{Slot, SlotRecord, SlotState};
 
-/// What is otherwise than it was made for the release, in words for people.
+/// What is otherwise than it was made for the release that is live, in words for people.
 pub async fn seen(ports: &Ports, release: &Release, slot: Slot) -> PortResult<Vec<String>> {
+    changed(ports, release, slot, Processes::All).await
+}
+
+async fn changed(ports: &Ports, release: &Release, slot: Slot, of: Processes) -> PortResult<Vec<String>> {
     if !release.contents.settings.provider.may_drift() {
         return Ok(Vec::new());
     }
-    ports.provider.drift(&Place::of(release, slot).placement(&release.environment), Processes::All).await
+    ports.provider.drift(&Place::of(release, slot).placement(&release.environment), of).await
 }
 
 /// What is otherwise than it was made, of each release that waits warm: traffic switched to it would not come to what is sealed.
@@ -26,12 +30,8 @@ pub(crate) async fn of_warm(
     let mut found = Vec::new();
     for record in slots.iter().filter(|record| record.state == SlotState::Warm) {
         let Some(release) = db.release(record.release).await? else { continue };
-        if !release.contents.settings.provider.may_drift() {
-            continue;
-        }
-        let placement = Place::of(&release, record.slot).placement(&release.environment);
         // Who does not answer is not trusted less: the operation will say so.
-        let changes = ports.provider.drift(&placement, Processes::Routed).await.unwrap_or_default();
+        let changes = changed(ports, &release, record.slot, Processes::Routed).await.unwrap_or_default();
         if !changes.is_empty() {
             found.push((record.slot, changes.join("; ")));
         }
