@@ -27,7 +27,7 @@ use luck::dice::Dice;
 use serde_json::json;
 
 /// Rounds of one run of the tests.
-const ROUNDS: u64 = 300;
+const ROUNDS: u64 = 200;
 /// They wait more than they work.
 const PLAYERS: u64 = 8;
 

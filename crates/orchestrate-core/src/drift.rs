@@ -3,7 +3,6 @@
 
 use crate::database::{Database, audit, commit};
 use crate::error::{Error, Result};
-use crate::name::EnvironmentName;
 use crate::plan::Place;
 use crate::ports::{PortErrorKind, PortResult, Ports, Processes};
 use crate::release::Release;
@@ -79,18 +78,15 @@ pub(crate) async fn look(
     db: &Database,
     ports: &Ports,
     known: &mut Vec<String>,
-    name: &EnvironmentName,
+    live: &Release,
+    slot: Slot,
 ) -> Result<PortResult<bool>> {
-    let slots = db.slots(name).await?;
-    let live = |record: &&SlotRecord| record.state == SlotState::Live;
-    let Some(record) = slots.iter().find(live) else { return Ok(Ok(false)) };
-    let Some(release) = db.release(record.release).await? else { return Ok(Ok(false)) };
-    let changes = match seen(ports, &release, record.slot).await {
+    let changes = match seen(ports, live, slot).await {
         Ok(changes) => changes,
         Err(error) => return Ok(Err(error)),
     };
     if changes != *known {
-        note(db, ports, &release, &changes).await?;
+        note(db, ports, live, &changes).await?;
         known.clone_from(&changes);
     }
     Ok(Ok(!changes.is_empty()))

@@ -92,6 +92,14 @@ impl ProviderKind {
         }
     }
 
+    /// Whether the daemon hears at once of what becomes of an instance. If not, what runs is asked for regularly.
+    pub const fn tells_changes(self) -> bool {
+        match self {
+            Self::Process | Self::Docker | Self::Static => true,
+            Self::Swarm | Self::Kubernetes | Self::Custom => false,
+        }
+    }
+
     /// Whether an environment of it belongs to one home, whose daemon alone looks after it: its instances are there, or at
     /// least the proxy that sends them their requests.
     pub const fn is_local(self) -> bool {

@@ -38,7 +38,7 @@ use fate::Fate;
 use machines::Machines;
 
 /// So many take less than half a minute, unoptimised, on two cores.
-const IN_A_TEST: u64 = 200;
+const IN_A_TEST: u64 = 100;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 

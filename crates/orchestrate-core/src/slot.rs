@@ -45,7 +45,7 @@ impl fmt::Display for Slot {
 }
 
 /// What a slot is for, as recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
     /// It has the traffic.

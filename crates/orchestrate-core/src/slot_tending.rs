@@ -3,7 +3,7 @@
 mod reconcile;
 mod restored;
 
-pub use reconcile::{Told, reconcile};
+pub use reconcile::{Told, Upkeep, reconcile};
 
 use crate::database::Database;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::slot::{SlotRecord, SlotState};
 use crate::time::Timestamp;
 
 /// A slot that lost its traffic, and the fence under which it may be looked after.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leaving {
     pub placement: Placement,
     state: SlotState,
@@ -47,19 +47,24 @@ pub async fn tend(db: &Database, ports: &Ports) -> Result<Option<Timestamp>> {
 }
 
 impl Leaving {
+    /// Whether it is to stay as it is for now.
+    pub fn waits(&self, now: Timestamp) -> bool {
+        self.state == SlotState::Warm && self.until.is_none_or(|until| until > now)
+    }
+
     /// When its warm period ends, if that is still to come.
     pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
         self.until.filter(|until| self.state == SlotState::Warm && *until > now)
     }
 }
 
-/// Does what is due for one slot; a drain may take its time.
-pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<()> {
-    let Leaving { placement, state, until, fence } = slot;
+/// Does what is due for one slot; a drain may take its time. True if nothing is left to do until its warm period ends.
+pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<bool> {
+    let Leaving { placement, state, until: _, fence } = slot;
     match state {
         SlotState::Warm => {
             let now = ports.clock.now();
-            if until.is_none_or(|until| until > now) {
+            if slot.waits(now) {
                 return park_workers(db, ports, placement, *fence).await;
             }
             if may_go(ports, placement).await && db.retire_slot_if_due(placement, now).await? {
@@ -73,17 +78,17 @@ pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<()
         }
         SlotState::Live | SlotState::Filling | SlotState::Staged => {}
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Workers have no traffic to lose, so only the live release runs them.
-async fn park_workers(db: &Database, ports: &Ports, placement: &Placement, fence: Fence) -> Result<()> {
+async fn park_workers(db: &Database, ports: &Ports, placement: &Placement, fence: Fence) -> Result<bool> {
     let release = known(db, placement.release).await?;
-    if release.contents.has_unrouted() {
-        let step = Step::Stop(place(placement), Processes::Unrouted);
-        told(ports, perform(ports, &placement.environment, fence, &release, &step).await);
+    if !release.contents.has_unrouted() {
+        return Ok(true);
     }
-    Ok(())
+    let step = Step::Stop(place(placement), Processes::Unrouted);
+    Ok(told(ports, perform(ports, &placement.environment, fence, &release, &step).await))
 }
 
 /// What has traffic is not stopped, whatever the records say: the router may have been killed before it wrote a switch down.

@@ -23,7 +23,7 @@ pub(crate) async fn keep(daemon: Arc<Daemon>) {
             Ok(Due { drills, next, unreadable }) => {
                 looked = now;
                 for (name, at) in drills {
-                    lanes.start(name.clone(), drill(Arc::clone(&daemon), name, at));
+                    lanes.start(name.clone(), || drill(Arc::clone(&daemon), name, at));
                 }
                 for (name, why) in unreadable.into_iter().filter(|one| told.insert(one.clone())) {
                     tracing::warn!("there are no drills in {name}: its schedule {why}");

@@ -11,10 +11,14 @@ use crate::Daemon;
 
 /// How soon the daemon notices that a command was killed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon it notices that one was begun.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 pub(crate) async fn finish(daemon: Arc<Daemon>) {
     loop {
+        let mut pause = LOOK_EVERY;
         match left_open(&daemon).await {
+            Ok(groups) if groups.is_empty() => pause = LOOK_AGAIN,
             Ok(groups) => {
                 for group in groups {
                     carry_on(&daemon, &group).await;
@@ -23,7 +27,7 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
             Err(error) => tracing::warn!("rollbacks of groups cannot be read: {}", error.full_message()),
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             () = daemon.bell.groups.notified() => {}
         }
     }

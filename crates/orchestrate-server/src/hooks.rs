@@ -27,13 +27,9 @@ pub(crate) async fn forget(daemon: Arc<Daemon>) {
 async fn look(daemon: &Daemon, forgot: &mut HashMap<EnvironmentName, Fence>) -> Result<()> {
     let (db, ports) = (&daemon.options.db, &daemon.options.ports);
     let care = daemon.care().await?;
-    for record in db.list_environments().await? {
-        let name = record.environment.name;
-        if !care.is_for(&name) {
-            continue;
-        }
-        let Some(lease) = db.lease(&name).await? else { continue };
-        if forgot.get(&name) == Some(&lease.fence) {
+    for (name, fence) in db.list_fences().await? {
+        let Some(fence) = fence.filter(|_| care.is_for(&name)) else { continue };
+        if forgot.get(&name) == Some(&fence) {
             continue;
         }
         if let Some(fence) = forget_hooks(db, ports, &name).await? {

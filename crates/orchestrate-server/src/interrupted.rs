@@ -19,7 +19,7 @@ pub(crate) async fn finish(daemon: Arc<Daemon>) {
         match left_open(&daemon).await {
             Ok(operations) => {
                 for operation in operations {
-                    lanes.start(operation.environment.clone(), finish_one(Arc::clone(&daemon), operation));
+                    lanes.start(operation.environment.clone(), || finish_one(Arc::clone(&daemon), operation));
                 }
             }
             Err(error) => tracing::warn!("open operations cannot be read: {}", error.full_message()),

@@ -21,8 +21,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
         Self { busy: HashSet::new(), tasks: JoinSet::new(), missed: HashSet::new(), only: None }
     }
 
-    /// Starts the work, unless some for the same key is going on.
-    pub fn start(&mut self, key: K, work: impl Future<Output = ()> + Send + 'static) {
+    /// Starts the work, which is only made then, unless some for the same key is going on.
+    pub fn start<W: Future<Output = ()> + Send + 'static>(&mut self, key: K, work: impl FnOnce() -> W) {
         if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
             return;
         }
@@ -30,6 +30,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
             self.missed.insert(key);
             return;
         }
+        let work = work();
         self.tasks.spawn(async move {
             work.await;
             key
@@ -79,7 +80,7 @@ mod tests {
         let mut lanes = Lanes::new();
         let slow = |number: u32| {
             let (gate, tell) = (Arc::clone(&gate), tell.clone());
-            async move {
+            move || async move {
                 tell.send(number).unwrap();
                 gate.acquire().await.unwrap().forget();
             }
@@ -105,7 +106,7 @@ mod tests {
         let look = |lanes: &mut Lanes<&'static str>| {
             for key in ["slow", "quick"] {
                 let (tell, gate) = (tell.clone(), Arc::clone(&gate));
-                lanes.start(key, async move {
+                lanes.start(key, || async move {
                     tell.send(key).unwrap();
                     if key == "slow" {
                         gate.acquire().await.unwrap().forget();

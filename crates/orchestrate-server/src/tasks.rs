@@ -1,6 +1,7 @@
 //! The daemon's tasks. Each looks at the database for its work, when it is rung or when something is due.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orchestrate_core::Result;
@@ -47,15 +48,16 @@ async fn listen(daemon: Arc<Daemon>, wake: UnixDatagram) {
 
 /// Each slot on its own: a long drain in one environment delays nothing in another.
 async fn tend_slots(daemon: Arc<Daemon>) {
-    let mut lanes = Lanes::new();
+    let (mut lanes, parked) = (Lanes::new(), Arc::new(Parked::default()));
     loop {
         let next = match leaving(&daemon).await {
             Ok(slots) => {
                 let now = daemon.options.ports.clock.now();
                 let next = slots.iter().filter_map(|slot| slot.due(now)).min();
-                for slot in slots {
+                parked.keep(&slots);
+                for slot in slots.into_iter().filter(|slot| !slot.waits(now) || !parked.has(slot)) {
                     let key = (slot.placement.environment.clone(), slot.placement.slot);
-                    lanes.start(key, tend_slot(Arc::clone(&daemon), slot));
+                    lanes.start(key, || tend_slot(Arc::clone(&daemon), Arc::clone(&parked), slot));
                 }
                 next
             }
@@ -80,9 +82,35 @@ async fn leaving(daemon: &Daemon) -> Result<Vec<Leaving>> {
     Ok(slots)
 }
 
-async fn tend_slot(daemon: Arc<Daemon>, slot: Leaving) {
-    if let Err(error) = slot_tending::tend_one(&daemon.options.db, &daemon.options.ports, &slot).await {
-        tracing::warn!("a slot could not be looked after: {}", error.full_message());
+async fn tend_slot(daemon: Arc<Daemon>, parked: Arc<Parked>, slot: Leaving) {
+    match slot_tending::tend_one(&daemon.options.db, &daemon.options.ports, &slot).await {
+        Ok(true) => parked.add(slot),
+        Ok(false) => {}
+        Err(error) => tracing::warn!("a slot could not be looked after: {}", error.full_message()),
+    }
+}
+
+/// Warm slots with which nothing is to be done until their time ends: there may be hundreds, for days.
+#[derive(Default)]
+struct Parked(Mutex<HashSet<Leaving>>);
+
+impl Parked {
+    fn slots(&self) -> MutexGuard<'_, HashSet<Leaving>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, slot: &Leaving) -> bool {
+        self.slots().contains(slot)
+    }
+
+    fn add(&self, slot: Leaving) {
+        self.slots().insert(slot);
+    }
+
+    /// Whatever is otherwise than it was is looked at again.
+    fn keep(&self, there: &[Leaving]) {
+        let there: HashSet<&Leaving> = there.iter().collect();
+        self.slots().retain(|slot| there.contains(slot));
     }
 }
 

@@ -37,12 +37,17 @@ impl Database {
         rows.iter().map(read).collect()
     }
 
-    /// The fence of each environment: whoever acts there raises it.
-    pub async fn list_fences(&self) -> Result<Vec<(EnvironmentName, Fence)>> {
-        let rows = query("SELECT environment, fence FROM leases WHERE operation_id IS NULL")
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
-        rows.iter().map(|row| Ok((row.environment("environment")?, Fence(row.int("fence")?)))).collect()
+    /// The fence of each environment, which whoever acts there raises; none while an operation is open.
+    pub async fn list_fences(&self) -> Result<Vec<(EnvironmentName, Option<Fence>)>> {
+        let rows = query(
+            "SELECT l.environment, CASE WHEN l.operation_id IS NULL THEN l.fence END AS fence FROM leases l \
+             JOIN environments e ON e.name = l.environment WHERE e.deleted_at IS NULL",
+        )
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.environment("environment")?, row.opt_int("fence")?.map(Fence))))
+            .collect()
     }
 
     /// Records what was seen, with an audit record and a notice where it was lost or is back. Returns whether it was one of the two.

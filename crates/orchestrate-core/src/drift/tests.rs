@@ -4,7 +4,7 @@ use crate::deployment_executor::DeployRequest;
 use crate::environment::{EnvironmentSettings, ProviderKind};
 use crate::fakes::Kind;
 use crate::rollback_event::RollbackPath;
-use crate::slot_tending::{Told, reconcile};
+use crate::slot_tending::{Told, Upkeep, reconcile};
 use crate::stage::{Stage, settings, v};
 
 const CHANGE: &str = "the image of web is shop:hotfix";
@@ -64,7 +64,8 @@ async fn it_is_recorded_once_and_left_as_it_is() {
     let (mut told, ports) = (Told::default(), stage.world.ports());
     stage.world.forget_calls();
     for _ in 0..3 {
-        assert!(reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap());
+        let kept = reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap();
+        assert_eq!(kept, Upkeep::Watched);
     }
     let calls: Vec<Kind> = stage.world.calls().into_iter().map(|call| call.kind).collect();
     assert_eq!(calls, [Kind::Drift, Kind::Drift, Kind::Drift], "it is only looked at");

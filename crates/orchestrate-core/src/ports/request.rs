@@ -13,7 +13,7 @@ use crate::slot::Slot;
 use crate::time::{Span, Timestamp};
 
 /// One release in one slot of one environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Placement {
     pub environment: EnvironmentName,
     pub slot: Slot,

@@ -14,7 +14,7 @@ use crate::name::DeploymentId;
 use crate::ports::{InstanceState, PortErrorKind};
 use crate::rollback_event::{RollbackPath, RollbackStatus, RollbackType};
 use crate::slot::SlotState;
-use crate::slot_tending::{Told, reconcile, tend};
+use crate::slot_tending::{Told, Upkeep, reconcile, tend};
 use crate::stage::{Stage, canary, settings, v, with_worker};
 use crate::time::Span;
 
@@ -360,15 +360,13 @@ async fn a_router_that_lost_everything_is_told_the_shares_again() {
     stage.promote(false).await.unwrap();
     stage.world.allow_gaps();
     stage.world.forget_routes();
-    assert!(
-        reconcile(&stage.db, &stage.world.ports(), &mut Told::default(), &stage.environment).await.unwrap()
-    );
+    let (ports, mut told) = (stage.world.ports(), Told::default());
+    assert_eq!(reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap(), Upkeep::Quiet);
     assert_eq!(stage.shares(), shares(&[("1.0", 75), ("1.1", 25)]));
     stage.world.lose_instances(&v("1.1"));
     stage.world.forget_routes();
-    assert!(
-        reconcile(&stage.db, &stage.world.ports(), &mut Told::default(), &stage.environment).await.unwrap()
-    );
+    let mut told = Told::default();
+    assert_eq!(reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap(), Upkeep::Quiet);
     assert_eq!(stage.shares(), shares(&[("1.0", 75), ("1.1", 25)]));
 }
 

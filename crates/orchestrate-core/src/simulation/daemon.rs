@@ -6,7 +6,7 @@ use super::Program;
 use crate::deployment_executor::DeploymentExecutor;
 use crate::error::Result;
 use crate::settle::{self, Settled};
-use crate::slot_tending::{self, Told};
+use crate::slot_tending::{self, Told, Upkeep};
 
 /// Those that are started with it.
 pub(super) fn tasks(program: &Program) -> Vec<super::Task> {
@@ -57,7 +57,7 @@ async fn keep(program: Program) {
     loop {
         let kept =
             slot_tending::reconcile(&program.db, &program.ports, &mut told, &program.environment).await;
-        let pause = if matches!(kept, Ok(true)) { 15 } else { 1 };
+        let pause = if matches!(kept, Ok(Upkeep::Quiet | Upkeep::Watched)) { 15 } else { 1 };
         pass(&program, "keep", kept.map(drop), Duration::from_secs(pause)).await;
     }
 }

@@ -1,12 +1,13 @@
 //! What runs, and what the router knows, is made equal to what is recorded: after restarts, and when instances change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::database::Database;
 use crate::drift;
 use crate::error::Result;
 use crate::execute::{backends, perform};
-use crate::name::{EnvironmentName, Fence};
+use crate::name::{EnvironmentName, Fence, ReleaseId};
 use crate::plan::{Place, Share, Step};
 use crate::ports::{
     AwaitHealthy, Backend, BackendView, Deregister, Instance, Placement, PortError, PortErrorKind,
@@ -24,9 +25,46 @@ pub struct Told {
     registers: Vec<Register>,
     /// What somebody changed, as it is on record.
     drift: Vec<String>,
+    /// What is sealed does not change, and is read again and again here.
+    releases: BTreeMap<ReleaseId, Arc<Release>>,
+    /// How often something was told, or started, so that a pass knows whether it did anything.
+    times: u64,
+    /// What the last pass saw, if it had nothing to do.
+    seen: Option<(Vec<Instance>, Option<RouterView>)>,
+}
+
+/// How things are after a pass, and with that when the next one is due, if nobody says that something changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// As it is recorded; of whatever changes, the daemon hears.
+    Quiet,
+    /// Nothing is left to do for now, but it is to be asked for regularly.
+    Watched,
+    /// Something could not be done yet.
+    Unfinished,
 }
 
 impl Told {
+    /// Whether what runs in the environment, or what the router knows of it, is something else than the last pass saw.
+    pub async fn differs(&self, ports: &Ports, name: &EnvironmentName) -> bool {
+        let Some((instances, view)) = &self.seen else { return true };
+        let same = ports.provider.instances(name).await.is_ok_and(|now| now == *instances)
+            && match view {
+                Some(view) => ports.router.observe(name).await.is_ok_and(|now| now == *view),
+                None => true,
+            };
+        !same
+    }
+
+    async fn release(&mut self, db: &Database, id: ReleaseId) -> Result<Arc<Release>> {
+        if let Some(release) = self.releases.get(&id) {
+            return Ok(Arc::clone(release));
+        }
+        let release = Arc::new(known(db, id).await?);
+        self.releases.insert(id, Arc::clone(&release));
+        Ok(release)
+    }
+
     fn covers(&self, register: &Register, view: &RouterView) -> bool {
         let placement = &register.placement;
         let there = view.placed(placement.slot, placement.release);
@@ -48,52 +86,89 @@ impl Told {
 }
 
 /// Makes sure that what is recorded as live or warm in an environment runs, and that the router knows it and who has the
-/// traffic. An open operation is left alone. True if nothing is left to do.
+/// traffic. An open operation is left alone.
 pub async fn reconcile(
     db: &Database,
     ports: &Ports,
     told: &mut Told,
     name: &EnvironmentName,
-) -> Result<bool> {
-    let Some(lease) = db.lease(name).await? else { return Ok(true) };
+) -> Result<Upkeep> {
+    told.seen = None;
+    let Some(lease) = db.lease(name).await? else { return Ok(Upkeep::Quiet) };
     if lease.restored_at.is_some() && !super::restored::settle(db, ports, name).await? {
-        return Ok(true);
+        return Ok(Upkeep::Watched);
     }
     if lease.operation.is_some() {
-        return Ok(true);
+        return Ok(Upkeep::Watched);
     }
-    match drift::look(db, ports, &mut told.drift, name).await? {
+    let slots = db.slots(name).await?;
+    told.releases.retain(|id, _| slots.iter().any(|slot| slot.release == *id));
+    let Some(live) = slots.iter().find(|slot| slot.state == SlotState::Live) else {
+        return pass(db, ports, told, name, slots, lease.fence).await;
+    };
+    let (live, slot) = (told.release(db, live.release).await?, live.slot);
+    let provider = live.contents.settings.provider;
+    if !provider.may_drift() && told.drift.is_empty() {
+        let kept = pass(db, ports, told, name, slots, lease.fence).await?;
+        return Ok(if kept == Upkeep::Quiet && !provider.tells_changes() { Upkeep::Watched } else { kept });
+    }
+    match drift::look(db, ports, &mut told.drift, &live, slot).await? {
         Ok(false) => {}
         // Whether it is put back is for people to say.
-        Ok(true) => return Ok(true),
+        Ok(true) => return Ok(Upkeep::Watched),
         Err(error) => {
             ports.progress.remark(&format!("{name} cannot be looked at: {error}"));
-            return Ok(false);
+            return Ok(Upkeep::Unfinished);
         }
     }
-    match reconcile_environment(db, ports, told, name, lease.fence).await? {
-        Ok(()) => Ok(true),
+    // That may have taken a while.
+    let slots = db.slots(name).await?;
+    let kept = pass(db, ports, told, name, slots, lease.fence).await?;
+    Ok(if kept == Upkeep::Quiet { Upkeep::Watched } else { kept })
+}
+
+async fn pass(
+    db: &Database,
+    ports: &Ports,
+    told: &mut Told,
+    name: &EnvironmentName,
+    slots: Vec<SlotRecord>,
+    fence: Fence,
+) -> Result<Upkeep> {
+    let before = told.times;
+    match reconcile_environment(db, ports, told, name, slots, fence).await? {
+        Ok(seen) => {
+            if told.times == before {
+                told.seen = Some(seen);
+            }
+            Ok(Upkeep::Quiet)
+        }
         // A newer fence means that an operation began meanwhile, which sees to it.
-        Err(error) if error.kind == PortErrorKind::Fenced => Ok(true),
+        Err(error) if error.kind == PortErrorKind::Fenced => Ok(Upkeep::Watched),
         Err(error) => {
             ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
-            Ok(false)
+            Ok(Upkeep::Unfinished)
         }
     }
 }
 
+/// Returns what runs and what the router said of it.
 async fn reconcile_environment(
     db: &Database,
     ports: &Ports,
     told: &mut Told,
     name: &EnvironmentName,
+    mut slots: Vec<SlotRecord>,
     fence: Fence,
-) -> Result<PortResult<()>> {
-    let mut slots = db.slots(name).await?;
+) -> Result<PortResult<(Vec<Instance>, Option<RouterView>)>> {
     slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm | SlotState::Staged));
     if slots.is_empty() {
-        return Ok(Ok(()));
+        return Ok(Ok((Vec::new(), None)));
     }
+    let instances = match ports.provider.instances(name).await {
+        Ok(instances) => instances,
+        Err(error) => return Ok(Err(error)),
+    };
     let rollout = db.open_rollout(name).await?;
     // Users wait for what is live, and for nothing else.
     slots.sort_by_key(|slot| slot.state != SlotState::Live);
@@ -103,27 +178,28 @@ async fn reconcile_environment(
         release: slot.release,
         version: slot.version.clone(),
     });
-    let instances = match ports.provider.instances(name).await {
-        Ok(instances) => instances,
-        Err(error) => return Ok(Err(error)),
-    };
+    let mut last = None;
     for slot in slots {
-        let release = known(db, slot.release).await?;
+        let (release, before) = (told.release(db, slot.release).await?, told.times);
         let placement = Place::of(&release, slot.slot).placement(name);
         let known_as = placement.clone();
         let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
         let ran = !ours.is_empty();
         let shared = rollout.as_ref().filter(|rollout| rollout.release == release.id);
         let kept = match keep_placed(ports, told, slot.state, &release, &placement, ours, fence).await {
-            Ok(Some(view)) => match (slot.state, shared, &live) {
-                (SlotState::Live, _, _) => {
-                    restore_traffic(ports, &view, placement, fence, rollout.is_some()).await
-                }
-                (SlotState::Staged, Some(rollout), Some(live)) => {
-                    restore_share(ports, &view, rollout, live, &release, fence).await
-                }
-                _ => Ok(()),
-            },
+            Ok(Some(view)) => {
+                let kept = match (slot.state, shared, &live) {
+                    (SlotState::Live, _, _) => {
+                        restore_traffic(ports, told, &view, placement, fence, rollout.is_some()).await
+                    }
+                    (SlotState::Staged, Some(rollout), Some(live)) => {
+                        restore_share(ports, told, &view, rollout, live, &release, fence).await
+                    }
+                    _ => Ok(()),
+                };
+                last = Some(view);
+                kept
+            }
             Ok(None) => Ok(()),
             // It was warm on the site that this one took over from.
             Err(error) if is_not_here(ports, slot.state, &error) => {
@@ -132,12 +208,15 @@ async fn reconcile_environment(
             }
             Err(error) => Err(error),
         };
-        let forgotten = forget_again(db, ports, &known_as, ran, fence).await?;
+        let forgotten = match told.times == before {
+            true => Ok(()),
+            false => forget_again(db, ports, &known_as, ran, fence).await?,
+        };
         if let Err(error) = kept.and(forgotten) {
             return Ok(Err(error));
         }
     }
-    Ok(Ok(()))
+    Ok(Ok((instances, last)))
 }
 
 fn is_not_here(ports: &Ports, state: SlotState, error: &PortError) -> bool {
@@ -184,6 +263,7 @@ async fn keep_placed(
     let wanted = state != SlotState::Warm || !release.contents.has_unrouted();
     if instances.is_empty() && wanted {
         let processes = if state == SlotState::Staged { Processes::Routed } else { Processes::All };
+        told.times += 1;
         instances = start_again(ports, release, placement, processes, fence).await?;
     }
     let backends = backends(release, &instances);
@@ -194,6 +274,7 @@ async fn keep_placed(
     let register = Register { placement: placement.clone(), backends, fence, drain: None };
     let view = ports.router.observe(&placement.environment).await?;
     if !told.covers(&register, &view) {
+        told.times += 1;
         ports.router.register(&register).await?;
         told.note(register);
     }
@@ -220,6 +301,7 @@ async fn start_again(
 /// The router may have lost its state; then what is recorded as live gets the traffic back, ready or not.
 async fn restore_traffic(
     ports: &Ports,
+    told: &mut Told,
     view: &RouterView,
     placement: Placement,
     fence: Fence,
@@ -229,12 +311,14 @@ async fn restore_traffic(
     if there.is_some_and(|there| there.weight == 100 || (shares && there.weight > 0)) {
         return Ok(());
     }
+    told.times += 1;
     ports.router.switch(&Switch { placement, needs: BTreeMap::new(), fence }).await
 }
 
 /// The same for what is on its way to be live: the share that it had come to.
 async fn restore_share(
     ports: &Ports,
+    told: &mut Told,
     view: &RouterView,
     rollout: &Rollout,
     live: &Placement,
@@ -245,6 +329,7 @@ async fn restore_share(
     if there.is_some_and(|there| there.weight == rollout.weight) {
         return Ok(());
     }
+    told.times += 1;
     let rest = Place { slot: live.slot, release: live.release, version: live.version.clone() };
     let (weight, rules) = (rollout.weight, rollout.course.rules.clone());
     let step = Step::ShiftTraffic(rollout.place(), Share { weight, was: weight, rest, rules, needs: None });

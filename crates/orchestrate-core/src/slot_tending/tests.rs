@@ -6,7 +6,7 @@ use crate::slot::SlotState;
 use crate::stage::{Stage, v, with_worker};
 use crate::time::Span;
 
-use super::{Told, reconcile, tend};
+use super::{Told, Upkeep, leaving, reconcile, tend, tend_one};
 
 async fn pass(stage: &Stage) -> Option<crate::time::Timestamp> {
     tend(&stage.db, &stage.world.ports()).await.unwrap()
@@ -113,6 +113,51 @@ async fn a_pass_that_was_overtaken_by_an_operation_is_fenced() {
         stage.world.remarks.all().iter().filter(|text| text.contains("could not be stopped")).count(),
         0
     );
+}
+
+#[tokio::test]
+async fn what_is_as_it_was_is_told_nothing_again_and_what_is_not_is_seen() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let (mut told, ports, name) = (Told::default(), stage.world.ports(), &stage.environment);
+    stage.world.forget_calls();
+    let pass = async |told: &mut Told| {
+        assert_eq!(reconcile(&stage.db, &ports, told, name).await.unwrap(), Upkeep::Quiet);
+    };
+    assert!(told.differs(&ports, name).await, "nothing was seen yet");
+    pass(&mut told).await;
+    pass(&mut told).await;
+    let effects: Vec<Kind> = kinds(&stage).into_iter().filter(|kind| *kind != Kind::Instances).collect();
+    assert_eq!(effects, [Kind::Register, Kind::Register], "the second pass has none");
+    assert!(!told.differs(&ports, name).await);
+    stage.world.allow_gaps();
+    for change in
+        [|stage: &Stage| stage.world.lose_instances(&v("1.0")), |stage: &Stage| stage.world.forget_routes()]
+    {
+        change(&stage);
+        assert!(told.differs(&ports, name).await);
+        pass(&mut told).await;
+        assert!(told.differs(&ports, name).await, "what was told just now was not seen to be there yet");
+        pass(&mut told).await;
+        assert!(!told.differs(&ports, name).await);
+    }
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    assert_eq!(stage.world.running(name).len(), 4);
+}
+
+#[tokio::test]
+async fn a_warm_slot_is_looked_after_once_until_its_time_ends() {
+    let stage = Stage::new().await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let ports = stage.world.ports();
+    let slots = leaving(&stage.db).await.unwrap();
+    let [warm] = slots.as_slice() else { panic!("{slots:?}") };
+    assert!(warm.waits(ports.clock.now()));
+    assert!(tend_one(&stage.db, &ports, warm).await.unwrap(), "nothing is left to do with it");
+    stage.world.clock.advance(Span::from_secs(3600));
+    assert!(!warm.waits(ports.clock.now()));
+    assert!(!tend_one(&stage.db, &ports, warm).await.unwrap());
+    assert!(leaving(&stage.db).await.unwrap().is_empty(), "it was retired");
 }
 
 #[tokio::test]

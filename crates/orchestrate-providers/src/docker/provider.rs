@@ -17,11 +17,12 @@ use tokio::task::AbortHandle;
 
 use super::engine::Engine;
 use super::shared::Shared;
-use super::{adopt, await_healthy, hook, images, one_off, rotation, start, stop};
+use super::{adopt, await_healthy, hook, images, one_off, start, stop};
 use crate::hosted::{Hosted, whole};
 use crate::memory;
 use crate::process::book::Book;
 use crate::process::lines::Source;
+use crate::process::rotate;
 use crate::process::shared::blocking;
 use crate::process::{LogLimits, RestartPolicy};
 use crate::spec::{RunSpec, RunSpecs};
@@ -66,7 +67,7 @@ impl Docker {
         }
         let engine = Engine::new(options.host);
         let shared = Arc::new(Shared::new(home, engine, opened.book, options.restart, options.specs));
-        let rotation = tokio::spawn(rotation::keep_small(Arc::clone(&shared), options.logs)).abort_handle();
+        let rotation = tokio::spawn(rotate::keep_small(Arc::clone(&shared), options.logs)).abort_handle();
         let docker = Arc::new(Self { shared, rotation });
         adopt::take_over(&docker.shared, opened.damage.is_some()).await;
         Ok(docker)

@@ -3,6 +3,7 @@
 //! The oldest part is copied to `.1` and then cut off in front, which the file system does without touching the end
 //! that the instance appends to. Where it cannot (tmpfs, for one), the whole file is copied and emptied.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -11,8 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::keeper::Keeper;
+use super::lines::Counted;
 use super::shared::{Shared, blocking};
 
 /// How much output is kept.
@@ -32,25 +36,39 @@ impl Default for LogLimits {
     }
 }
 
+/// Whose logs are kept small.
+pub(crate) trait Logs: Send + Sync + 'static {
+    /// Those that are written to, which are others only after one of [`Logs::changes`].
+    fn written(&self) -> Vec<PathBuf>;
+    fn changes(&self) -> watch::Receiver<u64>;
+    fn counted(&self) -> &Counted;
+}
+
 /// Never returns.
-pub(super) async fn keep_small(shared: Arc<Shared>, limits: LogLimits) {
+pub(crate) async fn keep_small(shared: Arc<impl Logs>, limits: LogLimits) {
     let mut tick = interval(limits.check_every.max(Duration::from_millis(10)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = shared.changes();
+    changes.mark_changed();
+    let mut logs: Vec<(PathBuf, Growth)> = Vec::new();
     loop {
         tick.tick().await;
-        let keepers = shared.keepers();
-        let mut logs: Vec<PathBuf> = keepers
-            .iter()
-            .map(|keeper| shared.log(&keeper.placement, &keeper.process, keeper.number))
-            .collect();
-        // Both slots may run the same version, into the same log.
-        logs.sort();
-        logs.dedup();
-        logs.retain(|log| fs::metadata(log).is_ok_and(|about| about.len() >= limits.bytes));
-        for log in logs {
+        if changes.has_changed().unwrap_or_default() {
+            changes.mark_unchanged();
+            // Both slots may run the same version, into the same log.
+            let mut written: HashSet<PathBuf> = shared.written().into_iter().collect();
+            logs.retain(|(log, _)| written.remove(log));
+            logs.extend(written.into_iter().map(|log| (log, Growth::default())));
+        }
+        for (log, growth) in &mut logs {
+            if !growth.is_due()
+                || growth.seen(fs::metadata(&*log).map_or(0, |about| about.len())) < limits.bytes
+            {
+                continue;
+            }
             let (path, shared) = (log.clone(), Arc::clone(&shared));
             let rotated = blocking(move || {
-                let _still = shared.counted.keep_still();
+                let _still = shared.counted().keep_still();
                 Ok(rotate(&path, limits))
             })
             .await;
@@ -58,6 +76,47 @@ pub(super) async fn keep_small(shared: Arc<Shared>, limits: LogLimits) {
                 tracing::warn!(log = %log.display(), %cause, "a log cannot be rotated");
             }
         }
+    }
+}
+
+impl Logs for Shared {
+    fn written(&self) -> Vec<PathBuf> {
+        let log = |keeper: &Arc<Keeper>| self.log(&keeper.placement, &keeper.process, keeper.number);
+        self.keepers().iter().map(log).collect()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn counted(&self) -> &Counted {
+        &self.counted
+    }
+}
+
+/// How a log grows. One that does not is looked at less often: there may be hundreds of them, and each costs a look.
+#[derive(Debug, Default)]
+struct Growth {
+    bytes: u64,
+    /// So many looks are left out between two.
+    pause: u32,
+    left: u32,
+}
+
+impl Growth {
+    const LONGEST_PAUSE: u32 = 7;
+
+    fn is_due(&mut self) -> bool {
+        let due = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        due
+    }
+
+    /// Returns the size.
+    fn seen(&mut self, bytes: u64) -> u64 {
+        self.pause = if bytes == self.bytes { (self.pause * 2 + 1).min(Self::LONGEST_PAUSE) } else { 0 };
+        (self.bytes, self.left) = (bytes, self.pause);
+        bytes
     }
 }
 
@@ -200,5 +259,25 @@ mod tests {
         writeln!(writer, "after").unwrap();
         assert_eq!(fs::read_to_string(part(&log, 1)).unwrap(), "before\n");
         assert_eq!(fs::read_to_string(&log).unwrap(), "after\n");
+    }
+
+    /// At which of so many looks a log is looked at, whose size is `bytes` by then.
+    fn looks(growth: &mut Growth, count: u64, bytes: impl Fn(u64) -> u64) -> Vec<u64> {
+        let look = |number: &u64| {
+            let due = growth.is_due();
+            if due {
+                growth.seen(bytes(*number));
+            }
+            due
+        };
+        (0..count).filter(look).collect()
+    }
+
+    #[test]
+    fn what_grows_is_looked_at_each_time_and_what_does_not_less_often() {
+        let mut growth = Growth::default();
+        assert_eq!(looks(&mut growth, 4, |number| 100 * (number + 1)), [0, 1, 2, 3]);
+        assert_eq!(looks(&mut growth, 40, |_| 400), [0, 2, 6, 14, 22, 30, 38]);
+        assert_eq!(looks(&mut growth, 12, |number| 500 + number), [6, 7, 8, 9, 10, 11]);
     }
 }

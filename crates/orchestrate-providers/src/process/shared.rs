@@ -160,6 +160,7 @@ impl Shared {
     pub fn add_keeper(&self, keeper: Arc<Keeper>) {
         let key = (keeper.placement.environment.clone(), keeper.id.clone());
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner).insert(key, keeper);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     pub fn remove_keeper(&self, keeper: &Keeper) {

@@ -14,6 +14,8 @@ use super::look::Look;
 
 /// HAProxy tells nobody that it was started, so it is asked; that costs it some 50 µs.
 const EVERY: Duration = Duration::from_secs(1);
+/// Without one that was told anything, there is nothing to notice but the first one.
+const WITHOUT: Duration = Duration::from_secs(5);
 
 impl HaproxyRouter {
     /// Changes whenever an HAProxy was started anew.
@@ -23,9 +25,10 @@ impl HaproxyRouter {
 
     /// Looks every second at each HAProxy that was told anything, whoever told it, for ever.
     pub async fn keep_watch(self: Arc<Self>) {
+        let mut books = Vec::new();
         loop {
-            tokio::time::sleep(EVERY).await;
-            let books = self.books.all();
+            tokio::time::sleep(if books.is_empty() { WITHOUT } else { EVERY }).await;
+            books = self.books.all();
             let mut processes: BTreeMap<&str, Option<String>> = BTreeMap::new();
             for (environment, book) in &books {
                 if !processes.contains_key(&*book.socket) {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::client::{BAD, GOOD};
 use crate::peers::Place;
-use crate::process::{free_address, run as ended};
+use crate::process::{free_addresses, run as ended};
 
 /// So many are deployed to at a time, to begin with.
 const BATCH: usize = 5;
@@ -47,8 +47,8 @@ impl Many {
         }
         let names: Vec<String> = (0..environments).map(|number| format!("shop-{number}")).collect();
         let mut all = serde_json::Map::new();
-        for name in &names {
-            all.insert(name.clone(), settings(free_address()?, place.program(), setting.interval));
+        for (name, address) in names.iter().zip(free_addresses(environments)?) {
+            all.insert(name.clone(), settings(address, place.program(), setting.interval));
         }
         let config = serde_json::json!({
             "service": "bench", "release": { "artifact": "dist/{version}" }, "environments": all,

@@ -107,6 +107,13 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
+/// So many, no two of them the same.
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
+    let listeners = (0..count).map(bind).collect::<Result<Vec<_>>>()?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?)).collect()
+}
+
 /// CPU time of a process so far, its own only.
 pub fn cpu(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
