@@ -139,7 +139,8 @@ fn image(object: &Object, containers: &str) -> Option<String> {
     ours.text("/image").map(str::to_owned)
 }
 
-fn hopeless_pod(id: &str, pod: &Object, stuck: &mut Stuck) -> Option<Hopeless> {
+/// What keeps a pod from running, if its node or the scheduler says so.
+pub(super) fn hopeless_pod(id: &str, pod: &Object, stuck: &mut Stuck) -> Option<Hopeless> {
     if let Some((false, told)) = pod.condition("PodScheduled")
         && told.text("/reason") == Some("Unschedulable")
     {

@@ -15,6 +15,7 @@ use super::anchor;
 use super::api::Kind;
 use super::fault::Fault;
 use super::follow;
+use super::hopeless::{Stuck, hopeless_pod};
 use super::live;
 use super::names::OF;
 use super::object::Object;
@@ -94,7 +95,8 @@ async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
     let outcome = tokio::select! {
         biased;
         outcome = ended => outcome?,
-        error = refused(site, name, deadline) => return Err(error),
+        error = refused(site, name, deadline) => return Err(give_up(site, name, error).await),
+        error = hopeless(site, name, deadline) => return Err(give_up(site, name, error).await),
     };
     let (pod, output) = output(site, name).await;
     let late = || {
@@ -138,6 +140,38 @@ async fn refused(site: &Site, name: &str, deadline: Instant) -> PortError {
                 .detail(Denial::read(&message).advice())
         }
         Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// Returns only if the Job's pod will never run, as its node says: its image cannot be had, for one.
+async fn hopeless(site: &Site, name: &str, deadline: Instant) -> PortError {
+    let mut stuck = Stuck::default();
+    let found = follow::until(&site.cluster, Kind::Pod, format!("{BY_JOB}={name}"), deadline, |pods| {
+        let mut all = pods
+            .values()
+            .filter_map(|pod| hopeless_pod(&format!("the Job {name} (pod {})", pod.name()), pod, &mut stuck));
+        all.find(|one| !one.for_now)
+    });
+    match found.await {
+        Ok(Some(hopeless)) => hopeless.told(site).await,
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// The cluster would go on trying, and the command would run when nobody expects it any more.
+async fn give_up(site: &Site, name: &str, error: PortError) -> PortError {
+    let deleted = async {
+        match site.cluster.get(Kind::Job, name).await? {
+            Some(job) => site.cluster.delete(Kind::Job, &job).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    match deleted.await {
+        Ok(()) => error,
+        Err(fault) => {
+            let fault = PortError::from(fault);
+            error.detail(format!("it may still run: kubectl delete job {name} ({fault})"))
+        }
     }
 }
 

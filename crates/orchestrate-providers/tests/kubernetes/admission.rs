@@ -155,6 +155,7 @@ async fn a_hook_that_is_not_let_in_is_told_at_once() {
     let error = stage.scene.provider.hook(&request).await.unwrap_err();
     assert!(error.message.contains("violates PodSecurity"), "{error}");
     assert!(began.elapsed() < AT_ONCE.duration());
+    assert!(stage.ground.world().all("jobs").is_empty(), "it does not run later, when it is let in");
     // Who may not read events has the Job's own time to wait.
     let message = "events is forbidden: User \"ci\" cannot list resource \"events\"";
     let answer = Answer::status(403, "Forbidden", message);

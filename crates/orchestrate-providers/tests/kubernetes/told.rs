@@ -1,6 +1,7 @@
 //! What people are told: why a release does not get ready, what somebody changed, what a command said.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use orchestrate_core::hooks::Hook;
 use orchestrate_core::name::Fence;
@@ -213,6 +214,30 @@ async fn a_hook_runs_once_and_is_told_again() {
     assert!(left.len() == 1 && left[0]["metadata"]["labels"]["orchestrate.dev/of"] == "d8", "{left:?}");
     (request.of, request.fence) = ("d6".into(), Fence(0));
     assert_eq!(scene.provider.hook(&request).await.unwrap_err().kind, PortErrorKind::Fenced);
+}
+
+/// It is not waited for to its time, and does not run later, when the image is there.
+#[tokio::test]
+async fn a_hook_whose_image_is_not_there_is_told_at_once_and_never_runs() {
+    let stage = stage().await;
+    let first = live(&stage, 1, Sample::web(1)).await;
+    let images = std::mem::take(&mut stage.ground.world().images);
+    let request = HookRequest {
+        placement: first,
+        of: "d7".into(),
+        hook: Hook::PreDeploy,
+        command: vec!["true".into()],
+        timeout: LONG,
+        fence: Fence(1),
+    };
+    let began = Instant::now();
+    let error = stage.scene.provider.hook(&request).await.unwrap_err();
+    assert!(error.message.contains("cannot get its image orchestrate-sample:1"), "{error}");
+    assert!(began.elapsed() < LONG.duration() / 2, "{:?}", began.elapsed());
+    assert!(stage.ground.world().all("jobs").is_empty(), "nothing is left that could run yet");
+    // Who asks again, asks for a run.
+    stage.ground.world().images = images;
+    assert!(stage.scene.provider.hook(&request).await.unwrap().success);
 }
 
 #[tokio::test]
