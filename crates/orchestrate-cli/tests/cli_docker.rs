@@ -247,6 +247,10 @@ fn a_drill_leaves_the_containers_as_they_were() {
     harbour.build("1.2.0", "");
     harbour.deploy("1.2.0").ok();
     harbour.await_alone(2);
+    until("there is room for a drill", || {
+        let asked = harbour.scene.command(&["deploy", "drill", "--env", "production", "--dry-run"]).output();
+        asked.is_ok_and(|asked| asked.status.success()).then_some(())
+    });
     let serving = harbour.containers();
     let cold = harbour.scene.json("deploy drill --env production").ok().json();
     assert_eq!((&cold["path"], &cold["target_version"]), (&json!("cold"), &json!("1.1.0")));

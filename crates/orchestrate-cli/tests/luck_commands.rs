@@ -230,7 +230,7 @@ fn oversleeps(scene: &Scene, command: &mut Running, line: &str) {
 fn a_command_that_oversleeps_its_lease_does_nothing_more() {
     let mut scene = Scene::new();
     scene.configure(|settings| settings["strategy"]["warm_for"] = json!("0s"));
-    scene.variable("ORCHESTRATE_LEASE_TTL", "1s");
+    scene.variable("ORCHESTRATE_LEASE_TTL", "2s");
     scene.deploy("1.0.0").ok();
     scene.service("HEALTHY_AFTER", "4000");
     let load = Load::start(scene.address, 8);

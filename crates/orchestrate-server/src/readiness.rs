@@ -20,6 +20,8 @@ const WHOLE_EVERY: Span = Span::from_secs(300);
 const SURE_AFTER: Span = Span::from_secs(10);
 /// What is lost may be back soon.
 const LOST_EVERY: Span = Span::from_secs(15);
+/// What is due within this is looked at in one go.
+const TOGETHER: Span = Span::from_secs(1);
 /// How often the artifact of a cold target is read in whole.
 const THOROUGH_EVERY: Span = Span::from_secs(3_600);
 
@@ -129,7 +131,7 @@ async fn look(daemon: &Daemon, seen: &mut HashMap<EnvironmentName, Seen>, rung_a
             }
         }
     }
-    Ok(next.max(Span::from_millis(100)))
+    Ok(next.max(TOGETHER))
 }
 
 fn idle(fences: Vec<(EnvironmentName, Option<Fence>)>) -> BTreeMap<EnvironmentName, Fence> {

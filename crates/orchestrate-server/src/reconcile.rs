@@ -16,7 +16,7 @@ use crate::lanes::Lanes;
 /// How soon a new environment, or one whose name came back, is looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// A look at what is as it should be, and would have said if it were not.
-const MAKE_SURE_EVERY: Duration = Duration::from_secs(60);
+const MAKE_SURE_EVERY: Duration = Duration::from_secs(120);
 /// What could not be done yet is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
