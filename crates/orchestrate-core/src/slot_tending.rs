@@ -60,7 +60,7 @@ impl Leaving {
 
 /// Does what is due for one slot; a drain may take its time. True if nothing is left to do until its warm period ends.
 pub async fn tend_one(db: &Database, ports: &Ports, slot: &Leaving) -> Result<bool> {
-    let Leaving { placement, state, until: _, fence } = slot;
+    let Leaving { placement, state, fence, .. } = slot;
     match state {
         SlotState::Warm => {
             let now = ports.clock.now();

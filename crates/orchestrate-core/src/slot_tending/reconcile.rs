@@ -101,30 +101,30 @@ pub async fn reconcile(
     if lease.operation.is_some() {
         return Ok(Upkeep::Watched);
     }
-    let slots = db.slots(name).await?;
+    let mut slots = db.slots(name).await?;
     told.releases.retain(|id, _| slots.iter().any(|slot| slot.release == *id));
     let Some(live) = slots.iter().find(|slot| slot.state == SlotState::Live) else {
         return pass(db, ports, told, name, slots, lease.fence).await;
     };
     let (live, slot) = (told.release(db, live.release).await?, live.slot);
     let provider = live.contents.settings.provider;
-    if !provider.may_drift() && told.drift.is_empty() {
-        let kept = pass(db, ports, told, name, slots, lease.fence).await?;
-        return Ok(if kept == Upkeep::Quiet && !provider.tells_changes() { Upkeep::Watched } else { kept });
-    }
-    match drift::look(db, ports, &mut told.drift, &live, slot).await? {
-        Ok(false) => {}
-        // Whether it is put back is for people to say.
-        Ok(true) => return Ok(Upkeep::Watched),
-        Err(error) => {
-            ports.progress.remark(&format!("{name} cannot be looked at: {error}"));
-            return Ok(Upkeep::Unfinished);
+    if provider.may_drift() || !told.drift.is_empty() {
+        match drift::look(db, ports, &mut told.drift, &live, slot).await? {
+            Ok(false) => {}
+            // Whether it is put back is for people to say.
+            Ok(true) => return Ok(Upkeep::Watched),
+            Err(error) => {
+                ports.progress.remark(&format!("{name} cannot be looked at: {error}"));
+                return Ok(Upkeep::Unfinished);
+            }
         }
+        // That may have taken a while.
+        slots = db.slots(name).await?;
     }
-    // That may have taken a while.
-    let slots = db.slots(name).await?;
-    let kept = pass(db, ports, told, name, slots, lease.fence).await?;
-    Ok(if kept == Upkeep::Quiet { Upkeep::Watched } else { kept })
+    match pass(db, ports, told, name, slots, lease.fence).await? {
+        Upkeep::Quiet if !provider.tells_changes() => Ok(Upkeep::Watched),
+        kept => Ok(kept),
+    }
 }
 
 async fn pass(

@@ -19,7 +19,6 @@ mod look;
 mod one_off;
 mod provider;
 pub(crate) mod reference;
-mod rotation;
 pub(crate) mod secrets;
 mod shared;
 mod start;

@@ -67,7 +67,10 @@ impl Docker {
         }
         let engine = Engine::new(options.host);
         let shared = Arc::new(Shared::new(home, engine, opened.book, options.restart, options.specs));
-        let rotation = tokio::spawn(rotate::keep_small(Arc::clone(&shared), options.logs)).abort_handle();
+        let (changes, counted) = (shared.changes.subscribe(), Arc::clone(&shared.counted));
+        let writing = Arc::clone(&shared);
+        let rotation = rotate::keep_small(options.logs, changes, counted, move || writing.logs());
+        let rotation = tokio::spawn(rotation).abort_handle();
         let docker = Arc::new(Self { shared, rotation });
         adopt::take_over(&docker.shared, opened.damage.is_some()).await;
         Ok(docker)

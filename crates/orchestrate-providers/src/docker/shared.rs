@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub changes: watch::Sender<u64>,
     /// Counts everything that happens to them, each health check too.
     pub pulse: watch::Sender<u64>,
-    pub counted: Counted,
+    pub counted: Arc<Counted>,
     specs: Arc<dyn RunSpecs>,
     known_specs: Mutex<HashMap<ReleaseId, Arc<RunSpec>>>,
     keepers: Mutex<BTreeMap<(EnvironmentName, String), Arc<Keeper>>>,
@@ -71,7 +71,7 @@ impl Shared {
             restart,
             changes: watch::Sender::new(0),
             pulse: watch::Sender::new(0),
-            counted: Counted::default(),
+            counted: Arc::default(),
             specs,
             known_specs: Mutex::default(),
             keepers: Mutex::default(),
@@ -168,6 +168,12 @@ impl Shared {
             slot.map(|slot| slot.stop_timeout.duration())
         };
         self.book.read(recorded).unwrap_or(USUAL_STOP_TIMEOUT)
+    }
+
+    /// Those that its instances write to.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let log = |keeper: &Arc<Keeper>| self.log(&keeper.placement, &keeper.process, keeper.number);
+        self.keepers().iter().map(log).collect()
     }
 
     pub fn log(&self, placement: &Placement, process: &str, number: u32) -> PathBuf {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::anchor;
-use super::api::Kind;
+use super::api::{ApiResult, Kind};
 use super::fault::Fault;
 use super::follow;
 use super::hopeless::{Stuck, hopeless_pod};
@@ -70,10 +70,15 @@ pub(super) async fn once(shared: &Shared, one_off: &OneOff) -> PortResult<Ended>
     let object = release.job(&name, &one_off.command, &one_off.variables, one_off.timeout)?;
     begin(&site, &object).await?;
     let ended = end(&site, &name, one_off).await;
-    if let Some(job) = site.cluster.get(Kind::Job, &name).await? {
-        site.cluster.delete(Kind::Job, &job).await?;
-    }
+    delete(&site, &name).await?;
     ended
+}
+
+async fn delete(site: &Site, name: &str) -> ApiResult<()> {
+    match site.cluster.get(Kind::Job, name).await? {
+        Some(job) => site.cluster.delete(Kind::Job, &job).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// One that is there already was begun by who asked before.
@@ -160,13 +165,7 @@ async fn hopeless(site: &Site, name: &str, deadline: Instant) -> PortError {
 
 /// The cluster would go on trying, and the command would run when nobody expects it any more.
 async fn give_up(site: &Site, name: &str, error: PortError) -> PortError {
-    let deleted = async {
-        match site.cluster.get(Kind::Job, name).await? {
-            Some(job) => site.cluster.delete(Kind::Job, &job).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    match deleted.await {
+    match delete(site, name).await {
         Ok(()) => error,
         Err(fault) => {
             let fault = PortError::from(fault);

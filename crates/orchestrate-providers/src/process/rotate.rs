@@ -15,9 +15,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::keeper::Keeper;
 use super::lines::Counted;
-use super::shared::{Shared, blocking};
+use super::shared::blocking;
 
 /// How much output is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +35,15 @@ impl Default for LogLimits {
     }
 }
 
-/// Whose logs are kept small.
-pub(crate) trait Logs: Send + Sync + 'static {
-    /// Those that are written to, which are others only after one of [`Logs::changes`].
-    fn written(&self) -> Vec<PathBuf>;
-    fn changes(&self) -> watch::Receiver<u64>;
-    fn counted(&self) -> &Counted;
-}
-
-/// Never returns.
-pub(crate) async fn keep_small(shared: Arc<impl Logs>, limits: LogLimits) {
+/// Never returns. `written` says which logs are written to, which are others only after one of the `changes`.
+pub(crate) async fn keep_small(
+    limits: LogLimits,
+    mut changes: watch::Receiver<u64>,
+    counted: Arc<Counted>,
+    written: impl Fn() -> Vec<PathBuf>,
+) {
     let mut tick = interval(limits.check_every.max(Duration::from_millis(10)));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut changes = shared.changes();
     changes.mark_changed();
     let mut logs: Vec<(PathBuf, Growth)> = Vec::new();
     loop {
@@ -56,7 +51,7 @@ pub(crate) async fn keep_small(shared: Arc<impl Logs>, limits: LogLimits) {
         if changes.has_changed().unwrap_or_default() {
             changes.mark_unchanged();
             // Both slots may run the same version, into the same log.
-            let mut written: HashSet<PathBuf> = shared.written().into_iter().collect();
+            let mut written: HashSet<PathBuf> = written().into_iter().collect();
             logs.retain(|(log, _)| written.remove(log));
             logs.extend(written.into_iter().map(|log| (log, Growth::default())));
         }
@@ -66,9 +61,9 @@ pub(crate) async fn keep_small(shared: Arc<impl Logs>, limits: LogLimits) {
             {
                 continue;
             }
-            let (path, shared) = (log.clone(), Arc::clone(&shared));
+            let (path, counted) = (log.clone(), Arc::clone(&counted));
             let rotated = blocking(move || {
-                let _still = shared.counted().keep_still();
+                let _still = counted.keep_still();
                 Ok(rotate(&path, limits))
             })
             .await;
@@ -76,21 +71,6 @@ pub(crate) async fn keep_small(shared: Arc<impl Logs>, limits: LogLimits) {
                 tracing::warn!(log = %log.display(), %cause, "a log cannot be rotated");
             }
         }
-    }
-}
-
-impl Logs for Shared {
-    fn written(&self) -> Vec<PathBuf> {
-        let log = |keeper: &Arc<Keeper>| self.log(&keeper.placement, &keeper.process, keeper.number);
-        self.keepers().iter().map(log).collect()
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    fn counted(&self) -> &Counted {
-        &self.counted
     }
 }
 

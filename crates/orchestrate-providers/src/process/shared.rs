@@ -48,7 +48,7 @@ pub(super) struct Shared {
     gates: Mutex<BTreeMap<(EnvironmentName, Slot), Gate>>,
     hook_gates: Mutex<BTreeMap<PathBuf, Gate>>,
     next_port: AtomicU16,
-    pub counted: Counted,
+    pub counted: Arc<Counted>,
     /// Everything is being stopped, and nothing starts any more.
     closing: AtomicBool,
 }
@@ -76,7 +76,7 @@ impl Shared {
             gates: Mutex::default(),
             hook_gates: Mutex::default(),
             next_port: AtomicU16::new(u16::try_from(random() % u64::from(PORTS)).unwrap_or(0)),
-            counted: Counted::default(),
+            counted: Arc::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -196,6 +196,12 @@ impl Shared {
     pub fn place(&self, placement: &Placement) -> PathBuf {
         let name = format!("{}-{}", placement.slot, placement.release);
         self.home.join("run").join(placement.environment.as_str()).join(name)
+    }
+
+    /// Those that its instances write to.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let log = |keeper: &Arc<Keeper>| self.log(&keeper.placement, &keeper.process, keeper.number);
+        self.keepers().iter().map(log).collect()
     }
 
     pub fn log(&self, placement: &Placement, process: &str, number: u32) -> PathBuf {

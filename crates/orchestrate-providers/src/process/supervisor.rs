@@ -105,7 +105,10 @@ impl Supervisor {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        let rotation = tokio::spawn(rotate::keep_small(Arc::clone(&shared), options.logs)).abort_handle();
+        let (changes, counted) = (shared.changes.subscribe(), Arc::clone(&shared.counted));
+        let writing = Arc::clone(&shared);
+        let rotation = rotate::keep_small(options.logs, changes, counted, move || writing.logs());
+        let rotation = tokio::spawn(rotation).abort_handle();
         let supervisor = Arc::new(Self { shared, warnings, rotation, _lock: lock });
         open::take_over(&supervisor.shared, before).await;
         tokio::spawn(one_off::end_leftovers(Arc::clone(&supervisor.shared)));
