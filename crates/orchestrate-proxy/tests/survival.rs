@@ -3,6 +3,7 @@
 
 mod rig;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -209,6 +210,67 @@ async fn a_proxy_told_to_end_finishes_what_is_in_flight_and_takes_nothing_more()
     assert!(rig.exit().await.success());
     rig.restart().await;
     assert_eq!(get(rig.listen, "/version").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_proxy_told_to_end_stops_listening_however_many_come() {
+    let (mut rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    rig.serve(1, &[&one]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await });
+    eventually("the request", async || one.waiting() == 1).await;
+    let coming: Vec<_> = (0..16)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut kept = Vec::new();
+                while let Ok(tcp) = TcpStream::connect(listen).await {
+                    kept.push(tcp);
+                    kept.truncate(100);
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    rig.terminate();
+    for one in coming {
+        within("the end of listening", one).await.unwrap();
+    }
+    assert!(rig.child.try_wait().unwrap().is_none());
+    one.seen.release.notify_one();
+    assert_eq!(waiting.await.unwrap().status, 200);
+    assert!(rig.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_proxy_told_to_end_at_its_limit_serves_whom_it_has_taken() {
+    let limits = ["threads=1", "max_connections=1"];
+    let (mut rig, one) = (Rig::with_limits(&limits).await, Instance::start("1.0").await);
+    rig.serve(1, &[&one]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await });
+    eventually("the request", async || one.waiting() == 1).await;
+    let mut taken = TcpStream::connect(listen).await.unwrap();
+    eventually("it is taken", async || queued(listen) == 0).await;
+    rig.terminate();
+    eventually("it does not listen", async || TcpStream::connect(listen).await.is_err()).await;
+    taken.write_all(b"GET /version HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
+    one.seen.release.notify_one();
+    let mut answer = String::new();
+    within("an answer and the end", taken.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(waiting.await.unwrap().status, 200);
+    assert!(rig.exit().await.success());
+}
+
+/// How many connections nobody has taken yet: what the kernel tells as the receive queue of a listener.
+fn queued(listen: SocketAddr) -> u64 {
+    let wanted = format!(":{:04X}", listen.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // A listener is in state 0A.
+    let mut line =
+        line.filter(|line| line.get(1).is_some_and(|local| local.ends_with(&wanted)) && line[3] == "0A");
+    u64::from_str_radix(line.next().unwrap()[4].split_once(':').unwrap().1, 16).unwrap()
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ impl Progress {
 
 /// A client's connection as the reaper sees it.
 pub(super) struct Client {
+    /// Among all clients of the worker.
+    key: u64,
     pub progress: Arc<Progress>,
     /// Its place under the limit, kept as long as an upgraded connection lasts.
     _permit: OwnedSemaphorePermit,
@@ -66,10 +68,10 @@ enum End {
 }
 
 impl Client {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
+    fn new(key: u64, permit: OwnedSemaphorePermit) -> Self {
         let (progress, busy, end) = (Arc::default(), Cell::new(0), Cell::new(End::No));
         let multiplexed = Cell::new(false);
-        Self { progress, _permit: permit, busy, end, multiplexed, waker: RefCell::default() }
+        Self { key, progress, _permit: permit, busy, end, multiplexed, waker: RefCell::default() }
     }
 
     pub fn begin(self: &Rc<Self>) -> Busy {
@@ -87,7 +89,8 @@ impl Client {
     /// Ends the connection as soon as that costs no request: at once with HTTP/2, after the next answer without it.
     pub fn take_leave(&self) {
         if self.multiplexed.get() {
-            self.end_soon();
+            // Also if it was told to end before it had said anything.
+            self.set_end(End::Soon);
         }
     }
 
@@ -164,12 +167,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    fn add(&self, permit: OwnedSemaphorePermit) -> (u64, Rc<Client>) {
-        let (key, client) = (self.next.get(), Rc::new(Client::new(permit)));
+    /// From here on it is told when it is to end, and counts as one that waits.
+    pub fn add(&self, permit: OwnedSemaphorePermit) -> Rc<Client> {
+        let key = self.next.get();
+        let client = Rc::new(Client::new(key, permit));
         client.progress.touch();
         self.next.set(key + 1);
         self.all.borrow_mut().insert(key, Rc::clone(&client));
-        (key, client)
+        client
     }
 
     pub fn is_empty(&self) -> bool {
@@ -192,15 +197,14 @@ pub(super) async fn serve(
     site: Rc<Site>,
     tcp: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    client: Rc<Client>,
 ) {
     // Without it, the last part of an answer would wait for the client's acknowledgement; it is no reason to refuse.
     let _ = tcp.set_nodelay(true);
-    let (key, client) = worker.clients.add(permit);
     worker.wake_reaper();
     let gate = Gate::new(tcp, Arc::clone(&client.progress));
     converse(&worker, &site, &client, gate, peer).await;
-    worker.clients.all.borrow_mut().remove(&key);
+    worker.clients.all.borrow_mut().remove(&client.key);
 }
 
 async fn converse(
@@ -215,7 +219,7 @@ async fn converse(
     client.progress.inside_head(false);
     let Some(Some(protocol)) = sniffed else { return };
     client.multiplexed.set(protocol == Protocol::Http2);
-    if worker.is_retired() {
+    if worker.is_leaving() {
         client.take_leave();
     }
     let visit = Rc::new(Visit::new(Rc::clone(worker), Rc::clone(site), Rc::clone(client), peer, protocol));

@@ -52,8 +52,8 @@ pub(super) async fn forward(
     let asked_upgrade = visit.protocol == Protocol::Http1 && request.headers().contains_key(header::UPGRADE);
     let mut answer = enter(&visit, request, started).await.unwrap_or_else(Refusal::response);
     // Behind a head that asked for another protocol nothing is guarded, so nothing may follow, whoever answers.
-    // Where another proxy has taken over, the client's next request is for that one.
-    let last = visit.worker.is_retired() && visit.protocol == Protocol::Http1;
+    // Where another proxy has taken over, the client's next request is for that one; at the end, for whoever comes next.
+    let last = visit.worker.is_leaving() && visit.protocol == Protocol::Http1;
     if (asked_upgrade || last) && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

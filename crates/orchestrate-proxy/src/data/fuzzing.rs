@@ -94,7 +94,8 @@ impl Bench {
         let tcp = TcpStream::connect(self.entrance.local_addr().unwrap()).await.unwrap();
         let (ours, peer) = self.entrance.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let serving = serve(Rc::clone(&self.worker), Rc::clone(&self.site), ours, peer, permit);
+        let client = self.worker.clients.add(permit);
+        let serving = serve(Rc::clone(&self.worker), Rc::clone(&self.site), ours, peer, client);
         let asking = ask(tcp, stream, piece, wanted);
         let both = async { tokio::join!(serving, asking) };
         let ended = tokio::time::timeout(STUCK, both).await;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::client::{Clients, serve};
 use super::exchange::Exchange;
@@ -81,6 +83,8 @@ pub(super) struct Worker {
     finishing: Cell<bool>,
     /// Dropped, an end lets its listener stop between two connections.
     listeners: RefCell<HashMap<SocketAddr, oneshot::Sender<()>>>,
+    /// A task for each of the listeners, and for those that stop and still have a connection to hand on.
+    accepting: RefCell<JoinSet<()>>,
 }
 
 /// The control's end of a worker.
@@ -133,6 +137,7 @@ impl Worker {
             retired: Cell::new(false),
             finishing: Cell::new(false),
             listeners: RefCell::default(),
+            accepting: RefCell::default(),
         })
     }
 
@@ -167,7 +172,9 @@ impl Worker {
             Err(error) => return tracing::error!(%error, %listen, "cannot listen"),
         };
         let (end, ended) = oneshot::channel();
-        tokio::task::spawn_local(accept(Rc::clone(self), listener, site, ended));
+        let mut accepting = self.accepting.borrow_mut();
+        while accepting.try_join_next().is_some() {}
+        accepting.spawn_local(accept(Rc::clone(self), listener, site, ended));
         self.listeners.borrow_mut().insert(listen, end);
     }
 
@@ -192,17 +199,22 @@ impl Worker {
         std::future::pending().await
     }
 
+    /// At the limit, what is left is dropped with the event loop.
     async fn finish(&self, limit: Duration, quiet: watch::Sender<()>) {
         self.listeners.borrow_mut().clear();
         self.finishing.set(true);
         self.pool.clear();
         self.clients.each(super::client::Client::end_soon);
-        self.hushed().await;
-        drop(quiet);
-        let all = u32::try_from(self.shared.limits.max_connections.div_ceil(self.shared.threads).max(1));
-        let idle = self.slots.acquire_many(all.unwrap_or(u32::MAX));
-        // At the limit, what is left is dropped with the event loop.
-        let _ = tokio::time::timeout(limit, idle).await;
+        let finished = async {
+            // First they: who is accepted shall not wait for a place behind the end of all others.
+            let mut accepting = self.accepting.take();
+            while accepting.join_next().await.is_some() {}
+            self.hushed().await;
+            drop(quiet);
+            let all = u32::try_from(self.shared.limits.max_connections.div_ceil(self.shared.threads).max(1));
+            let _ = self.slots.acquire_many(all.unwrap_or(u32::MAX)).await;
+        };
+        let _ = tokio::time::timeout(limit, finished).await;
     }
 
     /// Returns once each idle connection was told; one that speaks HTTP/2 may need a little longer to end.
@@ -215,8 +227,9 @@ impl Worker {
         }
     }
 
-    pub fn is_retired(&self) -> bool {
-        self.retired.get()
+    /// Whether a client's next request is for somebody else.
+    pub fn is_leaving(&self) -> bool {
+        self.retired.get() || self.finishing.get()
     }
 
     pub fn put_back(&self, instance: &Arc<Instance>, exchange: Box<Exchange>) {
@@ -237,18 +250,31 @@ impl Worker {
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, site: Rc<Site>, mut ended: oneshot::Receiver<()>) {
-    loop {
+    let mut listener = Some(listener);
+    while let Some(listening) = &listener {
         let accepted = tokio::select! {
             // A connection that was taken is served; only between two of them a listener ends.
             _ = &mut ended => return,
-            accepted = listener.accept() => accepted,
+            accepted = listening.accept() => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
                 // At the limit this one waits here, and the next ones in the backlog.
-                let Ok(permit) = Arc::clone(&worker.slots).acquire_owned().await else { return };
-                let serving = serve(Rc::clone(&worker), Rc::clone(&site), tcp, peer, permit);
-                tokio::task::spawn_local(serving);
+                let mut place = pin!(Arc::clone(&worker.slots).acquire_owned());
+                let permit = tokio::select! {
+                    biased;
+                    permit = &mut place => permit,
+                    _ = &mut ended => {
+                        listener = None;
+                        place.await
+                    }
+                };
+                let Ok(permit) = permit else { return };
+                let client = worker.clients.add(permit);
+                if worker.finishing.get() {
+                    client.end_soon();
+                }
+                tokio::task::spawn_local(serve(Rc::clone(&worker), Rc::clone(&site), tcp, peer, client));
                 // The other workers get their chance at what else waits.
                 tokio::task::yield_now().await;
             }

@@ -73,8 +73,10 @@ pub fn placement(n: i64) -> Placement {
 pub fn proxy_command(home: &TempDir, limits: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orchestrate-proxy"));
     command.arg("--socket").arg(home.path().join("proxy.sock"));
-    command.arg("--state").arg(home.path().join("proxy.json")).args(["--threads", "2"]);
-    for limit in limits {
+    command.arg("--state").arg(home.path().join("proxy.json"));
+    let threads = limits.iter().find_map(|limit| limit.strip_prefix("threads=")).unwrap_or("2");
+    command.args(["--threads", threads]);
+    for limit in limits.iter().filter(|limit| !limit.starts_with("threads=")) {
         command.args(["--limit", limit]);
     }
     command.stdin(Stdio::null());
@@ -86,7 +88,7 @@ impl Rig {
         Self::with_limits(&[]).await
     }
 
-    /// Limits as the program's `--limit` takes them.
+    /// Limits as the program's `--limit` takes them, and `threads=`, of which there are two otherwise.
     pub async fn with_limits(limits: &[&str]) -> Self {
         let home = TempDir::new().unwrap();
         let limits: Vec<String> = limits.iter().map(|&limit| limit.to_owned()).collect();
