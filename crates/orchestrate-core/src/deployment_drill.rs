@@ -13,7 +13,7 @@ use crate::database::{Asked, Database, sites};
 use crate::drift;
 use crate::drill::{Drill, DrillStatus, DrillTrigger};
 use crate::error::{Error, Result};
-use crate::execute::record::{DrillToBegin, MOVED, begin_drill, busy, conclude_drill};
+use crate::execute::record::{DrillToBegin, MOVED, anew, begin_drill, busy, conclude_drill};
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Version};
 use crate::plan::drill::{self, DrillPlan};
@@ -62,9 +62,6 @@ pub struct DeploymentDrill {
     ports: Ports,
 }
 
-/// How often a plan is made anew because the situation moved under it.
-const ATTEMPTS: usize = 3;
-
 impl DeploymentDrill {
     pub fn new(db: Database, ports: Ports) -> Self {
         Self { db, ports }
@@ -72,14 +69,7 @@ impl DeploymentDrill {
 
     /// Rehearses. Refusals are errors; what was begun is told by the drill's status.
     pub async fn drill(&self, request: &DrillRequest) -> Result<Drilled> {
-        let mut attempts = 0;
-        let result = loop {
-            attempts += 1;
-            match Box::pin(self.drill_once(request)).await {
-                Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-                result => break result,
-            }
-        };
+        let result = anew(|| Box::pin(self.drill_once(request))).await;
         let (environment, actor, reason) =
             (&request.environment, request.actor.as_str(), request.reason.as_deref());
         let asked = Asked { environment, actor, what: "drill", version: None, reason };

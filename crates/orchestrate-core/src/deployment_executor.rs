@@ -21,8 +21,8 @@ use crate::drill::Drill;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
-    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_halt, conclude_stop,
-    conclude_unpromoted, end_bake,
+    ATTEMPTS, MOVED, NewDeploy, Seen, anew, begin_deploy, begin_stop, busy, conclude_deploy, conclude_halt,
+    conclude_stop, conclude_unpromoted, end_bake,
 };
 use crate::execute::{self, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
@@ -118,9 +118,11 @@ impl DeploymentExecutor {
         loop {
             attempts += 1;
             match Box::pin(self.deploy_once(request, &release)).await {
-                Err(error) if error.code() == MOVED && attempts < 3 => {}
+                Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
                 // Who waited meant what was live then, and does not plan anew.
-                Err(error) if attempts < 3 && self.gets_room(request, &error).await? => attempts = 2,
+                Err(error) if attempts < ATTEMPTS && self.gets_room(request, &error).await? => {
+                    attempts = ATTEMPTS - 1;
+                }
                 result => return result,
             }
         }
@@ -406,7 +408,7 @@ impl DeploymentExecutor {
     /// Stops everything that runs in an environment, and records that nothing is live.
     pub async fn stop_environment(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {
         let asked = Asked { environment: name, actor, what: "stop", version: None, reason: None };
-        self.noted(&asked, self.stop_all(name, actor).await).await
+        self.noted(&asked, anew(|| self.stop_all(name, actor)).await).await
     }
 
     async fn stop_all(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {

@@ -36,7 +36,7 @@ use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
-    MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
+    ATTEMPTS, MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::group::PartOf;
@@ -118,9 +118,6 @@ pub struct DeploymentRollback {
     pub(crate) db: Database,
     pub(crate) ports: Ports,
 }
-
-/// How often a plan is made anew because the situation moved under it.
-const ATTEMPTS: usize = 3;
 
 impl DeploymentRollback {
     pub fn new(db: Database, ports: Ports) -> Self {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::database::{Asked, Database, sites};
 use crate::environment::Retention;
 use crate::error::{Error, Result};
-use crate::execute::record::{MOVED, busy, record_pruning};
+use crate::execute::record::{anew, busy, record_pruning};
 use crate::name::{EnvironmentName, ReleaseId, Version};
 use crate::plan::previous::Asker;
 use crate::plan::retention::{Facts, Kept, Verdict, verdicts};
@@ -40,9 +40,6 @@ pub struct Judged {
     pub bytes: u64,
 }
 
-/// How often it is looked again because the situation moved.
-const ATTEMPTS: usize = 3;
-
 /// Prunes an environment by its `retention`; refused if it has none, or while an operation is open.
 pub async fn prune(
     db: &Database,
@@ -51,14 +48,7 @@ pub async fn prune(
     actor: &str,
     dry_run: bool,
 ) -> Result<Pruning> {
-    let mut attempts = 0;
-    let result = loop {
-        attempts += 1;
-        match prune_once(db, ports, environment, actor, dry_run).await {
-            Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-            result => break result,
-        }
-    };
+    let result = anew(|| prune_once(db, ports, environment, actor, dry_run)).await;
     if dry_run {
         return result;
     }

@@ -3,7 +3,7 @@
 use super::{Deployed, DeploymentExecutor};
 use crate::database::{Asked, sites};
 use crate::error::{Error, Result};
-use crate::execute::record::{MOVED, NewPromotion, Pause, begin_promotion, record_pause};
+use crate::execute::record::{MOVED, NewPromotion, Pause, anew, begin_promotion, record_pause};
 use crate::execute::{self, Limits};
 use crate::name::{DeploymentId, EnvironmentName};
 use crate::plan::{self, Place};
@@ -31,14 +31,7 @@ pub struct Promotion {
 impl DeploymentExecutor {
     /// Gives what is being rolled out its next share of the traffic, or all of it.
     pub async fn promote(&self, asked: &Promotion) -> Result<Deployed> {
-        let mut attempts = 0;
-        let result = loop {
-            attempts += 1;
-            match self.promote_once(asked).await {
-                Err(error) if error.code() == MOVED && attempts < 3 => {}
-                result => break result,
-            }
-        };
+        let result = anew(|| self.promote_once(asked)).await;
         let (environment, actor) = (&asked.environment, asked.actor.as_str());
         self.noted(
             &Asked { environment, actor, what: "promote", version: None, reason: asked.reason.as_deref() },

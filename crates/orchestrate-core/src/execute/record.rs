@@ -45,6 +45,20 @@ pub(crate) struct Seen {
 /// The situation moved between planning and beginning: plan anew.
 pub(crate) const MOVED: &str = "ORC-0115";
 
+/// How often a plan is made anew because the situation moved under it.
+pub(crate) const ATTEMPTS: usize = 3;
+
+/// Plans and acts, and does so anew while the situation moved in between: whoever asked meant it either way.
+pub(crate) async fn anew<T, F: Future<Output = Result<T>>>(mut once: impl FnMut() -> F) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        match once().await {
+            Err(error) if error.code() == MOVED => {}
+            result => return result,
+        }
+    }
+    once().await
+}
+
 /// Takes the lease if nobody holds it and nothing happened since the plan was made.
 async fn take_lease(
     db: &Database,

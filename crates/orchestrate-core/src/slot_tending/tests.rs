@@ -90,6 +90,25 @@ async fn slots_are_left_alone_while_an_operation_is_open() {
 }
 
 #[tokio::test]
+async fn an_environment_is_stopped_while_its_slots_are_tended() {
+    // What is tended moves at one instant after another of the plan being made.
+    for instant in 0..40 {
+        let stage = Stage::new().await;
+        stage.deploy_all(&["1.0", "1.1"]).await;
+        stage.world.allow_gaps();
+        stage.world.clock.set(stage.slots().await[0].until.unwrap());
+        let (executor, place) = (stage.executor(), stage.environment.clone());
+        let stopping = tokio::spawn(async move { executor.stop_environment(&place, "ada").await });
+        for _ in 0..instant {
+            tokio::task::yield_now().await;
+        }
+        tend(&stage.db, &stage.world.ports()).await.unwrap();
+        assert_eq!(stopping.await.unwrap().unwrap(), v("1.1"), "{instant}");
+        assert_eq!(stage.world.running(&stage.environment), Vec::<String>::new(), "{instant}");
+    }
+}
+
+#[tokio::test]
 async fn a_pass_that_was_overtaken_by_an_operation_is_fenced() {
     let stage = Stage::new().await;
     stage.deploy_all(&["1.0", "1.1"]).await;
