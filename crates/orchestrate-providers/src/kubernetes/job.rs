@@ -46,8 +46,8 @@ pub(super) async fn hook(shared: &Shared, request: &HookRequest) -> PortResult<E
     let name = site.names.job(&format!("{}-{}", request.of, request.hook).replace('_', "-"));
     let mut object = release.job(&name, &one_off.command, &one_off.variables, one_off.timeout)?;
     object["metadata"]["labels"][OF] = request.of.as_str().into();
-    begin(&site, &object).await?;
-    end(&site, &name, &one_off).await
+    let job = begin(&site, &object).await?;
+    end(&site, &job, &one_off).await
 }
 
 /// Deletes the Jobs of all others than the one that goes on.
@@ -68,8 +68,8 @@ pub(super) async fn once(shared: &Shared, one_off: &OneOff) -> PortResult<Ended>
     getrandom::fill(&mut random).map_err(|cause| PortError::failed(format!("no random numbers: {cause}")))?;
     let name = site.names.job(&format!("once-{}", &Digest::of(&random).as_str()[..10]));
     let object = release.job(&name, &one_off.command, &one_off.variables, one_off.timeout)?;
-    begin(&site, &object).await?;
-    let ended = end(&site, &name, one_off).await;
+    let job = begin(&site, &object).await?;
+    let ended = end(&site, &job, one_off).await;
     delete(&site, &name).await?;
     ended
 }
@@ -81,29 +81,57 @@ async fn delete(site: &Site, name: &str) -> ApiResult<()> {
     }
 }
 
-/// One that is there already was begun by who asked before.
-async fn begin(site: &Site, object: &Value) -> PortResult<()> {
-    match site.cluster.create(Kind::Job, object).await {
-        Ok(_) => Ok(()),
-        Err(Fault::Refused(refusal)) if refusal.is_conflict() => Ok(()),
-        Err(fault) => Err(fault.into()),
+/// A Job that was made. Pods and events of an earlier one of the same name may still be there.
+struct Begun {
+    name: String,
+    uid: String,
+}
+
+impl Begun {
+    fn owns(&self, pod: &Object) -> bool {
+        pod.items("/metadata/ownerReferences").any(|owner| owner.text("/uid") == Some(&self.uid))
+    }
+
+    fn is_meant_by(&self, event: &Object) -> bool {
+        event.text("/involvedObject/uid") == Some(&self.uid)
     }
 }
 
-async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
+/// One that is there already was begun by who asked before.
+async fn begin(site: &Site, object: &Value) -> PortResult<Begun> {
+    const ATTEMPTS: usize = 3;
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    for _ in 0..ATTEMPTS {
+        let there = match site.cluster.create(Kind::Job, object).await {
+            Ok(made) => Some(made),
+            Err(Fault::Refused(refusal)) if refusal.is_conflict() => {
+                site.cluster.get(Kind::Job, name).await?
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        // It may have been taken away between the two.
+        if let Some(job) = there {
+            let uid = job.text("/metadata/uid").unwrap_or_default().to_owned();
+            return Ok(Begun { name: name.to_owned(), uid });
+        }
+    }
+    Err(PortError::unreachable(format!("the Job {name} is being made and deleted by somebody else")))
+}
+
+async fn end(site: &Site, job: &Begun, one_off: &OneOff) -> PortResult<Ended> {
     let deadline = Instant::now() + one_off.timeout.duration() + LAG;
-    let (job, selector) = (name.to_owned(), site.names.selector());
+    let (name, selector) = (job.name.as_str(), site.names.selector());
     let ended = follow::until(&site.cluster, Kind::Job, selector, deadline, |jobs| {
         // One that is gone was taken away by hand.
-        jobs.get(&job).map_or(Some(None), |job| outcome(job).map(Some))
+        jobs.get(name).map_or(Some(None), |job| outcome(job).map(Some))
     });
     let outcome = tokio::select! {
         biased;
         outcome = ended => outcome?,
-        error = refused(site, name, deadline) => return Err(give_up(site, name, error).await),
-        error = hopeless(site, name, deadline) => return Err(give_up(site, name, error).await),
+        error = refused(site, job, deadline) => return Err(give_up(site, name, error).await),
+        error = hopeless(site, job, deadline) => return Err(give_up(site, name, error).await),
     };
-    let (pod, output) = output(site, name).await;
+    let (pod, output) = output(site, job).await;
     let late = || {
         let words = one_off.command.join(" ");
         PortError::new(
@@ -133,10 +161,12 @@ async fn end(site: &Site, name: &str, one_off: &OneOff) -> PortResult<Ended> {
 
 /// Returns only if the cluster does not let the Job's pod in: that is in no condition of the Job, but in an event of it. Who
 /// may not read events waits for the Job's own time.
-async fn refused(site: &Site, name: &str, deadline: Instant) -> PortError {
+async fn refused(site: &Site, job: &Begun, deadline: Instant) -> PortError {
+    let name = &job.name;
     let selector = format!("involvedObject.kind=Job,involvedObject.name={name},reason=FailedCreate");
     let found = follow::until(&site.cluster, Kind::Event, selector, deadline, |events| {
-        let mut said = events.values().filter_map(|event| event.text("/message"));
+        let meant = events.values().filter(|event| job.is_meant_by(event));
+        let mut said = meant.filter_map(|event| event.text("/message"));
         said.find(|message| message.contains("forbidden") || message.contains("denied")).map(str::to_owned)
     });
     match found.await {
@@ -149,11 +179,12 @@ async fn refused(site: &Site, name: &str, deadline: Instant) -> PortError {
 }
 
 /// Returns only if the Job's pod will never run, as its node says: its image cannot be had, for one.
-async fn hopeless(site: &Site, name: &str, deadline: Instant) -> PortError {
-    let mut stuck = Stuck::default();
+async fn hopeless(site: &Site, job: &Begun, deadline: Instant) -> PortError {
+    let (name, mut stuck) = (&job.name, Stuck::default());
     let found = follow::until(&site.cluster, Kind::Pod, format!("{BY_JOB}={name}"), deadline, |pods| {
         let mut all = pods
             .values()
+            .filter(|pod| job.owns(pod))
             .filter_map(|pod| hopeless_pod(&format!("the Job {name} (pod {})", pod.name()), pod, &mut stuck));
         all.find(|one| !one.for_now)
     });
@@ -192,11 +223,11 @@ fn outcome(job: &Object) -> Option<Outcome> {
 }
 
 /// The pod of the Job, and the end of what it printed; what cannot be read is left out.
-async fn output(site: &Site, name: &str) -> (Option<Object>, String) {
-    let Ok((pods, _)) = site.cluster.list(Kind::Pod, &format!("{BY_JOB}={name}")).await else {
+async fn output(site: &Site, job: &Begun) -> (Option<Object>, String) {
+    let Ok((pods, _)) = site.cluster.list(Kind::Pod, &format!("{BY_JOB}={}", job.name)).await else {
         return (None, String::new());
     };
-    let Some(pod) = pods.into_iter().next() else { return (None, String::new()) };
+    let Some(pod) = pods.into_iter().find(|pod| job.owns(pod)) else { return (None, String::new()) };
     let query = format!("container={}&tailLines={LINES}", live::container_of(&pod));
     let log = site.cluster.log(pod.name(), &query).await.unwrap_or_default();
     let printed = Some(log.trim_end().to_owned()).filter(|log| !log.is_empty());
