@@ -41,6 +41,7 @@ impl Cluster {
             });
             production["strategy"] = strategy.clone();
             production["drain"] = json!("1s");
+            production["drill"] = json!({ "production": true });
             production["health_check"] = json!({ "deadline": "20s" });
         });
         Self { fake, scene }
@@ -100,6 +101,8 @@ fn blue_green_goes_forth_and_back_by_the_selector() {
     assert_eq!(cluster.answers(), "1.1.0");
     assert_eq!(cluster.pods("web"), ["1.0.0", "1.1.0"], "the one before stays warm");
     until("its workers do not", || (cluster.pods("worker") == ["1.1.0"]).then_some(()));
+    let drill = cluster.scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&drill["path"], cluster.answers().as_str()), (&json!("warm"), "1.1.0"));
     let rolled_back = cluster.scene.rollback().ok().json();
     assert_eq!((&rolled_back["path"], cluster.answers().as_str()), (&json!("warm"), "1.0.0"));
     // A restart of the daemon changes nothing.
@@ -114,12 +117,28 @@ fn blue_green_goes_forth_and_back_by_the_selector() {
 }
 
 #[test]
+fn a_drill_starts_the_target_beside_what_is_live_and_takes_it_away_again() {
+    let cluster = Cluster::new(&json!({ "type": "blue_green", "warm_for": "0s" }));
+    cluster.deploy("1.0.0").ok();
+    cluster.deploy("1.1.0").ok();
+    cluster.is_only("1.1.0");
+    until("there is room for a drill", || {
+        let asked = cluster.scene.command(&["deploy", "drill", "--env", "production", "--dry-run"]).output();
+        asked.is_ok_and(|asked| asked.status.success()).then_some(())
+    });
+    let drill = cluster.scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&drill["path"], &drill["target_version"]), (&json!("cold"), &json!("1.0.0")));
+    cluster.is_only("1.1.0");
+}
+
+#[test]
 fn a_rolling_release_goes_forth_and_back_by_its_sealed_template() {
     let mut cluster = Cluster::new(&json!({ "type": "rolling" }));
     cluster.deploy("1.0.0").ok();
     cluster.is_only("1.0.0");
     cluster.deploy("1.1.0").ok();
     cluster.is_only("1.1.0");
+    cluster.scene.typed("deploy drill --env production").ends(1).says("ORC-0193");
     assert_eq!(cluster.scene.rollback().ok().json()["path"], "cold");
     cluster.is_only("1.0.0");
     // One that does not get ready is put back, and users did not see it.

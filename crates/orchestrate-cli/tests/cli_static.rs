@@ -22,6 +22,7 @@ fn scene() -> Scene {
         production["static"] = json!({ "root": "public", "not_found": "404.html" });
         production["processes"] = json!({ "web": { "instances": 2, "listen": address } });
         production["health_check"]["path"] = json!("/");
+        production["drill"] = json!({ "production": true });
         production["verify"] = json!({ "version": { "path": VERSION, "contains": "{version}" } });
     });
     scene
@@ -43,6 +44,9 @@ fn a_site_is_switched_and_rolled_back_and_no_request_is_lost() {
     load.await_more(50);
     assert_eq!(scene.get("/").unwrap(), (200, "<h1>1.1.0</h1>".to_owned()));
     assert_eq!(scene.get("/nobody").unwrap(), (404, "<h1>nowhere</h1>".to_owned()));
+    let drill = scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&drill["path"], &drill["target_version"]), (&json!("warm"), &json!("1.0.0")));
+    assert_eq!(scene.get("/").unwrap().1, "<h1>1.1.0</h1>");
     let event = scene.rollback().ok().json();
     assert_eq!((&event["target_version"], &event["path"]), (&json!("1.0.0"), &json!("warm")));
     load.await_more(50);
@@ -110,6 +114,8 @@ fn a_site_behind_a_link_is_deployed_and_rolled_back() {
     deploy(&scene, "1.0.0").ok();
     assert_eq!(home(), "<h1>1.0.0</h1>");
     deploy(&scene, "1.1.0").ok();
+    assert_eq!(home(), "<h1>1.1.0</h1>");
+    assert_eq!(scene.json("deploy drill --env production").ok().json()["path"], "warm");
     assert_eq!(home(), "<h1>1.1.0</h1>");
     let event = scene.rollback().ok().json();
     assert_eq!((&event["target_version"], &event["path"]), (&json!("1.0.0"), &json!("warm")));

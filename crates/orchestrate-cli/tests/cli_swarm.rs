@@ -109,6 +109,35 @@ fn a_release_on_a_swarm_is_deployed_rolled_back_warm_and_rolling_and_no_request_
     assert_eq!(hive.services(), [""; 0]);
 }
 
+/// Warm there and back; then cold, in services beside those that serve.
+#[test]
+fn a_drill_leaves_the_services_as_they_were() {
+    let mut hive = Hive::new("drilled");
+    hive.scene.configure(|production| production["drill"] = json!({ "production": true }));
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        hive.build(version);
+    }
+    hive.deploy("1.0.0").ok();
+    hive.deploy("1.1.0").ok();
+    let load = Load::start(hive.scene.address, "/version", 4);
+    let before = hive.services();
+    let warm = hive.scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&warm["path"], hive.services()), (&json!("warm"), before));
+    hive.scene.configure(|production| production["strategy"]["warm_for"] = json!("0s"));
+    hive.deploy("1.2.0").ok();
+    until("there is room for a drill", || {
+        let asked = hive.scene.command(&["deploy", "drill", "--env", "production", "--dry-run"]).output();
+        (hive.services().len() == 2 && asked.is_ok_and(|asked| asked.status.success())).then_some(())
+    });
+    let serving = hive.services();
+    let cold = hive.scene.json("deploy drill --env production").ok().json();
+    assert_eq!((&cold["path"], &cold["target_version"]), (&json!("cold"), &json!("1.1.0")));
+    assert_eq!(hive.services(), serving);
+    let report = load.end();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert_eq!(hive.scene.answers(), "1.2.0");
+}
+
 #[test]
 fn what_docker_service_rollback_did_is_shown_on_record_left_alone_and_overwritten_only_with_force() {
     let hive = Hive::new("drift");

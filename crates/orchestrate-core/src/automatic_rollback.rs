@@ -8,6 +8,7 @@ use crate::execute::record::hold_automatic;
 use crate::plan::brakes::{self, History};
 use crate::post_deploy_verification::Judged;
 use crate::rollback_event::{RollbackStatus, Trigger};
+use crate::time::Span;
 
 /// What became of it.
 #[derive(Clone, Debug)]
@@ -19,9 +20,13 @@ pub enum Automatic {
     Overtaken,
 }
 
-/// Errors of a rollback that another attempt cannot mend: no target, one that cannot be restored, one that
-/// failed, one across a change of data, one that others would not work with.
-const FINAL: [&str; 7] = ["ORC-0102", "ORC-0117", "ORC-0118", "ORC-0119", "ORC-0140", "ORC-0185", "ORC-0186"];
+/// Errors of a rollback that another attempt cannot mend: no target, one that cannot be restored, one that failed, one across a
+/// change of data, one that another release which is being rolled out leaves no room for, one that would overwrite what somebody
+/// changed, one that others would not work with.
+const FINAL: [&str; 9] = [
+    "ORC-0102", "ORC-0117", "ORC-0118", "ORC-0119", "ORC-0140", "ORC-0151", "ORC-0166", "ORC-0185",
+    "ORC-0186",
+];
 /// What is live now is another deployment.
 const NOT_CURRENT: &str = "ORC-0132";
 /// More automatic rollbacks than any brake asks about.
@@ -68,6 +73,12 @@ impl DeploymentRollback {
         }
         self.hold(deployment, format!("it cannot be rolled back by itself: {}", one_line(&error)), false)
             .await
+    }
+
+    /// What was found bad so long ago stays live until a person decides.
+    pub(crate) async fn give_up_by_itself(&self, deployment: &Deployment, after: Span) -> Result<Automatic> {
+        let why = format!("it could not be rolled back by itself within {after}");
+        self.hold(deployment, why, false).await
     }
 
     /// Why it is not even tried, and whether people know of that.

@@ -3,7 +3,7 @@
 mod room;
 mod scheduled;
 
-pub(crate) use room::made as room_made;
+pub(crate) use room::{anew_with_room, cleared as drill_cleared};
 pub use scheduled::{Due, due};
 
 use serde::Serialize;

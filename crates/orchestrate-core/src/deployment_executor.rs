@@ -14,15 +14,15 @@ use crate::database::{
     Asked, Database, Holder, Lease, OperationRecord, commit, leases, operations, releases, sites,
 };
 use crate::deployment::Deployment;
-use crate::deployment_drill::room_made;
+use crate::deployment_drill::anew_with_room;
 use crate::deployment_strategy::StrategyKind;
 use crate::drift;
 use crate::drill::Drill;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
-    ATTEMPTS, MOVED, NewDeploy, Seen, anew, begin_deploy, begin_stop, busy, conclude_deploy, conclude_halt,
-    conclude_stop, conclude_unpromoted, end_bake,
+    MOVED, NewDeploy, Seen, begin_deploy, begin_stop, busy, conclude_deploy, conclude_halt, conclude_stop,
+    conclude_unpromoted, end_bake,
 };
 use crate::execute::{self, Limits, Operation, Outcome};
 use crate::name::{EnvironmentName, Fence, ReleaseId, Version};
@@ -78,7 +78,7 @@ pub enum Resumed {
 
 /// How long after nobody carried it on an operation is still taken to be wanted. SQLite may bring back a begin whose writer was killed
 /// as it committed, once all programs that had the database open are gone, however long that takes.
-const WANTED_FOR: Span = Span::from_secs(15 * 60);
+pub(crate) const WANTED_FOR: Span = Span::from_secs(15 * 60);
 
 /// Deploys releases, and finishes what was interrupted.
 #[derive(Clone)]
@@ -110,26 +110,11 @@ impl DeploymentExecutor {
     }
 
     async fn seal_and_deploy(&self, request: &DeployRequest) -> Result<Deployed> {
-        if let Some(error) = held(&self.db, &request.environment, &request.version).await? {
-            return Err(error);
-        }
+        self.not_held(request).await?;
         let release = self.seal(request).await?;
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match Box::pin(self.deploy_once(request, &release)).await {
-                Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-                // Who waited meant what was live then, and does not plan anew.
-                Err(error) if attempts < ATTEMPTS && self.gets_room(request, &error).await? => {
-                    attempts = ATTEMPTS - 1;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn gets_room(&self, request: &DeployRequest, busy: &Error) -> Result<bool> {
-        room_made(&self.db, &self.ports, &request.environment, &request.actor, busy).await
+        let DeployRequest { environment, actor, .. } = request;
+        let once = || Box::pin(self.deploy_once(request, &release));
+        anew_with_room(&self.db, &self.ports, environment, actor, once).await
     }
 
     async fn seal(&self, request: &DeployRequest) -> Result<Release> {
@@ -148,9 +133,15 @@ impl DeploymentExecutor {
         known(&self.db, id).await
     }
 
+    async fn not_held(&self, request: &DeployRequest) -> Result<()> {
+        held(&self.db, &request.environment, &request.version).await?.map_or(Ok(()), Err)
+    }
+
     async fn deploy_once(&self, request: &DeployRequest, release: &Release) -> Result<Deployed> {
         let name = &request.environment;
         let (environment, seen) = self.see(name).await?;
+        // It may be held since it was asked for, for example by a rollback of it.
+        self.not_held(request).await?;
         let live = match environment.live {
             Some(live) => {
                 let record = seen.slots.iter().find(|slot| slot.state == SlotState::Live);
@@ -408,7 +399,9 @@ impl DeploymentExecutor {
     /// Stops everything that runs in an environment, and records that nothing is live.
     pub async fn stop_environment(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {
         let asked = Asked { environment: name, actor, what: "stop", version: None, reason: None };
-        self.noted(&asked, anew(|| self.stop_all(name, actor)).await).await
+        let stopped =
+            anew_with_room(&self.db, &self.ports, name, actor, || Box::pin(self.stop_all(name, actor))).await;
+        self.noted(&asked, stopped).await
     }
 
     async fn stop_all(&self, name: &EnvironmentName, actor: &str) -> Result<Version> {

@@ -31,12 +31,12 @@ pub use groups::{Carried, GroupPreview, GroupRequest};
 pub use preview::{Candidate, Depth, Preview, Readiness};
 
 use crate::database::{Asked, Database, sites};
-use crate::deployment_drill::room_made;
+use crate::deployment_drill::anew_with_room;
 use crate::drift;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::execute::record::{
-    ATTEMPTS, MOVED, NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
+    NewRollback, begin_rollback, busy, conclude_rollback, record_no_move, replan_rollback,
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::group::PartOf;
@@ -140,22 +140,8 @@ impl DeploymentRollback {
     pub async fn rollback_as(&self, request: &RollbackRequest, asking: &Asking) -> Result<RolledBack> {
         let asked_at = self.ports.clock.now();
         let request = &RollbackRequest { force: request.force || asking.break_glass, ..request.clone() };
-        let mut attempts = 0;
-        let result = loop {
-            attempts += 1;
-            match Box::pin(self.rollback_once(request, asking, asked_at)).await {
-                Err(error) if error.code() == MOVED && attempts < ATTEMPTS => {}
-                Err(error)
-                    if attempts < ATTEMPTS
-                        && room_made(&self.db, &self.ports, &request.environment, &asking.actor, &error)
-                            .await? =>
-                {
-                    // Who waited meant what was live then, and does not plan anew.
-                    attempts = ATTEMPTS - 1;
-                }
-                result => break result,
-            }
-        };
+        let once = || Box::pin(self.rollback_once(request, asking, asked_at));
+        let result = anew_with_room(&self.db, &self.ports, &request.environment, &asking.actor, once).await;
         let asked = Asked {
             environment: &request.environment,
             actor: &asking.actor,

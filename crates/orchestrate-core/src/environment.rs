@@ -357,6 +357,11 @@ impl EnvironmentSettings {
         Box::new(Engine { rolls, shares, router: None, ..(*self.engine).clone() })
     }
 
+    /// Whether the daemon hears at once of what becomes of an instance and of the traffic. If not, both are asked for regularly.
+    pub fn tells_changes(&self) -> bool {
+        self.provider.tells_changes() && self.router() == RouterKind::Builtin
+    }
+
     /// Who decides about the traffic.
     pub fn router(&self) -> RouterKind {
         match (self.provider, &self.engine.router) {

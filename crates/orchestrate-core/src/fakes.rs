@@ -262,6 +262,15 @@ impl World {
         }
     }
 
+    /// Every instance with an address is at another one from now on.
+    pub fn move_instances(&self, version: &Version) {
+        for running in self.lock().sites.values_mut().flat_map(|site| site.instances.values_mut()) {
+            if running.placement.version == *version {
+                running.address = running.address.map(|at| (at.ip(), at.port() + 10_000).into());
+            }
+        }
+    }
+
     /// Makes a version's instances vanish, as after a loss of power.
     pub fn lose_instances(&self, version: &Version) {
         for site in self.lock().sites.values_mut() {

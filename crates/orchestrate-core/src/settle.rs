@@ -15,6 +15,8 @@ use crate::time::{Span, Timestamp};
 
 /// How long after it was found bad a live release may still be rolled back by itself.
 const FRESH_FOR: Span = Span::from_secs(15 * 60);
+/// How long after it was found bad people are still told that it was not.
+const TOLD_FOR: Span = Span::from_secs(24 * 3600);
 
 /// At the soonest.
 const TRIED_AGAIN_AFTER: Span = Span::from_secs(5);
@@ -52,7 +54,7 @@ pub async fn unsettled(db: &Database, now: Timestamp) -> Result<Vec<Deployment>>
         if let Some(deployment) = db.deployment(live.deployment).await?
             && deployment.awaits_rollback()
             && db.rollback_of_deployment(deployment.id).await?.is_none()
-            && is_fresh(&deployment, now)
+            && is_within(TOLD_FOR, &deployment, now)
         {
             found.push(deployment);
         }
@@ -60,16 +62,19 @@ pub async fn unsettled(db: &Database, now: Timestamp) -> Result<Vec<Deployment>>
     Ok(found)
 }
 
-/// A bad release that people left live for longer is theirs.
-fn is_fresh(deployment: &Deployment, now: Timestamp) -> bool {
-    deployment.completed_at.is_some_and(|end| now.millis_since(end) < FRESH_FOR.as_millis())
+fn is_within(span: Span, deployment: &Deployment, now: Timestamp) -> bool {
+    deployment.completed_at.is_some_and(|end| now.millis_since(end) < span.as_millis())
 }
 
 /// Watches one of them to the end of its bake, and rolls it back if it is bad.
 pub async fn settle(db: &Database, ports: &Ports, deployment: &Deployment) -> Result<Settled> {
     let rollback = DeploymentRollback::new(db.clone(), ports.clone());
     if deployment.status != DeploymentStatus::InProgress {
-        let came_of_it = rollback.rollback_by_itself(deployment, false).await?;
+        // A bad release that people left live for longer is theirs.
+        let came_of_it = match is_within(FRESH_FOR, deployment, ports.clock.now()) {
+            true => rollback.rollback_by_itself(deployment, false).await?,
+            false => rollback.give_up_by_itself(deployment, FRESH_FOR).await?,
+        };
         return Ok(Settled::bad(deployment.clone(), came_of_it));
     }
     let Judged { verdict, evidence, told } = post_deploy_verification::watch(db, ports, deployment).await?;

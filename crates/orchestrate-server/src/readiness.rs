@@ -155,6 +155,7 @@ async fn look_at(
     let (db, ports) = (&daemon.options.db, &daemon.options.ports);
     let record = db.environment(name).await?;
     if record.live.is_none() {
+        db.forget_readiness(name).await?;
         let (whole_at, thorough_at) = (now, now);
         return Ok(Seen { fence, at: now, whole_at, thorough_at, sight: None, doubtful: false, fine: true });
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestrate_core::deployment::Deployment;
-use orchestrate_core::name::DeploymentId;
+use orchestrate_core::name::{DeploymentId, EnvironmentName};
 use orchestrate_core::settle::{self, Settled};
 use orchestrate_core::{Automatic, Result};
 use tokio::sync::watch as signal;
@@ -112,23 +112,32 @@ fn log(deployment: &Deployment, came_of_it: &Automatic) {
 pub(crate) async fn settled(daemon: &Arc<Daemon>, id: DeploymentId) -> Result<()> {
     let mut ended = daemon.verdicts.ended.subscribe();
     look(daemon).await?;
-    while !daemon.verdicts.is_watched(id) && is_left_to_another(daemon, id).await? {
+    let mut given_up_at = None;
+    loop {
+        while daemon.verdicts.is_watched(id) {
+            if ended.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+        let Some(environment) = undecided(daemon, id).await? else { return Ok(()) };
+        // Another daemon that watches it may take its time; what this one tries again and again, people should hear of.
+        if daemon.care().await?.is_for(&environment) {
+            let until = *given_up_at.get_or_insert_with(|| tokio::time::Instant::now() + TRIED_FOR);
+            if tokio::time::Instant::now() >= until {
+                return Ok(());
+            }
+        }
         tokio::time::sleep(Duration::from_millis(500)).await;
         look(daemon).await?;
     }
-    while daemon.verdicts.is_watched(id) {
-        if ended.changed().await.is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
-/// Another daemon watches it, which is seen only in the records.
-async fn is_left_to_another(daemon: &Daemon, id: DeploymentId) -> Result<bool> {
+/// How long somebody waits for a decision that something is in the way of.
+const TRIED_FOR: Duration = Duration::from_secs(30);
+
+/// Its environment, if something may still be done about it.
+async fn undecided(daemon: &Daemon, id: DeploymentId) -> Result<Option<EnvironmentName>> {
     let unsettled = settle::unsettled(&daemon.options.db, daemon.options.ports.clock.now()).await?;
-    let Some(deployment) = unsettled.into_iter().find(|deployment| deployment.id == id) else {
-        return Ok(false);
-    };
-    Ok(!daemon.care().await?.is_for(&deployment.environment))
+    let found = unsettled.into_iter().find(|deployment| deployment.id == id);
+    Ok(found.map(|deployment| deployment.environment))
 }

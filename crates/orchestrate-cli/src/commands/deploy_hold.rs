@@ -25,9 +25,7 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     wiring.only_here(asked("hold", &env, &version, &actor, Some(reason))).await?;
     let held = wiring.db.hold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
-    if place.tells(NoticeKind::HoldSet) {
-        wiring.hand_over().await?;
-    }
+    tell(&wiring, place.tells(NoticeKind::HoldSet)).await?;
     let value = serde_json::json!({ "environment": env, "version": version, "held": true, "reason": reason });
     printer.result(&value, || format!("{} {version} in {env}: {reason}", printer.good("held")));
     Ok(Exit::DONE)
@@ -41,14 +39,21 @@ pub async fn unhold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended
     wiring.only_here(asked("unhold", &env, &version, &actor, reason)).await?;
     let lifted = wiring.db.unhold(&env, &version, &actor, reason, SystemClock.now()).await;
     noted(&wiring.db, asked("unhold", &env, &version, &actor, reason), lifted).await?;
-    if place.tells(NoticeKind::HoldLifted) {
-        wiring.hand_over().await?;
-    }
+    tell(&wiring, place.tells(NoticeKind::HoldLifted)).await?;
     let value =
         serde_json::json!({ "environment": env, "version": version, "held": false, "reason": reason });
     printer
         .result(&value, || format!("{} {version} in {env} may be deployed again", printer.good("lifted:")));
     Ok(Exit::DONE)
+}
+
+/// What can be gone back to is another matter now, also where no channel hears of it.
+async fn tell(wiring: &Wiring, has_notice: bool) -> Result<(), Error> {
+    if has_notice {
+        return wiring.hand_over().await;
+    }
+    wiring.daemon.ring();
+    Ok(())
 }
 
 fn asked<'a>(

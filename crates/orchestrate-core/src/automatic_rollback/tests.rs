@@ -121,6 +121,22 @@ async fn a_provider_that_does_not_answer_once_is_no_reason_to_stay() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_rolled_back_in_its_time_is_told_and_left_to_people() {
+    let stage = stage(settings()).await;
+    let deployment = bad(&stage, "1.1", &evidence(Consequence::Rollback)).await;
+    stage.world.clock.advance(Span::from_secs(16 * 60));
+    let now = stage.world.clock.read();
+    let found = crate::settle::unsettled(&stage.db, now).await.unwrap();
+    assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), [deployment.id]);
+    let settled = crate::settle::settle(&stage.db, &stage.world.ports(), &found[0]).await.unwrap();
+    let crate::settle::Settled::Bad(_, Automatic::Held(why)) = settled else { panic!("{settled:?}") };
+    assert!(why.contains("within 15m"), "{why}");
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+    assert_eq!(told(&stage, NoticeKind::NeedsAttention).await.len(), 1);
+    assert!(crate::settle::unsettled(&stage.db, now).await.unwrap().is_empty(), "and no more");
+}
+
+#[tokio::test]
 async fn what_only_notifies_is_held_and_told_unless_it_was_told_before() {
     for told_before in [false, true] {
         let stage = stage(settings()).await;

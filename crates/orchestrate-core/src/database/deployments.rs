@@ -199,7 +199,9 @@ pub(crate) async fn set_evidence(
 
 /// What was found of it says nothing about what comes now: another share of the traffic.
 pub(crate) async fn forget_findings(tx: &mut Tx, id: DeploymentId, now: Timestamp) -> Result<()> {
-    query("UPDATE deployments SET evidence = '[]', checks = '[]', updated_at = $2 WHERE id = $1")
+    query(
+        "UPDATE deployments SET evidence = '[]', checks = '[]', automatic_hold = NULL, updated_at = $2 WHERE id = $1",
+    )
         .bind(id.0)
         .bind(now.to_string())
         .execute(tx)
@@ -258,7 +260,7 @@ pub(crate) async fn went_live(
 ) -> Result<()> {
     query(
         "UPDATE deployments SET went_live_at = $2, bake_until = $3, updated_at = $2, status = 'in_progress', \
-         error_message = NULL, completed_at = NULL, evidence = '[]', checks = '[]' WHERE id = $1",
+         error_message = NULL, completed_at = NULL, evidence = '[]', checks = '[]', automatic_hold = NULL WHERE id = $1",
     )
     .bind(id.0)
     .bind(now.to_string())
@@ -381,7 +383,7 @@ pub(crate) async fn bake_again(tx: &mut Tx, id: DeploymentId, now: Timestamp) ->
     let contents: Contents = row.json("contents")?;
     let until = now.plus(contents.settings.verify.bake.duration());
     query(
-        "UPDATE deployments SET status = 'in_progress', bake_until = $2, completed_at = NULL, checks = '[]', \
+        "UPDATE deployments SET status = 'in_progress', bake_until = $2, completed_at = NULL, checks = '[]', automatic_hold = NULL, \
          updated_at = $3 WHERE id = $1",
     )
     .bind(id.0)

@@ -129,6 +129,15 @@ pub(crate) async fn put(
     Ok(changed == 1)
 }
 
+pub(crate) async fn is_held(tx: &mut Tx, environment: &EnvironmentName, version: &Version) -> Result<bool> {
+    let row = query("SELECT version FROM holds WHERE environment = $1 AND version = $2")
+        .bind(environment.to_string())
+        .bind(version.to_string())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some())
+}
+
 pub(crate) async fn remove(tx: &mut Tx, environment: &EnvironmentName, version: &Version) -> Result<bool> {
     let changed = query("DELETE FROM holds WHERE environment = $1 AND version = $2")
         .bind(environment.to_string())

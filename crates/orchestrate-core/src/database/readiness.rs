@@ -81,6 +81,19 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Nothing is live, so nothing can be said of going back; nobody is told, since people stopped it.
+    pub async fn forget_readiness(&self, environment: &EnvironmentName) -> Result<()> {
+        if fetch(&mut *self.connection().await?, environment).await?.is_some() {
+            query("DELETE FROM readiness WHERE environment = $1")
+                .bind(environment.to_string())
+                .execute(&mut *self.connection().await?)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
 impl ReadinessRecord {
     /// Whether it says the same, and was written not long ago.
     fn says(&self, readiness: &Readiness, now: Timestamp) -> bool {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::database::{Database, OperationStatus};
 use crate::error::{Error, Result};
 use crate::execute::Limits;
+use crate::execute::record::{ATTEMPTS, MOVED, busy};
 use crate::name::{EnvironmentName, OperationId};
 use crate::plan::OperationKind;
 use crate::ports::Ports;
@@ -17,8 +18,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long who waits does so; by then something else is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Returns once no drill is in the way any more, whatever else is.
+pub(crate) async fn cleared(
+    db: &Database,
+    ports: &Ports,
+    environment: &EnvironmentName,
+    actor: &str,
+) -> Result<()> {
+    if db.lease(environment).await?.is_some_and(|lease| lease.is_closed()) {
+        let busy = busy(db, ports, environment).await?;
+        made(db, ports, environment, actor, &busy).await?;
+    }
+    Ok(())
+}
+
 /// True once the drill that was in the way is over, and nothing came after it; false where something else is in the way.
-pub(crate) async fn made(
+async fn made(
     db: &Database,
     ports: &Ports,
     environment: &EnvironmentName,
@@ -42,6 +57,26 @@ pub(crate) async fn made(
         Ok(ended.map(|ended| ended.fence) == lease.map(|lease| lease.fence))
     };
     tokio::time::timeout(PATIENCE, ended).await.unwrap_or(Ok(false))
+}
+
+/// Like [`anew`](crate::execute::record::anew), and a drill that is in the way makes room first.
+pub(crate) async fn anew_with_room<T, F: Future<Output = Result<T>>>(
+    db: &Database,
+    ports: &Ports,
+    environment: &EnvironmentName,
+    actor: &str,
+    mut once: impl FnMut() -> F,
+) -> Result<T> {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match once().await {
+            Err(error) if error.code() == MOVED && left > 0 => {}
+            // Who waited meant what was live then, and does not plan anew.
+            Err(error) if left > 0 && made(db, ports, environment, actor, &error).await? => left = 1,
+            result => return result,
+        }
+    }
 }
 
 /// Ends a drill early when a person presses Ctrl-C, or when somebody waits for its end.

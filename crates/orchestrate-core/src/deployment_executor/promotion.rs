@@ -84,7 +84,7 @@ impl DeploymentExecutor {
     /// an operation is open, because only that decides where the traffic will be.
     pub async fn pause(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {
         let asked = Asked { environment, actor, what: "pause", version: None, reason: Some(why) };
-        self.noted(&asked, self.pause_open(environment, actor, why).await).await
+        self.noted(&asked, anew(|| self.pause_open(environment, actor, why)).await).await
     }
 
     async fn pause_open(&self, environment: &EnvironmentName, actor: &str, why: &str) -> Result<Rollout> {

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::preview::Depth;
 use super::{Asking, DeploymentRollback, Preview, RollbackRequest, failed};
 use crate::database::Holder;
 use crate::database::groups::NewGroup;
+use crate::deployment_drill::drill_cleared;
+use crate::deployment_executor::WANTED_FOR;
 use crate::environment::DependsOn;
 use crate::error::{Error, Result};
 use crate::execute::Limits;
 use crate::group::{GroupPart, GroupRollback, GroupStatus, Next, PartOf, in_order};
 use crate::name::{EnvironmentName, GroupRollbackId};
 use crate::rollback_event::{RollbackStatus, Trigger};
+use crate::time::Span;
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -60,6 +64,9 @@ impl DeploymentRollback {
 
     /// Takes every member back to its previous release, who needs others first. If one cannot, those that went come forward again.
     pub async fn rollback_group(&self, request: &GroupRequest) -> Result<Carried> {
+        for environment in &self.members(&request.group).await? {
+            drill_cleared(&self.db, &self.ports, environment, &request.actor).await?;
+        }
         let preview = self.preview_group(request).await?;
         let blocked = preview.parts.iter().filter(|part| !part.blockers.is_empty());
         let told: Vec<String> =
@@ -108,6 +115,11 @@ impl DeploymentRollback {
         let may_go_on = is_ours || (is_gone && self.db.take_group(group, &holder, now).await?);
         if !may_go_on {
             return Ok(None);
+        }
+        if silent_for > WANTED_FOR.as_millis() && matches!(group.next(), Next::Back(_)) {
+            let left = Span::from_millis(silent_for);
+            let why = format!("it was left alone for {left}, so it may not be wanted any more");
+            self.db.fail_group(group.id, &why).await?;
         }
         self.carry_group(group.id, &holder, &Limits::default()).await.map(Some)
     }
@@ -158,11 +170,39 @@ impl DeploymentRollback {
             limits: limits.clone(),
             ..Asking::by(actor.clone())
         };
+        if let Some(error) = self.otherwise(part, &request, &asking).await? {
+            return self.refused(group, part, forward, error).await;
+        }
         match self.rollback_as(&request, &asking).await {
             Ok(rolled) if rolled.event.status == RollbackStatus::Completed => Ok(()),
             Ok(rolled) => self.db.fail_group(*id, &of(&part.environment, failed(&rolled)).to_string()).await,
             Err(error) => self.refused(group, part, forward, error).await,
         }
+    }
+
+    /// What somebody did there since the group was planned: it is not what the part is about.
+    async fn otherwise(
+        &self,
+        part: &GroupPart,
+        request: &RollbackRequest,
+        asking: &Asking,
+    ) -> Result<Option<Error>> {
+        let environment = &part.environment;
+        let planned = match asking.undo {
+            true => {
+                let newest = self.db.last_standing_rollback(environment).await?;
+                newest.map(|event| event.id) == part.rollback.as_ref().map(|event| event.id)
+            }
+            false => match self.preview_at(request, asking, Depth::Glance, true).await {
+                Ok(now) => now.from_version == part.from_version,
+                // It is refused for that.
+                Err(_) => true,
+            },
+        };
+        Ok((!planned).then(|| {
+            Error::refused("ORC-0132", "somebody deployed or rolled back there meanwhile".to_owned())
+                .hint(format!("see how it stands: orchestrate deploy status --env {environment}"))
+        }))
     }
 
     /// It did not even begin, unless its event says otherwise.

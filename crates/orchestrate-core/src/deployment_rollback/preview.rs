@@ -103,7 +103,7 @@ impl DeploymentRollback {
     }
 
     /// `may_say_why`: that no reason was given is not in the way, because nobody asks for the rollback yet.
-    async fn preview_at(
+    pub(super) async fn preview_at(
         &self,
         request: &RollbackRequest,
         asking: &Asking,

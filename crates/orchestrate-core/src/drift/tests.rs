@@ -80,6 +80,41 @@ async fn it_is_recorded_once_and_left_as_it_is() {
     );
 }
 
+/// Whoever changes a service has its tasks replaced, and the new ones are elsewhere.
+#[tokio::test]
+async fn users_are_sent_to_where_it_runs_now_whatever_somebody_changed() {
+    let settings = EnvironmentSettings { provider: ProviderKind::Swarm, ..settings() };
+    let stage = Stage::with(settings, &[]).await;
+    stage.deploy_all(&["1.0", "1.1"]).await;
+    let (mut told, ports) = (Told::default(), stage.world.ports());
+    reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap();
+    stage.world.drifts(&v("1.1"), &[CHANGE]);
+    for _ in 0..2 {
+        stage.world.move_instances(&v("1.1"));
+        stage.world.forget_calls();
+        for _ in 0..2 {
+            let kept = reconcile(&stage.db, &ports, &mut told, &stage.environment).await.unwrap();
+            assert_eq!(kept, Upkeep::Watched);
+        }
+        let calls = stage.world.calls().into_iter().map(|call| call.kind);
+        let effects: Vec<Kind> =
+            calls.filter(|kind| !matches!(kind, Kind::Drift | Kind::Instances | Kind::Observe)).collect();
+        assert_eq!(effects, [Kind::Register], "it is told once, and nothing else is done");
+    }
+}
+
+/// It would be tried again for ever, and nobody would know.
+#[tokio::test]
+async fn what_would_have_to_be_overwritten_is_not_rolled_back_by_itself_and_people_are_told() {
+    let stage = engine().await;
+    stage.sql("UPDATE deployments SET status = 'failed', error_message = 'bad' WHERE version = '1.1'").await;
+    let bad = stage.current().await;
+    let held = stage.rollback().rollback_by_itself(&bad, false).await.unwrap();
+    assert!(matches!(&held, crate::Automatic::Held(why) if why.contains(CHANGE)), "{held:?}");
+    let stored = stage.current().await.automatic_hold;
+    assert!(stored.is_some_and(|why| why.contains(CHANGE)));
+}
+
 #[tokio::test]
 async fn what_only_we_can_change_is_never_asked_about() {
     let stage = Stage::new().await;

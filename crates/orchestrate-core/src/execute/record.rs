@@ -77,11 +77,11 @@ async fn take_lease(
     };
     let unchanged =
         fence.0 == seen.fence.0 + 1 && slots::fetch_all(&mut tx, environment).await? == seen.slots;
-    if unchanged {
-        Ok((tx, fence))
-    } else {
-        Err(Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again"))
-    }
+    if unchanged { Ok((tx, fence)) } else { Err(moved(environment)) }
+}
+
+fn moved(environment: &EnvironmentName) -> Error {
+    Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again")
 }
 
 /// Who holds the lease, since when, and what to do about it.
@@ -91,9 +91,7 @@ pub(crate) async fn busy(db: &Database, ports: &Ports, environment: &Environment
         return Ok(restored::waits(environment, since));
     }
     let Some(operation) = operation else {
-        return Ok(
-            Error::refused(MOVED, format!("something changed in {environment} meanwhile")).hint("try again")
-        );
+        return Ok(moved(environment));
     };
     let holder = lease.as_ref().and_then(|lease| lease.holder.as_ref());
     let who = holder
@@ -204,10 +202,8 @@ async fn record_needs_attention(
     let (name, action) = (&record.environment, "operation_needs_attention");
     let entry = Audit { at: now, environment: name, actor: "orchestrate", action, reason: None, detail };
     audit::record(tx, entry);
-    // It was tried again and is where it was: people know.
-    if record.status == OperationStatus::NeedsAttention
-        && record.error_message.as_ref() == Some(&failure.message)
-    {
+    // It was tried again, maybe by another program, and is where it was: people know.
+    if record.error_message.as_ref() == Some(&failure.message) {
         return Ok(());
     }
     tell(tx, environment, NoticeKind::NeedsAttention, told, record.rollback, now).await

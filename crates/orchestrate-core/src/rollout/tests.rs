@@ -352,6 +352,10 @@ async fn a_bad_canary_that_may_not_go_back_by_itself_is_held_where_it_is() {
     assert!(matches!(&ended, Automatic::Held(why) if why.contains("automatic")), "{ended:?}");
     assert_eq!(stage.shares(), shares(&[("1.0", 90), ("1.1", 10)]));
     assert_eq!(stage.status_of(bad.id).await, DeploymentStatus::InProgress);
+    // What was said of one share is not said of the next.
+    stage.world.put_instances(&v("1.1"), InstanceState::Ready);
+    stage.promote(false).await.unwrap();
+    assert_eq!(stage.current().await.automatic_hold, None);
 }
 
 #[tokio::test]

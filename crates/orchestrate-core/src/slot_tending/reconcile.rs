@@ -111,7 +111,11 @@ pub async fn reconcile(
     if provider.may_drift() || !told.drift.is_empty() {
         match drift::look(db, ports, &mut told.drift, &live, slot).await? {
             Ok(false) => {}
-            // Whether it is put back is for people to say.
+            // Whether it is put back is for people to say; users are sent to where it runs all the same.
+            Ok(true) if provider.is_local() => {
+                let followed = follow(db, ports, told, name, lease.fence).await?;
+                return Ok(upkeep(ports, name, followed, Upkeep::Watched));
+            }
             Ok(true) => return Ok(Upkeep::Watched),
             Err(error) => {
                 ports.progress.remark(&format!("{name} cannot be looked at: {error}"));
@@ -122,7 +126,9 @@ pub async fn reconcile(
         slots = db.slots(name).await?;
     }
     match pass(db, ports, told, name, slots, lease.fence).await? {
-        Upkeep::Quiet if !provider.tells_changes() => Ok(Upkeep::Watched),
+        Upkeep::Quiet if !db.environment(name).await?.environment.settings.tells_changes() => {
+            Ok(Upkeep::Watched)
+        }
         kept => Ok(kept),
     }
 }
@@ -136,20 +142,53 @@ async fn pass(
     fence: Fence,
 ) -> Result<Upkeep> {
     let before = told.times;
-    match reconcile_environment(db, ports, told, name, slots, fence).await? {
-        Ok(seen) => {
-            if told.times == before {
-                told.seen = Some(seen);
-            }
-            Ok(Upkeep::Quiet)
+    let kept = reconcile_environment(db, ports, told, name, slots, fence).await?;
+    let kept = kept.map(|seen| {
+        if told.times == before {
+            told.seen = Some(seen);
         }
+    });
+    Ok(upkeep(ports, name, kept, Upkeep::Quiet))
+}
+
+/// `well`: how things are where all of it was done.
+fn upkeep(ports: &Ports, name: &EnvironmentName, done: PortResult<()>, well: Upkeep) -> Upkeep {
+    match done {
+        Ok(()) => well,
         // A newer fence means that an operation began meanwhile, which sees to it.
-        Err(error) if error.kind == PortErrorKind::Fenced => Ok(Upkeep::Watched),
+        Err(error) if error.kind == PortErrorKind::Fenced => Upkeep::Watched,
         Err(error) => {
             ports.progress.remark(&format!("{name} is not yet as it is recorded: {error}"));
-            Ok(Upkeep::Unfinished)
+            Upkeep::Unfinished
         }
     }
+}
+
+/// Nothing is started, stopped or switched, but the router hears of the addresses at which there are instances now.
+async fn follow(
+    db: &Database,
+    ports: &Ports,
+    told: &mut Told,
+    name: &EnvironmentName,
+    fence: Fence,
+) -> Result<PortResult<()>> {
+    let instances = match ports.provider.instances(name).await {
+        Ok(instances) => instances,
+        Err(error) => return Ok(Err(error)),
+    };
+    for slot in db.slots(name).await?.into_iter().filter(|slot| is_kept(slot.state)) {
+        let release = told.release(db, slot.release).await?;
+        let placement = Place::of(&release, slot.slot).placement(name);
+        let ours: Vec<_> = instances.iter().filter(|i| i.placement == placement).cloned().collect();
+        if let Err(error) = tell_where(ports, told, &release, &placement, &ours, fence).await {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}
+
+const fn is_kept(state: SlotState) -> bool {
+    matches!(state, SlotState::Live | SlotState::Warm | SlotState::Staged)
 }
 
 /// Returns what runs and what the router said of it.
@@ -161,7 +200,7 @@ async fn reconcile_environment(
     mut slots: Vec<SlotRecord>,
     fence: Fence,
 ) -> Result<PortResult<(Vec<Instance>, Option<RouterView>)>> {
-    slots.retain(|slot| matches!(slot.state, SlotState::Live | SlotState::Warm | SlotState::Staged));
+    slots.retain(|slot| is_kept(slot.state));
     if slots.is_empty() {
         return Ok(Ok((Vec::new(), None)));
     }
@@ -266,7 +305,19 @@ async fn keep_placed(
         told.times += 1;
         instances = start_again(ports, release, placement, processes, fence).await?;
     }
-    let backends = backends(release, &instances);
+    tell_where(ports, told, release, placement, &instances, fence).await
+}
+
+/// Returns what the router knew before; nothing, where it knows better than what runs.
+async fn tell_where(
+    ports: &Ports,
+    told: &mut Told,
+    release: &Release,
+    placement: &Placement,
+    instances: &[Instance],
+    fence: Fence,
+) -> PortResult<Option<RouterView>> {
+    let backends = backends(release, instances);
     if backends.is_empty() || backends.iter().any(|backend| backend.instances.is_empty()) {
         // There is nothing to tell, and what the router knows may still be right.
         return Ok(None);

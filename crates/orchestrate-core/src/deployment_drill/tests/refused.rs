@@ -113,6 +113,46 @@ async fn nothing_else_begins_during_a_drill() {
 }
 
 #[tokio::test]
+async fn who_stops_everything_waits_for_the_end_of_a_drill_too() {
+    let stage = deployed(settings(), &["1.0", "1.1"]).await;
+    stage.world.allow_gaps();
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Prove), 1, Fault::Hold(gate.clone()));
+    let (drilled, ()) = tokio::join!(stage.drill(), async {
+        gate.reached().await;
+        let executor = stage.executor();
+        let (stopped, ()) = tokio::join!(executor.stop_environment(&stage.environment, "ada"), async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            gate.open();
+        });
+        assert_eq!(stopped.unwrap(), v("1.1"));
+    });
+    drilled.unwrap();
+    assert!(stage.world.running(&stage.environment).is_empty());
+}
+
+/// A version may be held while its deployment waits.
+#[tokio::test]
+async fn what_is_held_while_it_waits_for_the_end_of_a_drill_is_not_deployed() {
+    let stage = deployed(settings(), &["1.0", "1.1"]).await;
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Prove), 1, Fault::Hold(gate.clone()));
+    let (drilled, ()) = tokio::join!(stage.drill(), async {
+        gate.reached().await;
+        let (executor, request) = (stage.executor(), stage.to_deploy("1.2"));
+        let (deployed, ()) = tokio::join!(executor.deploy(&request), async {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let now = stage.world.clock.read();
+            stage.db.hold(&stage.environment, &v("1.2"), "bob", "it is bad", now).await.unwrap();
+            gate.open();
+        });
+        assert_eq!(deployed.unwrap_err().code(), "ORC-0114");
+    });
+    drilled.unwrap();
+    assert_eq!(stage.live().await.as_deref(), Some("1.1"));
+}
+
+#[tokio::test]
 async fn a_slow_drill_is_given_up_for_a_rollback_and_for_a_deployment() {
     for deploys in [false, true] {
         let stage = deployed(settings(), &["1.0", "1.1"]).await;

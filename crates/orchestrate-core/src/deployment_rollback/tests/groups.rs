@@ -5,7 +5,7 @@ use crate::deployment_rollback::{Asking, Carried, DeploymentRollback, GroupReque
 use crate::environment::EnvironmentSettings;
 use crate::error::{Error, Result};
 use crate::execute::Limits;
-use crate::fakes::{Fault, Kind, When};
+use crate::fakes::{Fault, Gate, Kind, When};
 use crate::group::{GroupRollback, GroupStatus};
 use crate::name::EnvironmentName;
 use crate::ports::{PortErrorKind, Ports};
@@ -166,6 +166,51 @@ async fn a_member_that_is_down_or_busy_leaves_all_as_they_are() {
     assert!(refused.message().contains("mail: "), "{refused}");
     assert_eq!(both(&stage), ["2.0", "2.0"]);
     assert!(stage.db.list_group_rollbacks(GROUP, 10).await.unwrap().is_empty());
+}
+
+/// While the first one goes back somebody deploys the other one anew: that is not what was planned.
+#[tokio::test]
+async fn a_member_that_somebody_deployed_meanwhile_is_not_taken_back() {
+    let stage = shop().await;
+    let gate = Gate::default();
+    stage.world.fault(When::Kind(Kind::Switch), 1, Fault::Hold(gate.clone()));
+    let (group, ()) = tokio::join!(back(&stage), async {
+        gate.reached().await;
+        deploy(&stage, "api", "3.0", None).await.unwrap();
+        gate.open();
+    });
+    assert_eq!(group.status, GroupStatus::Failed, "{group:?}");
+    assert!(group.error_message.as_deref().unwrap().contains("meanwhile"), "{group:?}");
+    assert_eq!(both(&stage), ["2.0", "3.0"]);
+    assert!(stage.db.list_holds(&name("api")).await.unwrap().is_empty());
+}
+
+/// By the daemon, that comes a day later.
+#[tokio::test]
+async fn a_group_that_was_left_alone_for_long_comes_forward_again() {
+    let stage = shop().await;
+    let quiet = stage.fork().await;
+    quiet.world.forget_calls();
+    back(&quiet).await;
+    let calls = quiet.world.calls();
+    let second = calls.iter().enumerate().filter(|(_, call)| call.kind == Kind::Switch).nth(1).unwrap().0;
+    let template = stage.fork().await;
+    template.world.forget_calls();
+    // It dies in what the second part begins with.
+    template.world.fault(When::Call(second - 1), 1, Fault::CrashBefore);
+    let db = template.another_handle().await;
+    let program = DeploymentRollback::new(db.clone(), template.world.ports());
+    assert!(template.world.until_crash(program.rollback_group(&asked())).await.is_none());
+    db.close().await;
+    let ports = template.world.reborn();
+    template.world.clock.advance(Span::from_secs(24 * 3600));
+    carry_on(&template, &ports, "a day later").await;
+    let group = template.db.list_group_rollbacks(GROUP, 1).await.unwrap().remove(0);
+    assert_eq!(
+        (group.status, both(&template)),
+        (GroupStatus::Failed, ["2.0", "2.0"].map(String::from)),
+        "{group:?}"
+    );
 }
 
 /// Another program does what the daemon does: ends open operations, and goes on with the group.

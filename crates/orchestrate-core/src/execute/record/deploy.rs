@@ -1,16 +1,16 @@
 //! Beginning and concluding a deployment.
 
 use super::{
-    MOVED, Seen, broke_glass, first_entry, mark_filling, open_conclusion, record_needs_attention, take_lease,
-    tell, unmark_filling,
+    MOVED, Seen, broke_glass, first_entry, mark_filling, moved, open_conclusion, record_needs_attention,
+    take_lease, tell, unmark_filling,
 };
 use crate::database::audit::{self, Entry as Audit};
 use crate::database::deployments::{self, NewDeployment};
 use crate::database::environments::{self, Live};
 use crate::database::operations::{self, NewOperation};
 use crate::database::{
-    Database, EnvironmentRecord, OperationStatus, Tx, approvals, commit, leases, releases, rollouts, sites,
-    slots,
+    Database, EnvironmentRecord, OperationStatus, Tx, approvals, commit, holds, leases, releases, rollouts,
+    sites, slots,
 };
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_executor::Cleared;
@@ -43,6 +43,9 @@ pub(crate) struct NewDeploy<'a> {
 pub(crate) async fn begin_deploy(db: &Database, ports: &Ports, new: NewDeploy<'_>) -> Result<Operation> {
     let (now, environment) = (ports.clock.now(), &new.release.environment);
     let (mut tx, fence) = take_lease(db, db.begin().await?, ports, environment, new.actor, &new.seen).await?;
+    if holds::is_held(&mut tx, environment, &new.release.version).await? {
+        return Err(moved(environment));
+    }
     let deployment = create(&mut tx, &new, now).await?;
     clear(&mut tx, &new, deployment, now).await?;
     announce(&mut tx, &new, deployment, now).await?;
