@@ -12,6 +12,7 @@ mod rollback;
 mod secrets;
 mod tokens;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -174,5 +175,47 @@ fn parse_strategy(text: &str) -> Result<StrategyKind, String> {
         "canary" => Ok(StrategyKind::Canary),
         "rolling" => Ok(StrategyKind::Rolling),
         _ => Err("use `recreate`, `rolling`, `blue_green` or `canary`".to_owned()),
+    }
+}
+
+/// A reason that says nothing is none: rules that want one are not met by it, and all others go on without.
+pub fn without_blank_reasons(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    const FLAG: &str = "--reason";
+    let is_blank = |text: &str| text.trim().is_empty();
+    let (mut kept, mut typed) = (Vec::new(), typed.peekable());
+    while let Some(one) = typed.next() {
+        let text = one.to_string_lossy();
+        if text == "--" {
+            kept.push(one);
+            kept.extend(typed);
+            break;
+        }
+        let joined = text.strip_prefix(FLAG).and_then(|rest| rest.strip_prefix('=')).is_some_and(is_blank);
+        let apart = text == FLAG && typed.peek().is_some_and(|next| is_blank(&next.to_string_lossy()));
+        if apart {
+            typed.next();
+        }
+        if !joined && !apart {
+            kept.push(one);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_says_nothing_is_none() {
+        let kept = |typed: &[&str]| {
+            let kept = without_blank_reasons(typed.iter().map(OsString::from));
+            kept.into_iter().map(|one| one.into_string().unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&["rollback", "--reason", " ", "--force"]), ["rollback", "--force"]);
+        assert_eq!(kept(&["rollback", "--reason=", "--force"]), ["rollback", "--force"]);
+        assert_eq!(kept(&["rollback", "--reason", "why"]), ["rollback", "--reason", "why"]);
+        assert_eq!(kept(&["rollback", "--reason"]), ["rollback", "--reason"]);
+        assert_eq!(kept(&["a", "--", "--reason", ""]), ["a", "--", "--reason", ""]);
     }
 }

@@ -48,7 +48,7 @@ impl Failure {
 /// What clap says: help and version are no errors, the rest is wrong usage.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let code = if error.use_stderr() { 2 } else { 0 };
-    if code != 0 && wants_json(std::env::args()) {
+    if code != 0 && wants_json(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned())) {
         return ExitCode::from(crate::printer::json_error(&usage_error(error)));
     }
     // It repeats what was typed, which may have been copied from anywhere.

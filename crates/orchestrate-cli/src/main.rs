@@ -32,14 +32,14 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     host::keep_memory_private();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(args::without_blank_reasons(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
     let printer = Printer::new(&cli.global, cli.format());
     let ended = commands::run(cli, &printer);
     match ended {
-        Ok(Exit(code)) => ExitCode::from(code),
+        Ok(Exit(code)) => ExitCode::from(printer.concluded(code)),
         Err(failure) => ExitCode::from(printer.failure(&failure)),
     }
 }

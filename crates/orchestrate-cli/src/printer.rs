@@ -1,10 +1,13 @@
 //! What people and scripts see: results on stdout, everything else on stderr. The only place that prints.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use orchestrate_core::Error;
 use orchestrate_core::time::Timestamp;
 use serde::Serialize;
 
@@ -20,6 +23,8 @@ pub struct Printer {
     pub yes: bool,
     color_out: bool,
     color_err: bool,
+    /// Something that was printed went nowhere.
+    lost: Arc<AtomicBool>,
 }
 
 /// An error for scripts, its fields in the order in which INTERFACE shows them.
@@ -56,6 +61,7 @@ impl Printer {
             yes: global.yes,
             color_out: colored(std::io::stdout().is_terminal()),
             color_err: colored(std::io::stderr().is_terminal()),
+            lost: Arc::default(),
         }
     }
 
@@ -85,8 +91,22 @@ impl Printer {
         if text.is_empty() {
             return;
         }
+        let mut out = std::io::stdout().lock();
+        let written = writeln!(out, "{}", steady(text, self.color_out)).and_then(|()| out.flush());
         // A reader that went away, as in `| head`, is no error.
-        let _ = writeln!(std::io::stdout().lock(), "{}", steady(text, self.color_out));
+        if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The exit code, unless something of the result could not be written where it was to go.
+    pub fn concluded(&self, code: u8) -> u8 {
+        if code != 0 || !self.lost.load(Ordering::Relaxed) {
+            return code;
+        }
+        let error = Error::needs_attention("ORC-0512", "it was done, but its result could not be written")
+            .hint("see whether the disk is full, and whether what it was written to is still there");
+        self.failure(&error.into())
     }
 
     /// What is going on, for people who wait.
@@ -212,6 +232,11 @@ pub fn took(millis: u64) -> String {
 /// Text of unknown origin, made harmless for a terminal.
 pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same on one line, so that it cannot pass for a line of ours.
+pub fn on_one_line(text: &str) -> String {
+    harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Whether a terminal obeys it, or shows what follows in another order than it is written.

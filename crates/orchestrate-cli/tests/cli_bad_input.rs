@@ -50,6 +50,28 @@ fn an_unknown_version_is_answered_with_those_that_there_are() {
     assert_eq!(scene.answers(), "1.1.0");
 }
 
+/// A terminal in Latin-1 is no reason to fall over.
+#[test]
+fn what_is_no_utf8_is_refused_in_words() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let scene = Scene::new();
+    let odd = std::ffi::OsString::from_vec(b"f\xfcr".to_vec());
+    let ran = scene.command(&["deploy", "status", "--format", "json", "--env"]).arg(odd).output().unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    let line: serde_json::Value = serde_json::from_slice(&ran.stderr).unwrap();
+    assert_eq!(line["error"]["code"], "ORC-0200");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = scene.command(&["audit", "head", "--format", "json"]).stdout(full).output().unwrap();
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("ORC-0512"), "{ran:?}");
+}
+
 #[test]
 fn names_that_are_paths_or_commands_are_refused() {
     let scene = Scene::new();

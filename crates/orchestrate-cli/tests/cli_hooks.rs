@@ -72,6 +72,39 @@ fn one_that_fails_before_traffic_changes_nothing_and_one_after_it_takes_the_rele
     assert_eq!(scene.answers(), "1.3.0");
 }
 
+/// A release that is bad enough to be left may be too bad to say goodbye.
+#[test]
+fn a_pre_rollback_that_cannot_work_is_left_out_with_the_glass_broken() {
+    let scene = hooked(json!({ "pre_rollback": "exit 9" }));
+    scene.deploy("1.0.0").ok();
+    scene.deploy("1.1.0").ok();
+    let refused = scene.typed("deploy rollback --env production --force");
+    refused.ends(3).says("pre_rollback").says("--skip-pre-rollback --break-glass");
+    assert_eq!(scene.answers(), "1.1.0");
+    scene.typed("deploy rollback --env production --force --skip-pre-rollback").ends(2);
+    let shown = scene
+        .typed("deploy rollback --env production --dry-run --skip-pre-rollback --break-glass --reason fire");
+    shown
+        .ok()
+        .prints("pre_rollback of 1.1.0 is left out")
+        .prints("--skip-pre-rollback --break-glass --reason TEXT");
+    let without = [
+        "deploy",
+        "rollback",
+        "--env",
+        "production",
+        "--skip-pre-rollback",
+        "--break-glass",
+        "--reason",
+        "fire",
+        "--format",
+        "json",
+    ];
+    let event = scene.run(&without).ok().json();
+    assert_eq!(scene.answers(), "1.0.0");
+    assert!(event["break_glass"].as_str().unwrap().contains("pre_rollback of 1.1.0 is left out"), "{event}");
+}
+
 #[test]
 fn what_became_of_each_is_on_record_and_nothing_is_left_in_the_home() {
     let scene = hooked(json!({ "post_rollback": "echo no such channel; exit 3" }));

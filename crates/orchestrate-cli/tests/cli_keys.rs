@@ -164,6 +164,28 @@ fn a_key_that_others_may_read_is_refused() {
     scene.typed("secrets rotate").ends(1).says("[ORC-0205]");
 }
 
+/// It may only be away, as with a volume that is not mounted.
+#[test]
+fn a_key_that_is_missing_is_not_made_anew_while_secrets_are_sealed_with_it() {
+    let mut scene = scene();
+    scene.deploy("1.0.0").ok();
+    let (key, away) = (scene.home.join("key"), scene.work.join("away"));
+    fs::rename(&key, &away).unwrap();
+    scene.variable("PROD_DB_PASSWORD", "hunter3");
+    scene.deploy("1.1.0").ends(1).says("is missing").says("[ORC-0219]");
+    assert!(!key.exists(), "another key was made");
+    assert_eq!(scene.answers(), "1.0.0");
+    fs::rename(&away, &key).unwrap();
+    scene.deploy("1.1.0").ok();
+    all_readable(&scene);
+    // One that is lost for good is given up by whoever says so.
+    fs::remove_file(&key).unwrap();
+    scene.typed("secrets rotate").ends(1).says("[ORC-0219]").says("--skip-unreadable");
+    scene.typed("secrets rotate --skip-unreadable").ok();
+    scene.deploy("1.2.0").ok();
+    assert_eq!(scene.answers(), "1.2.0");
+}
+
 #[test]
 fn a_torn_note_of_where_the_key_is_makes_no_other_key_and_is_written_anew() {
     let mut scene = scene();

@@ -45,6 +45,20 @@ fn a_deployment_waits_for_somebody_else_and_a_rollback_for_nobody() {
 }
 
 #[test]
+fn a_blank_reason_is_none() {
+    let mut scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    scene.configure(|production| production["require_reason"] = json!(true));
+    scene.artifact("1.1.0");
+    let deploy = ["deploy", "--env", "production", "--version", "1.1.0", "--reason"];
+    scene.run(&[&deploy[..], &["  "]].concat()).ends(1).says("reason");
+    let glass = ["deploy", "--env", "production", "--version", "1.1.0", "--break-glass", "--reason="];
+    scene.run(&glass).ends(2).says("--reason");
+    assert_eq!(scene.answers(), "1.0.0");
+    scene.run(&[&deploy[..], &["it is ready"]].concat()).ok();
+}
+
+#[test]
 fn another_artifact_under_an_approved_version_asks_anew() {
     let mut scene = Scene::new();
     scene.deploy("1.0.0").ok();

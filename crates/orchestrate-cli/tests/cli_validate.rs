@@ -77,6 +77,21 @@ fn our_own_address_is_no_obstacle() {
 }
 
 /// Windows of which none is open now: one of two minutes, twelve hours away.
+/// Two environments cannot have one address: better known before the place for the new release is cleared.
+#[test]
+fn the_address_of_another_environment_is_told() {
+    let mut scene = Scene::new();
+    scene.deploy("1.0.0").ok();
+    let production = scene.config["environments"]["production"].take();
+    scene.config["environments"] = json!({ "staging": production });
+    scene.write("orchestrate.yaml", &scene.config.to_string());
+    scene.artifact("1.1.0");
+    let validated = scene.typed("deploy validate --env staging --version 1.1.0");
+    validated.ends(1).prints(&format!("{} belongs to production", scene.address));
+    scene.typed("deploy --env staging --version 1.1.0").ends(1).says("belongs to production");
+    assert_eq!(scene.answers(), "1.0.0");
+}
+
 fn closed() -> Value {
     let at = |moment: &str| {
         let output = Command::new("date").args(["-u", "-d", moment, "+%H:%M"]).output().unwrap();

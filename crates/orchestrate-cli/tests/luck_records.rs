@@ -60,6 +60,31 @@ fn an_older_backup_leaves_alone_what_runs_until_a_person_accepts_it() {
     scene.run(&["db", "check"]).ok();
 }
 
+/// Of what it does not know, too: what runs goes on until something else was deployed and answers.
+#[test]
+fn a_backup_from_before_the_first_deployment_costs_nobody_a_request() {
+    let scene = Scene::new();
+    scene.run(&["env", "apply"]).ok();
+    let file = text(&scene, "monday.db");
+    scene.run(&["db", "backup", &file]).ok();
+    scene.deploy("1.0.0").ok();
+    let load = Load::start(scene.address, 8);
+    scene.run(&["daemon", "stop"]).ok();
+    scene.run(&["db", "restore", &file]).ok();
+    scene.run(&["daemon", "start"]).ok();
+    let status = scene.run(&["deploy", "status", "--env", "production"]).ok();
+    assert!(status.stdout.contains("restored from a backup"), "{status:?}");
+    scene.run(&["doctor"]).ends(1);
+    scene.run(&["env", "accept", "production"]).ok();
+    assert_eq!(scene.answering(), "1.0.0", "what ran goes on");
+    scene.deploy("1.1.0").ok();
+    assert_eq!(scene.answering(), "1.1.0");
+    // What ran before runs on, without traffic, until its place is needed.
+    scene.deploy("1.2.0").ok();
+    load.stop().lost_nothing();
+    assert_eq!(scene.records_are_true(), "1.2.0");
+}
+
 #[test]
 fn a_damaged_database_is_replaced_by_its_backup_and_kept() {
     let scene = Scene::with_two_releases();

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ApprovalId, DeploymentId, EnvironmentName, ReleaseId, Version};
+use crate::policy::is_same_person;
 use crate::rollback_event::text_enum;
 use crate::time::Timestamp;
 
@@ -66,6 +67,12 @@ impl ApprovalRequest {
 
     pub fn approvals(&self) -> u32 {
         u32::try_from(self.votes.iter().filter(|vote| vote.approves).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Those that count for a deployment by this person, whose own word does not.
+    pub fn approvals_but(&self, deployer: &str) -> u32 {
+        let others = self.votes.iter().filter(|vote| vote.approves && !is_same_person(&vote.actor, deployer));
+        u32::try_from(others.count()).unwrap_or(u32::MAX)
     }
 
     /// Who approved, for people.

@@ -33,7 +33,7 @@ use crate::pre_deploy_validation::held;
 use crate::release::{Contents, Release};
 use crate::rollback_event::RollbackEvent;
 use crate::situation::known;
-use crate::slot::SlotState;
+use crate::slot::{Slot, SlotState};
 use crate::time::Span;
 use answers::{stop_error, under_way};
 
@@ -167,8 +167,15 @@ impl DeploymentExecutor {
             self.nothing_to_do(release, from, strategy.kind, &seen.slots).await?
         } else {
             let (slots, no_switch) = (seen.slots.as_slice(), request.no_switch);
-            let situation =
-                plan::deploy::Situation { release, live: from, slots, strategy: &strategy, no_switch };
+            let served = if from.is_none() { self.served(name).await } else { None };
+            let situation = plan::deploy::Situation {
+                release,
+                live: from,
+                served,
+                slots,
+                strategy: &strategy,
+                no_switch,
+            };
             Some(plan::deploy::plan(&situation)?)
         };
         if strategy.kind == StrategyKind::Canary && plan.as_ref().is_some_and(|plan| plan.halt().is_none()) {
@@ -206,6 +213,11 @@ impl DeploymentExecutor {
         let mut operation = begin_deploy(&self.db, &self.ports, new).await?;
         let outcome = execute::run(&self.db, &self.ports, &mut operation, &request.limits).await?;
         self.conclude(&mut operation, outcome, already_live).await
+    }
+
+    /// Where the router sends users; whoever cannot be asked is asked again by the operation.
+    async fn served(&self, name: &EnvironmentName) -> Option<Slot> {
+        self.ports.router.observe(name).await.ok()?.live().map(|there| there.slot)
     }
 
     /// The very release is live and whole: a deployment of it is recorded, nothing is restarted.

@@ -40,6 +40,7 @@ use crate::execute::record::{
 };
 use crate::execute::{self, Failure, FailureKind, Limits, Operation, Outcome};
 use crate::group::PartOf;
+use crate::hooks::Hook;
 use crate::name::{DeploymentId, EnvironmentName, RollbackId, Version};
 use crate::plan::previous::Asker;
 use crate::plan::rollback::{RollbackPlan, Terms, Wanted};
@@ -75,6 +76,8 @@ pub struct Asking {
     pub undo: bool,
     /// Whatever policies say; with the force of `force`, recorded, and told to everybody.
     pub break_glass: bool,
+    /// Without the `pre_rollback` of what is left; only with the glass broken, which says so to everybody.
+    pub skip_pre_rollback: bool,
     /// Environments that go back with it: what they need now does not count.
     pub together: Vec<EnvironmentName>,
     /// The part of a group's rollback that it is.
@@ -94,6 +97,7 @@ impl Asking {
             evidence: Vec::new(),
             undo: false,
             break_glass: false,
+            skip_pre_rollback: false,
             together: Vec::new(),
             part: None,
             plan: None,
@@ -178,6 +182,9 @@ impl DeploymentRollback {
     ) -> Result<RolledBack> {
         let (terms, observed) = self.look(request, asking).await?;
         let mut plan = plan::rollback::plan(&observed.situation, &terms)?;
+        if asking.skip_pre_rollback {
+            plan.leave_out(Hook::PreRollback);
+        }
         if let Some(meant) = asking.of.filter(|meant| *meant != plan.deployment.id) {
             return Err(Error::refused(
                 "ORC-0132",
@@ -267,7 +274,10 @@ impl DeploymentRollback {
         {
             let because = because.clone();
             let terms = Terms { distrust_warm: true, ..terms.clone() };
-            let cold = plan::rollback::plan(&observed.situation, &terms)?;
+            let mut cold = plan::rollback::plan(&observed.situation, &terms)?;
+            if asking.skip_pre_rollback {
+                cold.leave_out(Hook::PreRollback);
+            }
             let steps = cold.plan.clone().ok_or_else(|| Error::bug("a cold plan without steps"))?;
             let remark = format!(
                 "the warm {} was not ready ({}); it is started anew",
@@ -350,5 +360,11 @@ pub fn failed(rolled: &RolledBack) -> Error {
         "ORC-0118",
         format!("{what} failed and was put back; users are served as before: {why}{detail}"),
     )
-    .hint(format!("see what else there is: orchestrate deploy candidates --env {environment}"))
+    .hint(match why.starts_with(Hook::PreRollback.as_str()) {
+        true => format!(
+            "every rollback from {from_version} begins with it; mend what it needs, or go without it: orchestrate deploy \
+             rollback --env {environment} --skip-pre-rollback --break-glass --reason TEXT"
+        ),
+        false => format!("see what else there is: orchestrate deploy candidates --env {environment}"),
+    })
 }

@@ -38,6 +38,9 @@ pub struct Rollback {
     /// Whatever policies and holds say; recorded, and told to every channel.
     #[arg(long, requires = "reason")]
     pub break_glass: bool,
+    /// Without the `pre_rollback` of the release that is left, where it cannot be made to work.
+    #[arg(long, requires = "break_glass")]
+    pub skip_pre_rollback: bool,
     /// Why; kept with the record.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

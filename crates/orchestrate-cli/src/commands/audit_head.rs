@@ -12,7 +12,11 @@ pub async fn run(global: &Global, sign: bool, printer: &Printer) -> Ended {
     let wiring = Wiring::open(global).await?;
     let head = wiring.db.audit_head().await?;
     let kept = match sign {
-        true => KeptHead::signed(head, wiring.keys.keys(Look::OrMake).await?.newest())?,
+        true => {
+            let has_key = wiring.db.sealing_key().await?.is_some();
+            let look = if has_key { Look::Usual } else { Look::OrMake };
+            KeptHead::signed(head, wiring.keys.keys(look).await?.newest())?
+        }
         false => KeptHead::unsigned(head),
     };
     printer.result(&kept, || {

@@ -10,7 +10,7 @@ use orchestrate_core::ports::{Clock as _, SystemClock};
 use super::refusal::noted;
 use crate::args::{Global, HoldArgs};
 use crate::exit::{Ended, Exit};
-use crate::printer::Printer;
+use crate::printer::{Printer, on_one_line};
 use crate::wiring::Wiring;
 
 pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
@@ -27,7 +27,8 @@ pub async fn hold(global: &Global, args: HoldArgs, printer: &Printer) -> Ended {
     noted(&wiring.db, asked("hold", &env, &version, &actor, Some(reason)), held).await?;
     tell(&wiring, place.tells(NoticeKind::HoldSet)).await?;
     let value = serde_json::json!({ "environment": env, "version": version, "held": true, "reason": reason });
-    printer.result(&value, || format!("{} {version} in {env}: {reason}", printer.good("held")));
+    printer
+        .result(&value, || format!("{} {version} in {env}: {}", printer.good("held"), on_one_line(reason)));
     Ok(Exit::DONE)
 }
 

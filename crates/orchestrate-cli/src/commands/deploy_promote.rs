@@ -93,7 +93,7 @@ pub fn standing(rollout: &Rollout) -> String {
     let next = match (rollout.next_at, &rollout.paused, rollout.next_weight()) {
         (Some(at), _, 100) => format!("all of it at {} UTC", moment(at)),
         (Some(at), _, next) => format!("{next} % at {} UTC", moment(at)),
-        (None, Some(why), _) => format!("paused: {}", crate::printer::harmless(why)),
+        (None, Some(why), _) => format!("paused: {}", crate::printer::on_one_line(why)),
         (None, None, 100) => "all of it when it is promoted".to_owned(),
         (None, None, next) => format!("{next} % when it is promoted"),
     };

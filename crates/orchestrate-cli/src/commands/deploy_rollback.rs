@@ -39,6 +39,7 @@ pub async fn run(global: &Global, args: Rollback, printer: &Printer) -> Ended {
     };
     let asking = Asking {
         break_glass: args.break_glass,
+        skip_pre_rollback: args.skip_pre_rollback,
         actor,
         reason: args.reason,
         trigger: Trigger::Manual,
@@ -123,9 +124,14 @@ fn command(request: &RollbackRequest, asking: &Asking, preview: &Preview) -> Str
         request.target_version.as_ref().map_or_else(String::new, |version| format!(" --version {version}"));
     let undo = if asking.undo { " --undo" } else { "" };
     let force = if request.force || preview.needs_force { " --force" } else { "" };
-    let reason = if preview.needs_reason { " --reason TEXT" } else { "" };
+    let glass = match (asking.break_glass, asking.skip_pre_rollback) {
+        (true, true) => " --skip-pre-rollback --break-glass",
+        (true, false) => " --break-glass",
+        (false, _) => "",
+    };
+    let reason = if preview.needs_reason || asking.break_glass { " --reason TEXT" } else { "" };
     format!(
-        "orchestrate deploy rollback --env {}{version}{undo}{force}{reason} --plan {}",
+        "orchestrate deploy rollback --env {}{version}{undo}{force}{glass}{reason} --plan {}",
         request.environment, preview.plan_token
     )
 }

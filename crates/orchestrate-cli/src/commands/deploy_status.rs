@@ -34,6 +34,9 @@ struct Status {
     /// Where it runs, if that is another home than this; then what only the programs there can tell is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     elsewhere: Option<SiteRecord>,
+    /// Since when its records come from a backup that nobody has accepted; what runs may be something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored_at: Option<Timestamp>,
     live: Option<LiveStatus>,
     latest: Option<Latest>,
     traffic: Vec<Traffic>,
@@ -193,6 +196,7 @@ async fn read(wiring: &Wiring, environment: &EnvironmentName) -> Result<Status> 
     Ok(Status {
         environment: environment.clone(),
         elsewhere,
+        restored_at: db.lease(environment).await?.and_then(|lease| lease.restored_at),
         live,
         latest,
         traffic,

@@ -9,9 +9,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use orchestrate_core::database::EnvironmentRecord;
 use orchestrate_core::environment::{Check, EnvironmentSettings, ProviderKind, RouterKind};
 use orchestrate_core::name::{EnvironmentName, Version};
-use orchestrate_core::ports::Silent;
+use orchestrate_core::ports::{Router as _, Silent};
 use orchestrate_core::pre_deploy_validation::{CheckFailure, CheckResult, PreDeployCheck};
 use orchestrate_core::{Error, PreDeployValidator, Result};
 use orchestrate_providers::artifact::free_space;
@@ -128,8 +129,8 @@ async fn results(
     for (name, process) in &intended.settings.processes {
         match (process.listen, intended.settings.router()) {
             (Some(address), RouterKind::Builtin) => {
-                let ours = is_ours(wiring, address).await;
-                checks.push(Box::new(Port { process: name.clone(), address, ours }));
+                let held = held(wiring, environment, address).await;
+                checks.push(Box::new(Port { process: name.clone(), address, held }));
             }
             (Some(address), RouterKind::Haproxy) => {
                 checks.push(Box::new(behind_haproxy::Bound { process: name.clone(), address }));
@@ -164,13 +165,32 @@ fn artifact_path(intended: &Intended, version: Option<&Version>) -> Option<PathB
     }
 }
 
-/// Whether some environment of this database listens there already: then its proxy holds the address.
-async fn is_ours(wiring: &Wiring, address: SocketAddr) -> bool {
+/// Who has an address.
+enum Held {
+    Ours,
+    /// Another environment's: the proxy does not give it to two.
+    Anothers(EnvironmentName),
+    /// Free, or a stranger's.
+    Unknown,
+}
+
+/// Who listens there already, by the records and by what the proxy knows of this environment.
+async fn held(wiring: &Wiring, environment: &EnvironmentName, address: SocketAddr) -> Held {
     let environments = wiring.db.list_environments().await.unwrap_or_default();
-    let mut listening = environments.iter().filter(|record| record.live.is_some()).flat_map(|record| {
-        record.environment.settings.processes.values().filter_map(|process| process.listen)
-    });
-    listening.any(|listen| listen == address)
+    let listens = |record: &&EnvironmentRecord| {
+        let mut listening = record.environment.settings.processes.values().filter_map(|one| one.listen);
+        record.live.is_some()
+            && record.environment.settings.router() == RouterKind::Builtin
+            && listening.any(|listen| listen == address)
+    };
+    match environments.iter().find(listens).map(|record| &record.environment.name) {
+        Some(name) if name == environment => return Held::Ours,
+        Some(name) => return Held::Anothers(name.clone()),
+        None => {}
+    }
+    let view = wiring.onlooker().1.observe(environment).await.unwrap_or_default();
+    let mut backends = view.slots.iter().flat_map(|slot| &slot.backends);
+    if backends.any(|backend| backend.listen == address) { Held::Ours } else { Held::Unknown }
 }
 
 fn fails(message: impl Into<String>, hint: impl Into<String>) -> CheckFailure {
@@ -290,7 +310,7 @@ impl PreDeployCheck for DiskSpace {
 struct Port {
     process: String,
     address: SocketAddr,
-    ours: bool,
+    held: Held,
 }
 
 #[async_trait]
@@ -300,8 +320,18 @@ impl PreDeployCheck for Port {
     }
 
     async fn run(&self) -> std::result::Result<String, CheckFailure> {
-        if self.ours {
-            return Ok(format!("{} is ours", self.address));
+        match &self.held {
+            Held::Ours => return Ok(format!("{} is ours", self.address)),
+            Held::Anothers(name) => {
+                return Err(fails(
+                    format!("{} belongs to {name}", self.address),
+                    format!(
+                        "give `{}` another address; or, if {name} is not needed any more: orchestrate env stop {name}",
+                        self.process
+                    ),
+                ));
+            }
+            Held::Unknown => {}
         }
         TcpListener::bind(self.address).map(|_| format!("{} is free", self.address)).map_err(|error| {
             fails(

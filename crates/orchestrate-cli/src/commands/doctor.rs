@@ -47,6 +47,7 @@ async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
         Err(error) => return findings.push(finding("rollback", Err(error))),
     };
     let before = findings.len();
+    restored(db, findings).await;
     for record in &seen {
         let (name, readiness) = (&record.environment, &record.readiness);
         for problem in &readiness.problems {
@@ -64,6 +65,21 @@ async fn rollbacks(db: &Database, findings: &mut Vec<Finding>) {
     }
     if findings.len() == before {
         findings.push(passed("rollback", "nothing is known to be in the way of one".into()));
+    }
+}
+
+/// What runs there is left alone until somebody says that the records are true.
+async fn restored(db: &Database, findings: &mut Vec<Finding>) {
+    for record in db.list_environments().await.unwrap_or_default() {
+        let name = record.environment.name;
+        let Some(since) = db.lease(&name).await.ok().flatten().and_then(|lease| lease.restored_at) else {
+            continue;
+        };
+        let message = format!(
+            "{name} has records from a backup, since {} UTC; what runs may be something else",
+            moment(since)
+        );
+        findings.push(failed("records", message, Some(format!("orchestrate env check {name}"))));
     }
 }
 

@@ -35,6 +35,11 @@ async fn create(wiring: &Wiring, args: TokenCreate, printer: &Printer) -> Ended 
     for environment in &args.environments {
         wiring.db.environment(environment).await?;
     }
+    if args.expires_in.is_some_and(|span| span.is_zero()) {
+        return Err(Error::usage("ORC-0200", "a token that expires at once lets nobody in")
+            .hint("write for example --expires-in 90d")
+            .into());
+    }
     let is_first = !wiring.db.asks_for_tokens().await?;
     let (text, now) = (TokenText::random()?, SystemClock.now());
     let digest = text.digest();

@@ -42,7 +42,10 @@ pub fn read_one(path: &Path) -> Result<SecretKey> {
     let file = opened.map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => {
             Error::refused("ORC-0219", format!("the key {} is missing", path.display()))
-                .hint("restore it from a backup; without it the sealed secrets cannot be read")
+                .hint(
+                    "restore it from a backup, or mount what it is on; if it is lost for good: orchestrate secrets rotate \
+                     --skip-unreadable, and deploy again",
+                )
                 .source(cause)
         }
         _ => unusable(path, cause),

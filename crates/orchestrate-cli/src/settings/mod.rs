@@ -169,6 +169,7 @@ fn read(path: &Path, root: &Field<'_>, only: Option<&EnvironmentName>) -> Read<C
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
+    channels.iter_mut().for_each(|channel: &mut ConfiguredChannel| channel.start_in(&directory));
     Ok(ConfigFile {
         path: path.to_owned(),
         directory,

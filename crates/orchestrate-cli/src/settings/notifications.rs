@@ -1,5 +1,7 @@
 //! The notification channels of the config file.
 
+use std::path::Path;
+
 use orchestrate_core::name::EnvironmentName;
 use orchestrate_core::notification::{NoticeKind, NoticeOutcome, Via};
 use orchestrate_core::secrets::SecretText;
@@ -24,6 +26,17 @@ pub struct ConfiguredChannel {
     /// Of which environments; empty means of all.
     pub environments: Vec<EnvironmentName>,
     pub template: Option<String>,
+}
+
+impl ConfiguredChannel {
+    /// A program that is named by a path is looked for from there; the daemon, which starts it, works elsewhere.
+    pub(super) fn start_in(&mut self, directory: &Path) {
+        let Via::Command { command, .. } = &mut self.via else { return };
+        let Some(program) = command.first_mut().filter(|program| program.contains('/')) else { return };
+        let whole = directory.join(&*program);
+        *program = std::path::absolute(&whole).unwrap_or(whole).to_string_lossy().into_owned();
+        self.url = format!("command:{}", command.join(" "));
+    }
 }
 
 const SLACK: &str = "https://slack.com/api/chat.postMessage";

@@ -67,8 +67,9 @@ impl Database {
     }
 }
 
+/// It is no refusal: what was begun stands, and goes on or ends without whoever is told this.
 pub(crate) fn lost(environment: &EnvironmentName) -> Error {
-    Error::refused("ORC-0107", format!("another operation took over in {environment}"))
+    Error::needs_attention("ORC-0107", format!("another operation took over in {environment}"))
         .hint(format!("see how it went: orchestrate deploy status --env {environment}"))
 }
 

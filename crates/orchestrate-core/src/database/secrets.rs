@@ -43,7 +43,8 @@ impl Database {
         if secrets.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let mut look = Look::OrMake;
+        // With a new key in the place of one that is only away, nothing that was sealed could be read any more.
+        let mut look = if self.sealing_key().await?.is_some() { Look::Usual } else { Look::OrMake };
         for attempt in 1.. {
             let ring = keys.keys(look).await?;
             let mut tx = self.begin().await?;

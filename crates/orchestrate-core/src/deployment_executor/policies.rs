@@ -66,6 +66,9 @@ impl DeploymentExecutor {
             let (actor, reason) = (request.actor.as_str(), request.reason.as_deref());
             let asked = self.db.ask_approval(environment, release, actor, reason, now).await?;
             match asked.status(now) {
+                ApprovalStatus::Approved if asked.approvals_but(actor) < asked.needed => {
+                    against.push(own_word(&asked, actor, &typed));
+                }
                 ApprovalStatus::Approved => approval = Some(asked.id),
                 status => against.push(not_approved(&asked, status, &settings.policy.approval.by, &typed)),
             }
@@ -97,6 +100,16 @@ impl DeploymentExecutor {
         let against = policy::against_deploying(&environment.environment.settings.policy, &asks);
         policy::verdict(against, asked.break_glass)
     }
+}
+
+/// Who approves a deployment is not the one who carries it out.
+fn own_word(asked: &ApprovalRequest, actor: &str, typed: &str) -> Error {
+    let ApprovalRequest { id, environment, version, .. } = asked;
+    let message = format!(
+        "{actor} approved the deployment of {version} to {environment} (request {id}), which does not count where {actor} deploys it"
+    );
+    Error::refused(WAITS_FOR_APPROVAL, message)
+        .hint(format!("have {} type: {typed}; or have somebody else approve it as well", asked.actor))
 }
 
 /// Why the request does not let the deployment through, yet or any more.

@@ -3,6 +3,7 @@
 use super::{Asking, DeploymentRollback, RollbackRequest, again};
 use crate::dependency;
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::plan::rollback::{RollbackPlan, Terms};
 use crate::policy::{self, Asks, Back};
 use crate::rollback_event::RollbackPath;
@@ -29,7 +30,11 @@ impl DeploymentRollback {
             let broken = self.broken(plan, observed, asking).await?;
             return policy::verdict(broken, false);
         }
-        let against = self.against(plan, observed, (request, asking), asking.reason.is_some()).await?;
+        let mut against = self.against(plan, observed, (request, asking), asking.reason.is_some()).await?;
+        if asking.skip_pre_rollback {
+            let what = format!("{} of {} is left out", Hook::PreRollback, plan.from.version);
+            against.push(Error::failed("ORC-0118", what).hint("that takes --break-glass --reason TEXT"));
+        }
         policy::verdict(against, asking.break_glass)
     }
 

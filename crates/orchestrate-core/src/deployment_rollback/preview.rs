@@ -7,6 +7,7 @@ use super::differences::{Difference, differences};
 use super::{Asking, DeploymentRollback, RollbackRequest, memory};
 use crate::database::sites;
 use crate::error::Result;
+use crate::hooks::Hook;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, RollbackPlan, Terms, Wanted};
@@ -133,6 +134,9 @@ impl DeploymentRollback {
             }
             plan => plan?,
         };
+        if asking.skip_pre_rollback {
+            plan.leave_out(Hook::PreRollback);
+        }
         let crosses = match self.may_cross(&mut plan, &observed, &asked, asking).await {
             Err(error) if error.code() == CROSSES => {
                 blockers.push(error.to_string());

@@ -15,6 +15,8 @@ pub struct Situation<'a> {
     pub release: &'a Release,
     /// What is live, and where.
     pub live: Option<(&'a Release, Slot)>,
+    /// Where the traffic goes although nothing is recorded as live there, as after a restore.
+    pub served: Option<Slot>,
     pub slots: &'a [SlotRecord],
     pub strategy: &'a Strategy,
     /// It is only staged: the traffic stays where it is.
@@ -24,7 +26,8 @@ pub struct Situation<'a> {
 /// The plan by which `release` goes live; it goes into the slot that is not live.
 pub fn plan(situation: &Situation<'_>) -> Result<Plan> {
     let live = situation.live.map(|(release, slot)| Place::of(release, slot));
-    let slot = live.as_ref().map_or_else(|| free_slot(situation.slots), |place| place.slot.other());
+    let taken = live.as_ref().map(|place| place.slot).or(situation.served);
+    let slot = taken.map_or_else(|| free_slot(situation.slots), Slot::other);
     let target = Place::of(situation.release, slot);
     let routed = touches_traffic(situation.release, situation.live.map(|(release, _)| release));
     let afterwards = Afterwards::KeepWarm(situation.strategy.warm_for);

@@ -7,6 +7,7 @@ use super::{Afterwards, OperationKind, Place, Plan, Step, canary};
 use crate::deployment::{Deployment, DeploymentStatus};
 use crate::deployment_strategy::StrategyKind;
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::name::{EnvironmentName, Version};
 use crate::ports::{Processes, RouterView, SlotView};
 use crate::release::Release;
@@ -74,6 +75,18 @@ pub struct RollbackPlan {
     pub undoes: Option<RollbackEvent>,
     /// What the person should know, e.g. why it is not warm.
     pub remarks: Vec<String>,
+}
+
+impl RollbackPlan {
+    /// Goes without a hook of what is left.
+    pub fn leave_out(&mut self, hook: Hook) {
+        if let Some(plan) = &mut self.plan {
+            plan.steps.retain(|step| !matches!(step, Step::Hook(_, of) if *of == hook));
+        }
+        if self.from.contents.hooks.contains_key(&hook) {
+            self.remarks.push(format!("{hook} of {} is left out", self.from.version));
+        }
+    }
 }
 
 /// Decides. Nothing is touched, so a refusal changes nothing.

@@ -68,6 +68,9 @@ pub async fn a_deployment_waits_until_somebody_else_approves_it(fresh: Fresh) {
     assert_eq!(own.code(), "ORC-0176", "the author has another machine, and is the author all the same");
     let approved = db.say_to_request(name, Some(&v("1.1")), say(&scene, "ben@here", true)).await.unwrap();
     assert_eq!(approved.status(scene.world.clock.read()), ApprovalStatus::Approved);
+    let own = scene.executor().deploy(&by(&scene, "1.1", "ben@laptop")).await.unwrap_err();
+    assert_eq!(own.code(), WAITS_FOR_APPROVAL, "who approves is not who deploys");
+    assert!(own.hint_text().unwrap().contains("have ada@laptop type"), "{own:?}");
     let deployed = deploy(&scene, "1.1").await.unwrap().deployment;
     let request = db.list_approvals(name, 10).await.unwrap().remove(0);
     assert_eq!((request.used_by, request.approvers()), (Some(deployed.id), "ben@here".to_owned()));

@@ -12,10 +12,17 @@ use super::policies::Waiting;
 use super::{Latest, LiveStatus, OperationStatus, Status, Traffic};
 use crate::commands::deploy_promote::standing;
 use crate::commands::{deploy_drill, deploy_history, evidence};
-use crate::printer::{Printer, harmless, moment, took};
+use crate::printer::{Printer, moment, on_one_line, took};
 
 pub(super) fn text(printer: &Printer, status: &Status) -> String {
     let mut lines = vec![live_line(printer, status)];
+    lines.extend(status.restored_at.map(|since| {
+        printer.bad(&format!(
+            "the records were restored from a backup at {} UTC, and what runs may be something else; see: orchestrate env check {}",
+            moment(since),
+            status.environment
+        ))
+    }));
     lines.extend(status.elsewhere.as_ref().map(|there| printer.noted(&elsewhere_line(there))));
     if let Some(latest) = &status.latest {
         lines.push(latest_line(printer, latest));
@@ -28,16 +35,16 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
         status
             .drift
             .iter()
-            .map(|change| printer.bad(&format!("somebody changed what runs: {}", harmless(change)))),
+            .map(|change| printer.bad(&format!("somebody changed what runs: {}", on_one_line(change)))),
     );
     lines.push(rollback_line(printer, &status.rollback));
     lines.extend(status.frozen.iter().map(|frozen| {
-        printer.noted(&format!("frozen until {}: {}", frozen.until_there, harmless(&frozen.name)))
+        printer.noted(&format!("frozen until {}: {}", frozen.until_there, on_one_line(&frozen.name)))
     }));
     lines.extend(status.approvals.iter().map(|one| waiting_line(printer, one)));
     lines.extend(status.drill.as_ref().map(|drill| drill_line(printer, drill)));
     for hold in &status.holds {
-        let (version, since, reason) = (&hold.version, moment(hold.since), harmless(&hold.reason));
+        let (version, since, reason) = (&hold.version, moment(hold.since), on_one_line(&hold.reason));
         lines.push(format!("held: {version} since {since} UTC: {reason}"));
     }
     if !status.traffic.is_empty() {
@@ -48,7 +55,7 @@ pub(super) fn text(printer: &Printer, status: &Status) -> String {
 
 fn waiting_line(printer: &Printer, one: &Waiting) -> String {
     let Waiting { id, version, actor, status, expires_at } = one;
-    let (actor, until) = (harmless(actor), moment(*expires_at));
+    let (actor, until) = (on_one_line(actor), moment(*expires_at));
     let what = format!("request {id}: {version} by {actor}, until {until} UTC");
     match status {
         ApprovalStatus::Approved => format!("{} {what}", printer.good("approved:")),
@@ -85,7 +92,7 @@ fn latest_line(printer: &Printer, latest: &Latest) -> String {
 }
 
 fn because(error: Option<&str>) -> String {
-    error.map_or_else(String::new, |error| format!(": {}", harmless(error)))
+    error.map_or_else(String::new, |error| format!(": {}", on_one_line(error)))
 }
 
 /// What the checks say so far, what spoke against it before, hooks that failed, and why it stays all the same.
@@ -97,13 +104,13 @@ fn findings(printer: &Printer, latest: &Latest, checks: &[Evidence]) -> Vec<Stri
     let failed = latest.hooks.iter().filter(|run| run.status == HookStatus::Failed);
     lines.extend(failed.map(|run| format!("  {}: {}", run.name, evidence::hook(printer, run))));
     let held = latest.automatic_hold.as_deref();
-    lines.extend(held.map(|why| printer.noted(&format!("not rolled back by itself: {}", harmless(why)))));
+    lines.extend(held.map(|why| printer.noted(&format!("not rolled back by itself: {}", on_one_line(why)))));
     lines
 }
 
 fn operation_line(printer: &Printer, operation: &OperationStatus) -> String {
     let OperationStatus { id, kind, version, status, by, since, error_message } = operation;
-    let by = by.as_deref().map_or_else(String::new, |by| format!(" by {}", harmless(by)));
+    let by = by.as_deref().map_or_else(String::new, |by| format!(" by {}", on_one_line(by)));
     let (since, error) = (moment(*since), because(error_message.as_deref()));
     printer.noted(&format!("operation {id}: {kind} to {version}{by} since {since} UTC, {status}{error}"))
 }
@@ -151,10 +158,12 @@ fn rollback_line(printer: &Printer, rollback: &Readiness) -> String {
             let path = rollback.path.map_or_else(String::new, |path| format!(" ({path})"));
             let time = rollback.estimated_ms.map_or_else(String::new, |ms| format!(", about {}", took(ms)));
             let command = rollback.command.as_deref().map_or_else(String::new, |typed| format!(": {typed}"));
-            let warnings = rollback.warnings.iter().map(|text| format!("\nwarning: {}", harmless(text)));
+            let warnings = rollback.warnings.iter().map(|text| format!("\nwarning: {}", on_one_line(text)));
             let warnings: String = warnings.collect();
             format!("rollback: {} to {target}{path}{time}{command}{warnings}", printer.good("ready"))
         }
-        _ => format!("rollback: {}: {}", printer.bad("not ready"), harmless(&rollback.blockers.join("; "))),
+        _ => {
+            format!("rollback: {}: {}", printer.bad("not ready"), on_one_line(&rollback.blockers.join("; ")))
+        }
     }
 }
