@@ -78,6 +78,11 @@ pub(crate) async fn converse(
                 let _ = orders.send(Order::End);
                 Reply::Done
             }
+            Ok(Request::DrainRest(request)) => tokio::select! {
+                drained = registry.drain_rest(&request) => Reply::Drained(drained),
+                // Nothing is cut for an heir that has no use for it any more.
+                () = hung_up(&mut stream) => return Ok(()),
+            },
             Ok(request) => answer(registry, request).await,
             Err(error) => {
                 Reply::Refused(PortError::failed(format!("the proxy does not understand: {error}")))
@@ -106,7 +111,6 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
             registry.finish_retired().quiet().await;
             Reply::Done
         }
-        Request::DrainRest(request) => Reply::Drained(registry.drain_rest(&request).await),
         Request::RegisterRest(request) => {
             registry.register_rest(&request).await;
             Reply::Done
@@ -134,9 +138,17 @@ async fn answer(registry: &Registry, request: Request) -> Reply {
             let _turn = turn(registry).await;
             done(registry.close(&request).await)
         }
-        Request::Hold | Request::Shutdown | Request::Yield | Request::Retire => {
+        Request::Hold | Request::Shutdown | Request::Yield | Request::Retire | Request::DrainRest(_) => {
             Reply::Refused(PortError::failed("that is not asked here"))
         }
+    }
+}
+
+/// Returns once the other end is gone.
+async fn hung_up(stream: &mut BufReader<UnixStream>) {
+    if stream.fill_buf().await.is_ok_and(|next| !next.is_empty()) {
+        // It has said the next thing already, so it waits for both answers.
+        std::future::pending().await
     }
 }
 
@@ -174,8 +186,14 @@ async fn drain(registry: &Registry, request: Drain) -> PortResult<Drained> {
     registry.quiet_elders().await;
     let own = registry.drain(&request).await?;
     let left = request.deadline.duration().saturating_sub(begun.elapsed());
-    let theirs = registry.elders.drain(&request.placement, request.fence, left).await;
-    Ok(Drained { cut: own.cut + theirs })
+    tokio::select! {
+        biased;
+        // What they have belongs to a release that may be live again by now.
+        overtaken = registry.overtaken(&request) => Err(overtaken),
+        theirs = registry.elders.drain(&request.placement, request.fence, left) => {
+            Ok(Drained { cut: own.cut + theirs })
+        }
+    }
 }
 
 /// Sends every listening socket, now and whenever one is opened, until the other end is gone.

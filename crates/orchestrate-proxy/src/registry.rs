@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
 use orchestrate_core::ports::{Backend, PortError, PortErrorKind, PortResult};
 use orchestrate_core::slot::Slot;
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc, watch};
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::check::Check;
@@ -57,6 +57,8 @@ struct State {
 struct Known {
     environment: Arc<Environment>,
     fence: Option<Fence>,
+    /// Told whenever something may have been changed, for the drains that wait.
+    changed: Arc<Notify>,
     /// What each release answered in each slot, kept when the release leaves.
     counters: BTreeMap<(Slot, ReleaseId), (Version, Arc<Counters>)>,
     checks: HashMap<u64, Check>,
@@ -116,6 +118,8 @@ impl State {
             )),
             _ => {
                 known.fence = Some(fence);
+                // Whoever hears it looks under the lock, so after the change that follows.
+                known.changed.notify_waiters();
                 Ok(known)
             }
         }
@@ -127,6 +131,7 @@ impl Known {
         Self {
             environment: Arc::new(Environment::new(name)),
             fence: None,
+            changed: Arc::default(),
             counters: BTreeMap::new(),
             checks: HashMap::new(),
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use orchestrate_core::name::Fence;
-use orchestrate_core::ports::{Deregister, PortErrorKind, Router};
+use orchestrate_core::ports::{Deregister, Drain, PortErrorKind, Router};
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 use orchestrate_proxy::BuiltinRouter;
@@ -276,4 +276,29 @@ async fn what_has_traffic_is_neither_drained_nor_cut() {
     assert!(refusal.message.contains("switch away from it first"), "{}", refusal.message);
     one.seen.release.notify_one();
     assert_eq!(within("the answer", waiting).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_drain_cuts_nothing_of_a_release_that_has_the_traffic_again() {
+    // By a newer operation, and by the one that drains.
+    for (fence, kind) in [(3, PortErrorKind::Fenced), (2, PortErrorKind::Failed)] {
+        let rig = Rig::start().await;
+        let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+        rig.serve(1, &[&one]).await;
+        let listen = rig.listen;
+        let waiting = tokio::spawn(async move { get(listen, "/wait").await.status });
+        eventually("the request", async || one.waiting() == 1).await;
+        rig.serve(2, &[&two]).await;
+        let router = BuiltinRouter::new(rig.socket());
+        let request = Drain { fence: Fence(2), ..drain(1, Span::from_secs(2)) };
+        let draining = tokio::spawn(async move { router.drain(&request).await });
+        let newest = async || rig.router.observe(&shop()).await.unwrap().fence;
+        eventually("the drain has begun", async || newest().await == Some(Fence(2))).await;
+        rig.router.register(&rig.registration(1, &[&one], fence)).await.unwrap();
+        rig.router.switch(&switch(1, fence)).await.unwrap();
+        let refusal = within("the drain's end", draining).await.unwrap().unwrap_err();
+        assert_eq!(refusal.kind, kind, "{refusal}");
+        one.seen.release.notify_one();
+        assert_eq!(within("the answer", waiting).await.unwrap(), 200);
+    }
 }

@@ -6,9 +6,11 @@ mod rig;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use orchestrate_core::ports::Router;
+use orchestrate_core::name::Fence;
+use orchestrate_core::ports::{Drain, PortErrorKind, Router};
 use orchestrate_core::time::Span;
 use orchestrate_proxy::BuiltinRouter;
 use rig::client::{Client, get};
@@ -134,6 +136,34 @@ async fn a_drain_waits_for_what_an_elder_has_and_cuts_it_at_its_deadline() {
     ends(elder).await;
     ends(between).await;
     assert_eq!(rig.router.drain(&drain(1, Span::from_secs(9))).await.unwrap().cut, 0);
+}
+
+#[tokio::test]
+async fn an_elder_cuts_nothing_of_a_release_that_has_the_traffic_again() {
+    let mut rig = Rig::start().await;
+    let (one, two) = (Instance::start("1.0").await, Instance::start("2.0").await);
+    rig.serve(1, &[&one]).await;
+    rig.register(2, &[&two]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await.status });
+    eventually("the request", async || one.waiting() == 1).await;
+    let elder = rig.hand_over().await;
+    rig.switch(2).await;
+    let router = BuiltinRouter::new(rig.socket());
+    let deadline = Duration::from_secs(2);
+    let request = Drain { fence: Fence(2), ..drain(1, Span::from_secs(2)) };
+    let begun = Instant::now();
+    let draining = tokio::spawn(async move { router.drain(&request).await });
+    let newest = async || rig.router.observe(&shop()).await.unwrap().fence;
+    eventually("the drain has begun", async || newest().await == Some(Fence(2))).await;
+    rig.router.switch(&switch(1, 3)).await.unwrap();
+    let refusal = within("the drain's end", draining).await.unwrap().unwrap_err();
+    assert_eq!(refusal.kind, PortErrorKind::Fenced, "{refusal}");
+    // The elder, too, lets the deadline pass.
+    tokio::time::sleep((deadline + Duration::from_millis(500)).saturating_sub(begun.elapsed())).await;
+    one.seen.release.notify_one();
+    assert_eq!(within("the answer", waiting).await.unwrap(), 200);
+    ends(elder).await;
 }
 
 #[tokio::test]

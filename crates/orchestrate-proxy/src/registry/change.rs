@@ -125,7 +125,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Waits until nothing is in flight to the release, and cuts what is left at the deadline. One that has traffic is refused.
+    /// Waits until nothing is in flight to the release, and cuts what is left at the deadline. One that has traffic is
+    /// refused, and so is one that gets it meanwhile, or whose environment a newer operation has come to.
     pub async fn drain(&self, request: &Drain) -> PortResult<Drained> {
         let load = {
             let state = &mut *self.lock();
@@ -139,7 +140,33 @@ impl Registry {
                 Err(_) => return Ok(Drained { cut: 0 }),
             }
         };
-        Ok(drained(&load, request.deadline.duration(), &self.workers).await)
+        tokio::select! {
+            biased;
+            () = load.emptied() => return Ok(Drained { cut: 0 }),
+            overtaken = self.overtaken(request) => return Err(overtaken),
+            () = tokio::time::sleep(request.deadline.duration()) => {}
+        }
+        let cut = {
+            let state = self.lock();
+            // The lock is held over the cut, so that nobody gives the release its traffic back in between.
+            state.still_drains(request)?;
+            cut(&load, &self.workers)
+        };
+        Ok(cut_off(&load, cut).await)
+    }
+
+    /// Returns once what the drain was asked for holds no more, and says why.
+    pub async fn overtaken(&self, request: &Drain) -> PortError {
+        loop {
+            let changed =
+                self.lock().known.get(&request.placement.environment).map(|it| Arc::clone(&it.changed));
+            let Some(changed) = changed else { return std::future::pending().await };
+            let changed = changed.notified();
+            if let Err(overtaken) = self.lock().still_drains(request) {
+                return overtaken;
+            }
+            changed.await;
+        }
     }
 
     /// Forgets the release; returns once that outlives a loss of power.
@@ -181,15 +208,17 @@ impl Registry {
     }
 }
 
-/// Waits until nothing is in flight, and cuts what is left at the deadline.
-pub(super) async fn drained(load: &Arc<Load>, deadline: Duration, workers: &[WorkerHandle]) -> Drained {
-    if tokio::time::timeout(deadline, load.emptied()).await.is_ok() {
-        return Drained { cut: 0 };
-    }
+/// Has what is in flight cut; how much that is.
+pub(super) fn cut(load: &Arc<Load>, workers: &[WorkerHandle]) -> u64 {
     let cut = load.in_flight.load(Ordering::SeqCst);
     load.cuts.fetch_add(1, Ordering::SeqCst);
     workers.iter().for_each(|worker| worker.tell(Command::Cut(Arc::clone(load))));
-    // A release that still gets traffic is never empty for long; the cut was made, and that is what was asked.
+    cut
+}
+
+/// Waits a little for the end of what was cut.
+pub(super) async fn cut_off(load: &Load, cut: u64) -> Drained {
+    // A release that gets traffic again is never empty for long; the cut was made, and that is what was asked.
     let _ = tokio::time::timeout(Duration::from_secs(1), load.emptied()).await;
     Drained { cut }
 }
@@ -332,6 +361,22 @@ impl State {
     /// The release, if it is registered.
     pub(super) fn placed(&self, placement: &Placement) -> Option<Arc<Placed>> {
         self.known.get(&placement.environment)?.placed(placement).ok()
+    }
+
+    /// Whether a drain that was begun may go on, and cut: no newer operation has come, and the release has no traffic.
+    /// What has left its slot meanwhile cannot get any, so that may be cut.
+    fn still_drains(&self, request: &Drain) -> PortResult<()> {
+        let Drain { placement: Placement { environment, .. }, fence, .. } = request;
+        let Some(known) = self.known.get(environment) else { return Ok(()) };
+        if let Some(newest) = known.fence.filter(|newest| newest > fence) {
+            return Err(PortError::new(
+                PortErrorKind::Fenced,
+                format!(
+                    "the drain with fence {fence} of {environment} has ended: a newer operation, {newest}, has come"
+                ),
+            ));
+        }
+        known.placed(&request.placement).map_or(Ok(()), |placed| idle(&placed, environment))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The end of this proxy's service: at once, or because another one has taken over.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use orchestrate_core::ports::{Drain, Drained, Placement, Register};
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Registry;
-use super::change::{drained, ended};
+use super::change::{cut, cut_off, ended};
 use crate::data::{Command, Finish};
 use crate::protocol::Seen;
 use crate::table::Instance;
@@ -94,13 +94,15 @@ impl Registry {
         self.finish(self.shared.limits.retire)
     }
 
-    /// Waits for what is still in flight to the release, whoever has the traffic by now, and cuts it at the deadline.
+    /// Waits for what is still in flight to the release, whoever has the traffic by now, and cuts it at the
+    /// deadline. Whether it still may is for the heir to know, who hangs up where it may not.
     pub async fn drain_rest(&self, request: &Drain) -> Drained {
         let placed = self.lock().placed(&request.placement);
-        match placed {
-            Some(placed) => drained(&placed.load, request.deadline.duration(), &self.workers).await,
-            None => Drained { cut: 0 },
+        let Some(load) = placed.map(|placed| Arc::clone(&placed.load)) else { return Drained { cut: 0 } };
+        if tokio::time::timeout(request.deadline.duration(), load.emptied()).await.is_ok() {
+            return Drained { cut: 0 };
         }
+        cut_off(&load, cut(&load, &self.workers)).await
     }
 
     /// Waits for what is still in flight to instances that the registration leaves out.
