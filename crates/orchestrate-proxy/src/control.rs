@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use orchestrate_core::failpoint;
 use orchestrate_core::ports::{Drain, Drained, PortError, PortResult, Register};
@@ -25,6 +25,9 @@ pub(crate) enum Order {
     Yield(Conversation),
 }
 
+/// How long a proxy may take to take over before the end of this one is refused.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+
 /// Takes connections until it is dropped, which ends them; `orders` get what is for the process.
 pub(crate) async fn serve(
     listener: UnixListener,
@@ -46,7 +49,7 @@ pub(crate) async fn serve(
             Ok(_) => tracing::warn!("refused a control connection of another user"),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a control connection");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -74,10 +77,7 @@ pub(crate) async fn converse(
                 let _ = orders.send(Order::Yield(stream));
                 return Ok(());
             }
-            Ok(Request::Shutdown) => {
-                let _ = orders.send(Order::End);
-                Reply::Done
-            }
+            Ok(Request::Shutdown) => end(registry, orders).await,
             Ok(Request::DrainRest(request)) => tokio::select! {
                 drained = registry.drain_rest(&request) => Reply::Drained(drained),
                 // Nothing is cut for an heir that has no use for it any more.
@@ -92,6 +92,21 @@ pub(crate) async fn converse(
         line.push(b'\n');
         failpoint!("routes/answer", stream.write_all(&line).await)?;
         drop(asked);
+    }
+}
+
+/// Where another proxy is taking over, that one is meant: who asks waits, as for a change, and asks again there.
+async fn end(registry: &Registry, orders: &mpsc::UnboundedSender<Order>) -> Reply {
+    let turn = async {
+        // One that has retired ends anyway, and its changes wait for ever.
+        if !registry.has_retired() { Some(registry.turn().await) } else { None }
+    };
+    match tokio::time::timeout(TAKE_OVER, turn).await {
+        Ok(_turn) => {
+            let _ = orders.send(Order::End);
+            Reply::Done
+        }
+        Err(_) => Reply::Refused(PortError::failed("another proxy is taking over; ask again")),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,9 +111,22 @@ impl Process {
                     Some(Order::End) | None => break End::Told,
                 },
             };
-            let yielded = tokio::select! {
+            let frozen = tokio::select! {
                 () = signals.next() => break End::Told,
-                yielded = yield_to(heir, &self.registry, &self.tenure) => yielded,
+                frozen = self.registry.freeze() => frozen,
+            };
+            // Whoever asked for the end until now has been told that it comes.
+            if is_told(&mut inbox, &orders) {
+                break End::Told;
+            }
+            let mut yielding = pin!(yield_to(heir, frozen, &self.registry, &self.tenure));
+            let yielded = tokio::select! {
+                () = signals.next() => {
+                    // First they, or changes that wait would be made here, and the state may be the heir's.
+                    control.stop().await;
+                    break End::Told;
+                }
+                yielded = &mut yielding => yielded,
             };
             match yielded {
                 Some(retired) => break End::Retired(retired),
@@ -144,7 +158,10 @@ impl Process {
         if let Err(error) = self.registry.persisted().await {
             tracing::error!(%error, "the last state was not written");
         }
-        let _ = std::fs::remove_file(&self.socket);
+        // Without the state, an heir may have put its own in the place of the socket.
+        if self.tenure.is_held() {
+            let _ = std::fs::remove_file(&self.socket);
+        }
         self.tenure.release();
         ending.ended().await;
     }
@@ -205,7 +222,30 @@ impl Signals {
     }
 }
 
+/// Whether the end has been ordered; heirs stay in the line.
+fn is_told(inbox: &mut mpsc::UnboundedReceiver<Order>, orders: &mpsc::UnboundedSender<Order>) -> bool {
+    let mut heirs = Vec::new();
+    while let Ok(order) = inbox.try_recv() {
+        match order {
+            Order::End => return true,
+            Order::Yield(_) => heirs.push(order),
+        }
+    }
+    for heir in heirs {
+        // The inbox is here, so it takes them.
+        let _ = orders.send(heir);
+    }
+    false
+}
+
 struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    async fn stop(&mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -17,7 +17,7 @@ use rig::client::{Client, get};
 use rig::{Instance, Rig, drain, eventually, shop, switch, within};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn ends(mut elder: Child) {
@@ -300,4 +300,54 @@ async fn a_proxy_that_ends_lets_the_next_one_begin_before_its_last_request_is_an
     one.seen.release.notify_one();
     assert_eq!(waiting.await.unwrap().status, 200);
     ends(elder).await;
+}
+
+/// Puts a socket of its own in the place of the proxy's, as an heir does.
+fn bind_in_place(rig: &Rig) -> UnixListener {
+    let beside = rig.home.path().join("heir.sock");
+    let listener = UnixListener::bind(&beside).unwrap();
+    std::fs::rename(beside, rig.socket()).unwrap();
+    listener
+}
+
+#[tokio::test]
+async fn an_elder_that_is_told_to_end_on_the_way_leaves_the_heir_its_socket() {
+    let mut rig = Rig::start().await;
+    let (answer, _heir) = say(&rig, "yield").await;
+    assert!(answer.contains("yielded"), "{answer}");
+    let _listener = bind_in_place(&rig);
+    rig.terminate();
+    assert!(rig.exit().await.success());
+    UnixStream::connect(rig.socket()).await.expect("the heir's socket is there");
+}
+
+#[tokio::test]
+async fn a_shutdown_that_is_asked_on_the_way_is_the_heirs_once_it_serves_and_the_elders_otherwise() {
+    for retires in [true, false] {
+        let mut rig = Rig::start().await;
+        let other = BuiltinRouter::new(rig.socket());
+        // Both have their connections to the elder from now on.
+        rig.router.hello().await.unwrap();
+        other.hello().await.unwrap();
+        let (answer, mut heir) = say(&rig, "yield").await;
+        assert!(answer.contains("yielded"), "{answer}");
+        let listener = retires.then(|| bind_in_place(&rig));
+        let told = async {
+            within("the answer", rig.router.shutdown()).await.unwrap();
+        };
+        let story = async {
+            for _ in 0..20 {
+                other.hello().await.unwrap();
+            }
+            let Some(listener) = listener else { return drop(heir) };
+            heir.write_all(b"\"retire\"\n").await.unwrap();
+            let (asked, _) = within("the question to the heir", listener.accept()).await.unwrap();
+            let (mut asked, mut line) = (BufReader::new(asked), String::new());
+            within("the word", asked.read_line(&mut line)).await.unwrap();
+            assert_eq!(line, "\"shutdown\"\n");
+            asked.write_all(b"\"done\"\n").await.unwrap();
+        };
+        tokio::join!(told, story);
+        assert!(rig.exit().await.success());
+    }
 }

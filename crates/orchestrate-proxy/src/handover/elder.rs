@@ -29,10 +29,10 @@ impl Retired {
 /// Hands over, up to the word to retire; none where the heir went away before it, and everything is as it was.
 pub(crate) async fn yield_to(
     mut heir: Conversation,
+    frozen: OwnedRwLockWriteGuard<()>,
     registry: &Registry,
     tenure: &Tenure,
 ) -> Option<Retired> {
-    let frozen = registry.freeze().await;
     if let Err(error) = registry.persisted().await {
         // The heir reads the state from the disk, so one that is not there cannot be handed over.
         let _ = say(&mut heir, &Reply::Refused(error)).await;

@@ -22,6 +22,11 @@ impl Tenure {
         Ok(Self { state: state.to_owned(), lock: Mutex::new(Some(lock)) })
     }
 
+    /// Whether the state is this proxy's, and with it the socket: an heir takes the one before it makes the other.
+    pub fn is_held(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub fn release(&self) {
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

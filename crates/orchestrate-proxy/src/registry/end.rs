@@ -52,6 +52,11 @@ impl Registry {
         self.elders.forget_all();
     }
 
+    /// Whether another proxy has taken over.
+    pub fn has_retired(&self) -> bool {
+        self.lingers_until.get().is_some()
+    }
+
     /// A question counts until this is dropped.
     pub fn asked(&self) -> Asked {
         self.asked.send_modify(|asked| *asked += 1);
