@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -56,12 +57,17 @@ async fn live(options: ProxyOptions) -> Result<(), ProxyError> {
     let token = token.map_err(ProxyError::start("without randomness"))?;
     let shared = Arc::new(Shared { limits: options.limits, threads, token, version: options.version });
     let workers = start_workers(&shared)?;
+    // From here on nothing fails: as soon as routes are restored there are users, who would be cut off by it.
+    let signals = Signals::listen()?;
+    let listener = unix::listen(&options.socket).map_err(ProxyError::file("listen at", &options.socket))?;
     let registry = Arc::new(Registry::restore(Arc::clone(&shared), workers, saver, loaded, inherited));
     match &heir {
         Some(heir) => registry.believe(&heir.legacy.healthy),
         None => registry.first_look(FIRST_LOOK).await,
     }
-    Process { registry, tenure, socket: options.socket, shutdown: shared.limits.shutdown }.serve(heir).await
+    let process = Process { registry, tenure, socket: options.socket, shutdown: shared.limits.shutdown };
+    process.serve(heir, listener, signals).await;
+    Ok(())
 }
 
 fn start_workers(shared: &Arc<Shared>) -> Result<Vec<WorkerHandle>, ProxyError> {
@@ -80,6 +86,9 @@ struct Process {
 /// How long the last answers to heirs may take.
 const ANSWERS: Duration = Duration::from_secs(2);
 
+/// How soon the control socket is tried again that could not be put back, e.g. on a disk without room.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// What ends a proxy's service.
 enum End {
     Told,
@@ -87,15 +96,15 @@ enum End {
 }
 
 impl Process {
-    async fn serve(self, heir: Option<Heir>) -> Result<(), ProxyError> {
-        let mut signals = Signals::listen()?;
+    async fn serve(self, heir: Option<Heir>, listener: UnixListener, mut signals: Signals) {
         let (orders, mut inbox) = mpsc::unbounded_channel();
         // Whoever asks for a change before the elder has retired waits until it has.
         let frozen = match &heir {
             Some(_) => Some(self.registry.freeze().await),
             None => None,
         };
-        let mut control = self.control(&self.socket, &orders)?;
+        let mut control = self.control(listener, &orders);
+        let mut reachable = true;
         let binding = AbortOnDrop(tokio::spawn(bind_unbound(Arc::clone(&self.registry))));
         if let Some(heir) = heir {
             heir.take_over().await;
@@ -106,6 +115,13 @@ impl Process {
         let end = loop {
             let heir = tokio::select! {
                 () = signals.next() => break End::Told,
+                () = tokio::time::sleep(LISTEN_AGAIN), if !reachable => {
+                    if let Ok(again) = self.listen(&self.socket, &orders) {
+                        control = again;
+                        reachable = true;
+                    }
+                    continue;
+                }
                 order = inbox.recv() => match order {
                     Some(Order::Yield(heir)) => heir,
                     Some(Order::End) | None => break End::Told,
@@ -131,7 +147,13 @@ impl Process {
             match yielded {
                 Some(retired) => break End::Retired(retired),
                 // The heir may have put its own in the place of the socket.
-                None => control = self.control(&self.socket, &orders)?,
+                None => match self.listen(&self.socket, &orders) {
+                    Ok(again) => control = again,
+                    Err(error) => {
+                        tracing::error!(%error, "the control socket is tried again; users are served meanwhile");
+                        reachable = false;
+                    }
+                },
             }
         };
         drop((control, binding));
@@ -139,17 +161,15 @@ impl Process {
             End::Told => self.end().await,
             End::Retired(retired) => self.retire(retired, &mut signals).await,
         }
-        Ok(())
     }
 
-    fn control(
-        &self,
-        socket: &Path,
-        orders: &mpsc::UnboundedSender<Order>,
-    ) -> Result<AbortOnDrop, ProxyError> {
-        let listener = unix::listen(socket).map_err(ProxyError::file("listen at", socket))?;
+    fn listen(&self, socket: &Path, orders: &mpsc::UnboundedSender<Order>) -> io::Result<AbortOnDrop> {
+        Ok(self.control(unix::listen(socket)?, orders))
+    }
+
+    fn control(&self, listener: UnixListener, orders: &mpsc::UnboundedSender<Order>) -> AbortOnDrop {
         let serving = control::serve(listener, Arc::clone(&self.registry), orders.clone());
-        Ok(AbortOnDrop(tokio::spawn(serving)))
+        AbortOnDrop(tokio::spawn(serving))
     }
 
     /// Leaves the state to whoever comes next, and finishes what is under way.
@@ -170,7 +190,7 @@ impl Process {
     async fn retire(self, mut retired: Retired, signals: &mut Signals) {
         let socket = retired_socket(&self.socket);
         let (orders, mut inbox) = mpsc::unbounded_channel();
-        let control = self.control(&socket, &orders);
+        let control = self.listen(&socket, &orders);
         if let Err(error) = &control {
             // Its heirs cannot ask what it still has; it finishes that all the same.
             tracing::warn!(%error, "heirs cannot reach this proxy");

@@ -351,3 +351,58 @@ async fn a_shutdown_that_is_asked_on_the_way_is_the_heirs_once_it_serves_and_the
         assert!(rig.exit().await.success());
     }
 }
+
+#[tokio::test]
+async fn an_elder_that_cannot_put_its_socket_back_serves_and_tries_again() {
+    let mut rig = Rig::start().await;
+    let one = Instance::start("1.0").await;
+    rig.serve(1, &[&one]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await.status });
+    eventually("the request", async || one.waiting() == 1).await;
+    let (answer, heir) = say(&rig, "yield").await;
+    assert!(answer.contains("yielded"), "{answer}");
+    // The heir puts its own there and dies; where the elder makes its new one, something is in the way.
+    drop(bind_in_place(&rig));
+    let in_the_way = rig.home.path().join(format!("proxy.sock.{}", rig.child.id()));
+    std::fs::create_dir(&in_the_way).unwrap();
+    drop(heir);
+    eventually("the state is its own again", async || {
+        let lock = std::fs::File::open(rig.home.path().join("proxy.json.lock")).unwrap();
+        lock.try_lock_shared().is_err()
+    })
+    .await;
+    // More than once it cannot.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(rig.child.try_wait().unwrap().is_none(), "it goes on");
+    assert_eq!(get(rig.listen, "/version").await.status, 200);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    eventually("it can be commanded", async || rig.router.hello().await.is_ok()).await;
+    one.seen.release.notify_one();
+    assert_eq!(within("the answer", waiting).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn an_heir_that_cannot_make_its_socket_takes_no_user_along() {
+    let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    rig.serve(1, &[&one]).await;
+    let (stop, listen) = (Arc::new(AtomicBool::new(false)), rig.listen);
+    let users: Vec<_> = (0..4)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(get(listen, "/version").await.status, 200);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        let heir = rig.heir_that_finds_a_directory_for_its_socket();
+        assert!(!within("its end", heir).await.success());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for user in users {
+        within("the user's end", user).await.unwrap();
+    }
+}

@@ -136,6 +136,17 @@ impl Rig {
         proxy_command(&self.home, &self.limits).arg("--take-over").spawn().unwrap()
     }
 
+    /// One that is to take over, and has a directory in the way of its control socket.
+    pub async fn heir_that_finds_a_directory_for_its_socket(&self) -> std::process::ExitStatus {
+        let proxy = proxy_command(&self.home, &self.limits);
+        // The shell becomes the proxy, so their process number is the same.
+        let script = "mkdir \"$1.$$\" && shift && exec \"$@\"";
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(self.socket()).arg(proxy.get_program()).args(proxy.get_args());
+        shell.arg("--take-over").stderr(Stdio::null()).kill_on_drop(true);
+        shell.status().await.unwrap()
+    }
+
     /// Has another proxy take over, and returns the one before.
     pub async fn hand_over(&mut self) -> Child {
         let heir = self.heir();
