@@ -70,6 +70,19 @@ impl BuiltinRouter {
         }
     }
 
+    /// On a connection of its own, because the answer may take long: others shall not wait for it.
+    async fn ask_apart(&self, request: &Request) -> PortResult<Reply> {
+        let (reply, _connection) = self.ask_anew(request).await?;
+        settle(reply)
+    }
+
+    async fn register_apart(&self, request: &Request) -> PortResult<()> {
+        match self.ask_apart(request).await? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn ask(&self, request: &Request) -> PortResult<Reply> {
         let mut kept = self.connection.lock().await;
         // Taken out, so that a call given up in the middle leaves no connection with half an answer on it.
@@ -150,7 +163,10 @@ fn unexpected(reply: &Reply) -> PortError {
 #[async_trait]
 impl Router for BuiltinRouter {
     async fn register(&self, request: &Register) -> PortResult<()> {
-        failpoint!("router/register", self.ask_done(&Request::Register(request.clone())).await)
+        let (asked, waits) = (Request::Register(request.clone()), request.drain.is_some());
+        let registered =
+            async { if waits { self.register_apart(&asked).await } else { self.ask_done(&asked).await } };
+        failpoint!("router/register", registered.await)
     }
 
     async fn switch(&self, request: &Switch) -> PortResult<()> {
@@ -202,11 +218,8 @@ impl Router for BuiltinRouter {
         })
     }
 
-    /// On a connection of its own, because the answer may take long.
     async fn drain(&self, request: &Drain) -> PortResult<Drained> {
-        let asked = failpoint!("router/drain", self.ask_anew(&Request::Drain(request.clone())).await);
-        let (reply, _connection) = asked?;
-        match settle(reply)? {
+        match failpoint!("router/drain", self.ask_apart(&Request::Drain(request.clone())).await)? {
             Reply::Drained(drained) => Ok(drained),
             other => Err(unexpected(&other)),
         }

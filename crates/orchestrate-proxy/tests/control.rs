@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use orchestrate_core::name::Fence;
-use orchestrate_core::ports::{Deregister, Drain, PortErrorKind, Router};
+use orchestrate_core::ports::{Deregister, Drain, PortErrorKind, Register, Router};
 use orchestrate_core::slot::Slot;
 use orchestrate_core::time::Span;
 use orchestrate_proxy::BuiltinRouter;
@@ -301,4 +301,28 @@ async fn a_drain_cuts_nothing_of_a_release_that_has_the_traffic_again() {
         one.seen.release.notify_one();
         assert_eq!(within("the answer", waiting).await.unwrap(), 200);
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_behind_a_registration_that_waits_for_instances_to_finish() {
+    let rig = Rig::start().await;
+    let (old, new) = (Instance::start("1.0").await, Instance::start("1.0").await);
+    rig.serve(1, &[&old]).await;
+    let listen = rig.listen;
+    let waiting = tokio::spawn(async move { get(listen, "/wait").await.status });
+    eventually("the request", async || old.waiting() == 1).await;
+    let request = Register { drain: Some(Span::from_secs(60)), ..rig.registration(1, &[&new], 1) };
+    let register = async { rig.router.register(&request).await.unwrap() };
+    let meanwhile = async {
+        let other = BuiltinRouter::new(rig.socket());
+        eventually("it has begun", async || {
+            other.observe(&shop()).await.unwrap().slots[0].backends[0].addresses == [new.address]
+        })
+        .await;
+        within("an answer to somebody else", rig.router.switch(&switch(1, 1))).await.unwrap();
+        assert_eq!(old.waiting(), 1);
+        old.seen.release.notify_one();
+    };
+    within("both", async { tokio::join!(register, meanwhile) }).await;
+    assert_eq!(waiting.await.unwrap(), 200);
 }
