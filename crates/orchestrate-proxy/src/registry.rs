@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use orchestrate_core::name::{EnvironmentName, Fence, ReleaseId, Version};
-use orchestrate_core::ports::{Backend, PortError, PortErrorKind, PortResult};
+use orchestrate_core::ports::{Backend, Placement, PortError, PortErrorKind, PortResult};
 use orchestrate_core::slot::Slot;
 use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, mpsc, watch};
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ use crate::handover::Elders;
 use crate::listeners::{Listeners, News};
 use crate::saved::{Edition, Saved, SavedEnvironment, SavedPlaced, Saver};
 use crate::stats::Counters;
-use crate::table::{Environment, Lane, Placed, Table};
+use crate::table::{Environment, Lane, Load, Placed, Table};
 
 pub(crate) use change::ended;
 pub(crate) use end::Ending;
@@ -145,21 +145,25 @@ impl Known {
         self.table().placed.iter().find(|placed| placed.placement.slot == slot).cloned()
     }
 
-    fn counters(&mut self, placement: &orchestrate_core::ports::Placement, threads: usize) -> Arc<Counters> {
+    /// What the release is counted in: what there is of it already, `same` being its load where it is in the slot.
+    fn counters(&mut self, placement: &Placement, same: Option<&Load>, threads: usize) -> Arc<Counters> {
         let key = (placement.slot, placement.release);
-        let fresh = || (placement.version.clone(), Arc::new(Counters::new(threads)));
-        let counters = Arc::clone(&self.counters.entry(key).or_insert_with(fresh).1);
-        self.forget_oldest();
+        let there =
+            || same.map_or_else(|| Arc::new(Counters::new(threads)), |same| Arc::clone(&same.counters));
+        let counters = self.counters.entry(key).or_insert_with(|| (placement.version.clone(), there()));
+        let counters = Arc::clone(&counters.1);
+        self.forget_oldest(key);
         counters
     }
 
-    fn forget_oldest(&mut self) {
+    /// Forgets the oldest that have left; not `wanted`, which is about to be placed.
+    fn forget_oldest(&mut self, wanted: (Slot, ReleaseId)) {
         let table = self.table();
         let placed = |key: &(Slot, ReleaseId)| {
             table.placed.iter().any(|placed| (placed.placement.slot, placed.placement.release) == *key)
         };
         while self.counters.len() > REMEMBERED {
-            let left = self.counters.keys().filter(|key| !placed(key));
+            let left = self.counters.keys().filter(|key| **key != wanted && !placed(key));
             let Some(oldest) = left.min_by_key(|(_, release)| *release).copied() else { return };
             self.counters.remove(&oldest);
         }

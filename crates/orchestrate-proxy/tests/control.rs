@@ -326,3 +326,21 @@ async fn nobody_waits_behind_a_registration_that_waits_for_instances_to_finish()
     within("both", async { tokio::join!(register, meanwhile) }).await;
     assert_eq!(waiting.await.unwrap(), 200);
 }
+
+#[tokio::test]
+async fn an_old_release_that_comes_back_is_counted_however_many_came_after_it() {
+    let (rig, one) = (Rig::start().await, Instance::start("1.0").await);
+    for release in 1..=40 {
+        rig.register(release, &[&one]).await;
+    }
+    rig.serve(1, &[&one]).await;
+    assert_eq!(get(rig.listen, "/version").await.status, 200);
+    let requests = async || {
+        let stats = rig.router.stats().await.unwrap();
+        stats.iter().find(|row| row.release == placement(1).release).map(|row| row.requests)
+    };
+    assert_eq!(requests().await, Some(1));
+    rig.register(1, &[&one]).await;
+    assert_eq!(get(rig.listen, "/version").await.status, 200);
+    assert_eq!(requests().await, Some(2));
+}

@@ -267,7 +267,7 @@ impl State {
         let Some(known) = self.known.get_mut(&placement.environment) else { return };
         let before = known.in_slot(placement.slot);
         let same = before.clone().filter(|there| there.placement.release == placement.release);
-        let counters = known.counters(placement, threads);
+        let counters = known.counters(placement, same.as_ref().map(|same| &*same.load), threads);
         let lanes: Arc<[Lane]> =
             backends.iter().map(|backend| lane(backend, same.as_deref(), &mut self.next_instance)).collect();
         if weight.is_some() {
