@@ -3,14 +3,19 @@
 
 mod rig;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::Request;
 use orchestrate_core::name::Fence;
-use orchestrate_core::ports::{PortErrorKind, Router};
+use orchestrate_core::ports::{PortErrorKind, Router, Switch};
 use orchestrate_core::slot::Slot;
+use orchestrate_core::time::Span;
 use rig::client::{Client, get};
 use rig::{Instance, Rig, eventually, placement, shop, switch, within};
+use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 #[tokio::test]
@@ -208,4 +213,58 @@ async fn the_view_tells_what_is_placed_where() {
     assert_eq!((live.slot, live.release, live.weight), (Slot::Blue, placement(1).release, 100));
     assert_eq!((live.healthy("web"), live.backends[0].listen), (1, rig.listen));
     assert_eq!(view.fence, Some(Fence(1)));
+}
+
+/// Whether somebody is on the way to the address and not let in yet, as the kernel tells it.
+fn knocks(address: SocketAddr) -> bool {
+    let wanted = format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|line| {
+        // The state 02 is that of a connection that was asked for.
+        line.get(2).is_some_and(|remote| remote.ends_with(&wanted)) && line[3] == "02"
+    })
+}
+
+#[tokio::test]
+async fn an_instance_that_closes_a_new_connection_at_once_costs_no_request() {
+    let rig = Rig::with_limits(&["connect=20000"]).await;
+    let well = Instance::start("1.0").await;
+    // It has no room for a second connection before it has taken the first.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let closing = std::net::TcpListener::from(socket);
+    let address = closing.local_addr().unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    let mut registration = rig.registration(1, &[&well], 1);
+    registration.backends[0].instances.insert("closing".into(), address);
+    registration.backends[0].health_check.interval = Span::from_secs(60);
+    rig.router.register(&registration).await.unwrap();
+    rig.router.switch(&Switch { needs: [].into(), ..switch(1, 1) }).await.unwrap();
+    let listen = rig.listen;
+    let asked: Vec<_> = (0..2)
+        .map(|_| {
+            tokio::spawn(async move {
+                // Nothing that could be asked twice.
+                let request = Request::post("/echo").header("host", "shop.test").body("word".into()).unwrap();
+                Client::connect(listen).await.send(request).await.unwrap()
+            })
+        })
+        .collect();
+    eventually("one of them is sent there", async || knocks(address)).await;
+    // The proxy learns of the connection and of its end at the same time.
+    let proxy = Pid::from_child(&rig.child);
+    kill_process(proxy, Signal::STOP).unwrap();
+    let taken = tokio::task::spawn_blocking(move || {
+        for _ in 0..2 {
+            drop(closing.accept().unwrap());
+        }
+        closing
+    });
+    let _closing = within("it lets the proxy in", taken).await.unwrap();
+    kill_process(proxy, Signal::CONT).unwrap();
+    for answer in asked {
+        let answer = within("the answer", answer).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, "word"));
+    }
 }

@@ -182,8 +182,13 @@ async fn deliver(
             Ok(response) => return Ok((response, exchange, seat)),
             Err(Failure::Pulled(Pulled::Cut)) => return Err(refusal::CUT),
             Err(Failure::Pulled(Pulled::TimedOut)) => return Err(refusal::LATE),
-            Err(Failure::Unsent(again)) if reused => request = *again,
-            Err(Failure::Unsent(_)) => return Err(refusal::BROKEN),
+            Err(Failure::Unsent(again)) => {
+                // A new connection that ends before it takes anything is as good as none.
+                if !reused {
+                    tried.push(seat.instance().key);
+                }
+                request = *again;
+            }
             Err(Failure::Broken) => match spare {
                 Some(spare) => request = spare.request(),
                 None => return Err(refusal::BROKEN),
