@@ -262,6 +262,19 @@ async fn a_proxy_told_to_end_at_its_limit_serves_whom_it_has_taken() {
     assert!(rig.exit().await.success());
 }
 
+#[tokio::test]
+async fn who_comes_is_served_while_any_worker_has_a_place() {
+    // A place a worker.
+    let limits = ["threads=2", "max_connections=2"];
+    let (rig, one) = (Rig::with_limits(&limits).await, Instance::start("1.0").await);
+    rig.serve(1, &[&one]).await;
+    let mut kept = Client::connect(rig.listen).await;
+    for _ in 0..50 {
+        assert_eq!(kept.get("/version").await.unwrap().status, 200);
+        assert_eq!(get(rig.listen, "/version").await.status, 200);
+    }
+}
+
 /// How many connections nobody has taken yet: what the kernel tells as the receive queue of a listener.
 fn queued(listen: SocketAddr) -> u64 {
     let wanted = format!(":{:04X}", listen.port());

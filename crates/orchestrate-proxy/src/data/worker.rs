@@ -2,14 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -227,6 +229,24 @@ impl Worker {
         }
     }
 
+    /// The next connection. A full worker takes none, or it would wait here while another worker has a place for it.
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.shared.threads == 1 {
+            return listener.accept().await;
+        }
+        loop {
+            // Let go of at once: until there is a connection, the place is for whichever listener has one first.
+            drop(self.slots.acquire().await);
+            let next = poll_fn(|cx| match self.slots.available_permits() {
+                0 => Poll::Ready(None),
+                _ => listener.poll_accept(cx).map(Some),
+            });
+            if let Some(next) = next.await {
+                return next;
+            }
+        }
+    }
+
     /// Whether a client's next request is for somebody else.
     pub fn is_leaving(&self) -> bool {
         self.retired.get() || self.finishing.get()
@@ -255,11 +275,11 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, site: Rc<Site>, mut e
         let accepted = tokio::select! {
             // A connection that was taken is served; only between two of them a listener ends.
             _ = &mut ended => return,
-            accepted = listening.accept() => accepted,
+            accepted = worker.next(listening) => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
-                // At the limit this one waits here, and the next ones in the backlog.
+                // At the limit of the only worker this one waits here, and the next ones in the backlog.
                 let mut place = pin!(Arc::clone(&worker.slots).acquire_owned());
                 let permit = tokio::select! {
                     biased;
