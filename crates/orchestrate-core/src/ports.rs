@@ -81,7 +81,8 @@ pub trait Router: Send + Sync {
     async fn counts(&self, environment: &EnvironmentName) -> PortResult<Vec<ReleaseCounts>>;
     /// Asks the live address, as a user would, and reports which release answered.
     async fn prove(&self, request: &Prove) -> PortResult<Proof>;
-    /// Returns once nothing is in flight to the slot, at the latest after `deadline`, when it cuts what is left.
+    /// Returns once nothing is in flight to the slot, at the latest after `deadline`, when it cuts what is left. Nothing is cut where the slot
+    /// has traffic by then, or a newer fence was seen.
     async fn drain(&self, request: &Drain) -> PortResult<Drained>;
     /// Forgets the slot, and closes addresses that no slot uses any more. A slot with traffic is refused.
     async fn deregister(&self, request: &Deregister) -> PortResult<()>;
