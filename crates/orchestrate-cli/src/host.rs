@@ -23,6 +23,10 @@ impl Host for ThisHost {
         }
     }
 
+    fn taken(&self, address: std::net::SocketAddr) -> Option<String> {
+        std::net::TcpListener::bind(address).err().map(|error| error.to_string())
+    }
+
     fn runs(&self, holder: &Holder) -> Option<bool> {
         if holder.host != name() {
             return None;

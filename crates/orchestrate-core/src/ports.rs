@@ -164,6 +164,10 @@ pub trait Host: Send + Sync {
     fn site(&self) -> Option<crate::database::Site> {
         None
     }
+    /// Why nothing could listen at an address of this machine; `None` where it could, or where that cannot be known.
+    fn taken(&self, _: std::net::SocketAddr) -> Option<String> {
+        None
+    }
     /// The span that this program works for, if whoever started it is traced.
     fn traceparent(&self) -> Option<crate::trace::Traceparent> {
         None

@@ -1,11 +1,14 @@
 //! What a rollback would do, told beforehand: the plan, candidates, readiness.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::crossing::CROSSES;
 use super::differences::{Difference, differences};
 use super::{Asking, DeploymentRollback, RollbackRequest, memory};
 use crate::database::sites;
+use crate::environment::RouterKind;
 use crate::error::Result;
 use crate::hooks::Hook;
 use crate::name::{EnvironmentName, Version};
@@ -155,6 +158,7 @@ impl DeploymentRollback {
         {
             blockers.push(format!("{} cannot be restored as it was sealed: {error}", plan.target.version));
         }
+        blockers.extend(self.taken(&plan, &observed));
         let warnings = self.warnings(&plan, &observed).await;
         let plan_token = PlanToken::of(&observed.situation, observed.seen.fence, &plan);
         Ok(Preview {
@@ -175,6 +179,25 @@ impl DeploymentRollback {
             remarks: plan.remarks,
             estimated_ms: self.estimate(&request.environment, plan.path).await?,
         })
+    }
+
+    /// The addresses of a target that must be started, where they are not ours and somebody else has them by now.
+    fn taken(&self, plan: &RollbackPlan, observed: &Observed) -> Vec<String> {
+        let settings = &observed.environment.environment.settings;
+        let Ok(view) = &observed.situation.router else { return Vec::new() };
+        if plan.path != RollbackPath::Cold || settings.router() != RouterKind::Builtin {
+            return Vec::new();
+        }
+        let ours = |at: SocketAddr| {
+            view.slots.iter().flat_map(|slot| &slot.backends).any(|backend| backend.listen == at)
+        };
+        let elsewhere = plan.target.contents.routed().filter(|(_, _, listen)| !ours(*listen));
+        elsewhere
+            .filter_map(|(name, _, listen)| {
+                let why = self.ports.host.taken(listen)?;
+                Some(format!("{listen}, where `{name}` of {} listens, is taken: {why}", plan.target.version))
+            })
+            .collect()
     }
 
     /// What cannot be asked about now is no warning.
