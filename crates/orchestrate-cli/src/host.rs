@@ -1,5 +1,8 @@
 //! This machine and its programs, as leases tell them: a pid alone may belong to another program by now.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
 use orchestrate_core::database::{Holder, Site};
 use orchestrate_core::ports::Host;
 use orchestrate_core::trace::Traceparent;
@@ -9,6 +12,11 @@ pub struct ThisHost {
     pub site: Option<Site>,
     /// The span that a command works for; the daemon works for nobody's.
     pub traceparent: Option<Traceparent>,
+}
+
+/// What is in the way of listening at an address; tried for an instant.
+pub fn cannot_listen(address: SocketAddr) -> Option<io::Error> {
+    TcpListener::bind(address).err()
 }
 
 impl Host for ThisHost {
@@ -23,8 +31,8 @@ impl Host for ThisHost {
         }
     }
 
-    fn taken(&self, address: std::net::SocketAddr) -> Option<String> {
-        std::net::TcpListener::bind(address).err().map(|error| error.to_string())
+    fn taken(&self, address: SocketAddr) -> Option<String> {
+        cannot_listen(address).map(|error| error.to_string())
     }
 
     fn runs(&self, holder: &Holder) -> Option<bool> {

@@ -182,9 +182,6 @@ impl DeploymentRollback {
     ) -> Result<RolledBack> {
         let (terms, observed) = self.look(request, asking).await?;
         let mut plan = plan::rollback::plan(&observed.situation, &terms)?;
-        if asking.skip_pre_rollback {
-            plan.leave_out(Hook::PreRollback);
-        }
         if let Some(meant) = asking.of.filter(|meant| *meant != plan.deployment.id) {
             return Err(Error::refused(
                 "ORC-0132",
@@ -246,7 +243,8 @@ impl DeploymentRollback {
             return Err(busy(&self.db, &self.ports, &request.environment).await?);
         }
         sites::only_here(&self.db, &self.ports, &observed.environment).await?;
-        Ok((Terms { wanted, force: request.force, automatic, distrust_warm: false }, observed))
+        let (force, skip_pre_rollback) = (request.force, asking.skip_pre_rollback);
+        Ok((Terms { wanted, force, automatic, distrust_warm: false, skip_pre_rollback }, observed))
     }
 
     /// A cold start needs the sealed artifact, whole, and the secrets: better known before anything is touched.
@@ -274,10 +272,7 @@ impl DeploymentRollback {
         {
             let because = because.clone();
             let terms = Terms { distrust_warm: true, ..terms.clone() };
-            let mut cold = plan::rollback::plan(&observed.situation, &terms)?;
-            if asking.skip_pre_rollback {
-                cold.leave_out(Hook::PreRollback);
-            }
+            let cold = plan::rollback::plan(&observed.situation, &terms)?;
             let steps = cold.plan.clone().ok_or_else(|| Error::bug("a cold plan without steps"))?;
             let remark = format!(
                 "the warm {} was not ready ({}); it is started anew",

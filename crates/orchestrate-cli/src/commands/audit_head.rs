@@ -1,6 +1,6 @@
 //! `orchestrate audit head`: the newest record of the trail, to be kept where who writes the database cannot reach it.
 
-use orchestrate_core::secrets::{KeySource as _, Look};
+use orchestrate_core::secrets::KeySource as _;
 
 use crate::args::Global;
 use crate::exit::{Ended, Exit};
@@ -13,8 +13,7 @@ pub async fn run(global: &Global, sign: bool, printer: &Printer) -> Ended {
     let head = wiring.db.audit_head().await?;
     let kept = match sign {
         true => {
-            let has_key = wiring.db.sealing_key().await?.is_some();
-            let look = if has_key { Look::Usual } else { Look::OrMake };
+            let look = wiring.db.look_for_key().await?;
             KeptHead::signed(head, wiring.keys.keys(look).await?.newest())?
         }
         false => KeptHead::unsigned(head),

@@ -3,7 +3,7 @@
 mod behind_haproxy;
 mod in_cluster;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use orchestrate_providers::artifact::free_space;
 use super::intake::Intended;
 use crate::args::{Global, Validate};
 use crate::exit::{Ended, Exit};
+use crate::host::cannot_listen;
 use crate::printer::{Printer, harmless};
 use crate::progress::StepProgress;
 use crate::settings::ReleaseSource;
@@ -333,12 +334,13 @@ impl PreDeployCheck for Port {
             }
             Held::Unknown => {}
         }
-        TcpListener::bind(self.address).map(|_| format!("{} is free", self.address)).map_err(|error| {
-            fails(
+        match cannot_listen(self.address) {
+            None => Ok(format!("{} is free", self.address)),
+            Some(error) => Err(fails(
                 format!("{} cannot be used: {error}", self.address),
                 format!("see who has it: ss -ltnp 'sport = :{}'", self.address.port()),
-            )
-        })
+            )),
+        }
     }
 }
 

@@ -79,9 +79,7 @@ impl Database {
         commit(tx).await?;
         Ok(change.is_some())
     }
-}
 
-impl Database {
     /// Nothing is live, so nothing can be said of going back; nobody is told, since people stopped it.
     pub async fn forget_readiness(&self, environment: &EnvironmentName) -> Result<()> {
         if fetch(&mut *self.connection().await?, environment).await?.is_some() {

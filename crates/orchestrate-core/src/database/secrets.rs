@@ -43,8 +43,7 @@ impl Database {
         if secrets.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // With a new key in the place of one that is only away, nothing that was sealed could be read any more.
-        let mut look = if self.sealing_key().await?.is_some() { Look::Usual } else { Look::OrMake };
+        let mut look = self.look_for_key().await?;
         for attempt in 1.. {
             let ring = keys.keys(look).await?;
             let mut tx = self.begin().await?;
@@ -159,6 +158,11 @@ impl Database {
             Ok(SecretRecord { name, version, created_at: row.time("created_at")?, readable })
         };
         rows.iter().map(record).collect()
+    }
+
+    /// How to look for the key: with a new one in the place of one that is only away, nothing that was sealed could be read any more.
+    pub async fn look_for_key(&self) -> Result<Look> {
+        Ok(if self.sealing_key().await?.is_some() { Look::Usual } else { Look::OrMake })
     }
 
     /// By its fingerprint, the key that secrets are sealed with; none before the first one.

@@ -10,7 +10,6 @@ use super::{Asking, DeploymentRollback, RollbackRequest, memory};
 use crate::database::sites;
 use crate::environment::RouterKind;
 use crate::error::Result;
-use crate::hooks::Hook;
 use crate::name::{EnvironmentName, Version};
 use crate::plan::previous::{Asker, why_not};
 use crate::plan::rollback::{self, RollbackPlan, Terms, Wanted};
@@ -117,7 +116,8 @@ impl DeploymentRollback {
         let wanted = super::wanted(request, asking);
         let question = Question::of_a_person(&wanted);
         let observed = situation::observe(&self.db, &self.ports, &request.environment, question).await?;
-        let asked = Terms { wanted, force: request.force, automatic: false, distrust_warm: false };
+        let (force, skip_pre_rollback) = (request.force, asking.skip_pre_rollback);
+        let asked = Terms { wanted, force, automatic: false, distrust_warm: false, skip_pre_rollback };
         let mut blockers = Vec::new();
         if observed.busy {
             blockers.push(
@@ -137,9 +137,6 @@ impl DeploymentRollback {
             }
             plan => plan?,
         };
-        if asking.skip_pre_rollback {
-            plan.leave_out(Hook::PreRollback);
-        }
         let crosses = match self.may_cross(&mut plan, &observed, &asked, asking).await {
             Err(error) if error.code() == CROSSES => {
                 blockers.push(error.to_string());

@@ -59,6 +59,8 @@ pub struct Terms {
     pub automatic: bool,
     /// The warm slot turned out not to be ready: start the target anew.
     pub distrust_warm: bool,
+    /// Without the `pre_rollback` of what is left.
+    pub skip_pre_rollback: bool,
 }
 
 /// A rollback that can be carried out.
@@ -79,7 +81,7 @@ pub struct RollbackPlan {
 
 impl RollbackPlan {
     /// Goes without a hook of what is left.
-    pub fn leave_out(&mut self, hook: Hook) {
+    fn leave_out(&mut self, hook: Hook) {
         if let Some(plan) = &mut self.plan {
             plan.steps.retain(|step| !matches!(step, Step::Hook(_, of) if *of == hook));
         }
@@ -122,7 +124,7 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
     way.plan = way.plan.map(|plan| around_rollback(plan, situation, &target));
     way.remarks.extend(what_to_know(&target, terms, undoes.as_ref()));
     let from = situation.live.as_ref().map_or_else(|| current.clone(), |(release, _)| release.clone());
-    Ok(RollbackPlan {
+    let mut plan = RollbackPlan {
         rollback_type: rollback_type(terms, way.path),
         deployment: deployment.clone(),
         from: if undoes.is_some() { from } else { current.clone() },
@@ -131,7 +133,11 @@ pub fn plan(situation: &Situation, terms: &Terms) -> Result<RollbackPlan> {
         plan: way.plan,
         undoes,
         remarks: way.remarks,
-    })
+    };
+    if terms.skip_pre_rollback {
+        plan.leave_out(Hook::PreRollback);
+    }
+    Ok(plan)
 }
 
 /// Whether a person must say `--force`, because what is rolled back is recorded as good.

@@ -125,7 +125,13 @@ fn situation(current: &Release, all: &[Release], status: DeploymentStatus) -> Si
 }
 
 fn forced() -> Terms {
-    Terms { wanted: Wanted::Previous, force: true, automatic: false, distrust_warm: false }
+    Terms {
+        wanted: Wanted::Previous,
+        force: true,
+        automatic: false,
+        distrust_warm: false,
+        skip_pre_rollback: false,
+    }
 }
 
 proptest! {

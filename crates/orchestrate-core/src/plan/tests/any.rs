@@ -138,7 +138,7 @@ fn asked(situation: &Situation, (wanted, force, automatic, distrust_warm): (u8, 
         (1, Some(version)) => Wanted::Version(version),
         _ => Wanted::Undo,
     };
-    Terms { wanted, force, automatic, distrust_warm }
+    Terms { wanted, force, automatic, distrust_warm, skip_pre_rollback: false }
 }
 
 fn switched_to(step: &Step) -> Option<&Place> {
